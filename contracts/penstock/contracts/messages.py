@@ -1,0 +1,297 @@
+"""What travels between Penstock's processes: orders, reports, commands, heartbeats; and their envelope.
+
+On the wire a message is msgpack of `[key id, payload, mac]`; the payload is msgpack of one message with its `type` and `version`.
+Readers ignore unknown fields and refuse unknown versions. There is no pickle and there are no extension types.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
+
+from penstock.contracts.artifacts import ArtifactRef, Value
+from penstock.contracts.errors import ContractError, UnknownVersion
+from penstock.contracts.states import AttemptState, FailureKind
+
+MESSAGE_LIMIT = 256 * 1024
+"""Bytes of an encoded message; data travels by reference."""
+COMMAND_LIMIT = 16 * 1024 * 1024
+"""Bytes of an encoded command, which may carry a pipeline spec."""
+TEXT_LIMIT = 64 * 1024
+"""Characters of one text in a message; longer ones keep their beginning and end."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AttemptKey(_Message):
+    """Which attempt: `(run_no, step_no, item_no, attempt_no)`, the key of its row."""
+
+    run_no: int
+    step_no: int
+    item_no: int
+    attempt_no: int
+
+
+class Order(_Message):
+    """Asks a runner to execute one step run once. Self-contained: a runner needs nothing else but the artifact store.
+
+    `step` is the canonical encoding of the `StepSpec` (the same bytes for each of its orders, so that decoding can be kept).
+    `seed` is the cache key, from which random numbers are seeded. `token` fences the attempt.
+    """
+
+    type: Literal["order"] = "order"
+    version: Literal[1] = 1
+    workspace: str
+    attempt: AttemptKey
+    token: str
+    run_id: str
+    run_name: str
+    pipeline: str
+    index: tuple[int, ...] = ()
+    pool: str
+    step: bytes
+    snapshot: ArtifactRef | None = None
+    inputs: dict[str, Value] = {}
+    seed: str = ""
+    cause: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+    must_claim: bool = False
+    follow_log: bool = False
+
+
+class Started(_Message):
+    """A runner holds the attempt: sent for attempts that last, and after a reconnect."""
+
+    type: Literal["started"] = "started"
+    version: Literal[1] = 1
+    attempt: AttemptKey
+    token: str
+    runner: str
+
+
+class Failure(_Message):
+    """Why an attempt did not succeed. `message` is one line; `traceback` the user's own frames first."""
+
+    kind: FailureKind
+    message: str
+    error_type: str = ""
+    traceback: str = ""
+    hint: str = ""
+    """What to do about it, where Penstock knows."""
+
+
+class Metric(_Message):
+    name: str
+    value: float
+    step: int | None = None
+
+
+class Completed(_Message):
+    """How an attempt ended: `succeeded` with outputs, `failed` with a failure, `cancelled`, or `input_lost`."""
+
+    type: Literal["completed"] = "completed"
+    version: Literal[1] = 1
+    attempt: AttemptKey
+    token: str
+    runner: str
+    outcome: AttemptState
+    outputs: dict[str, Value] = {}
+    failure: Failure | None = None
+    lost_digest: str | None = None
+    """With `input_lost`: the artifact that is gone or corrupt."""
+    saw_identity: bool = False
+    """User code read the run id, index, attempt or cause: its result may not be reused."""
+    seconds: float = 0.0
+    """Wall-clock seconds in user code."""
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    metrics: tuple[Metric, ...] = ()
+    attachments: dict[str, ArtifactRef] = {}
+    tags: dict[str, str] = {}
+    emitted: tuple[dict[str, Any], ...] = ()
+    log: ArtifactRef | None = None
+
+
+class Released(_Message):
+    """A runner gives an order back that it did not begin, and says why."""
+
+    type: Literal["released"] = "released"
+    version: Literal[1] = 1
+    attempt: AttemptKey
+    token: str
+    runner: str
+    reason: str
+
+
+class Claim(_Message):
+    """A runner asks for a redelivered order, or one that may not run twice; the answer is `ClaimAnswer` on `reply_to`."""
+
+    type: Literal["claim"] = "claim"
+    version: Literal[1] = 1
+    attempt: AttemptKey
+    token: str
+    runner: str
+    reply_to: str
+
+
+class ClaimAnswer(_Message):
+    """`granted` with the attempt to run under (a new one where the old was superseded), or denied with `reason`."""
+
+    type: Literal["claim_answer"] = "claim_answer"
+    version: Literal[1] = 1
+    asked: AttemptKey
+    granted: bool
+    attempt: AttemptKey | None = None
+    token: str = ""
+    reason: str = ""
+
+
+class Heartbeat(_Message):
+    """A runner lives: all its attempts, its slots by pool, and progress by attempt. Transient, every few seconds."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    version: Literal[1] = 1
+    runner: str
+    incarnation: str
+    pools: dict[str, int] = {}
+    attempts: tuple[AttemptKey, ...] = ()
+    progress: tuple["Progress", ...] = ()
+
+
+class Progress(_Message):
+    attempt: AttemptKey
+    done: float
+    total: float | None = None
+    text: str = ""
+
+
+class CancelAttempts(_Message):
+    """Coordinators ask whoever runs these attempts to stop them; it is repeated until they are closed."""
+
+    type: Literal["cancel_attempts"] = "cancel_attempts"
+    version: Literal[1] = 1
+    attempts: tuple[AttemptKey, ...]
+
+
+class RunOptions(_Message):
+    """How a run goes. `rerun`: steps that must execute whatever the cache holds (`all` for every one). `until`: stop there."""
+
+    keep_going: bool = False
+    rerun: tuple[str, ...] = ()
+    until: str | None = None
+    pools: dict[str, str] = {}
+    """Step name to pool, against the spec."""
+    priority: int = 0
+    timeout_seconds: float | None = None
+    max_parallel: int | None = None
+    pinned_from: str | None = None
+    """A rerun: the run whose step runs keep their outputs, but those named in `rerun`, the failed ones, and all below them."""
+
+
+class Cause(_Message):
+    """Why a run exists: `manual`, `api`, `event`, `schedule`, `run` or `rerun`, and of which."""
+
+    kind: Literal["manual", "api", "event", "schedule", "run", "rerun"] = "manual"
+    of: str | None = None
+
+
+class SubmitRun(_Message):
+    """Asks for a run. `run_id` makes it idempotent: the same id again changes nothing. `spec` is canonical bytes."""
+
+    type: Literal["submit_run"] = "submit_run"
+    version: Literal[1] = 1
+    workspace: str = "default"
+    run_id: str
+    spec: bytes
+    parameters: dict[str, Value] = {}
+    name: str | None = None
+    tags: dict[str, str] = {}
+    experiment: str | None = None
+    cause: Cause = Cause()
+    options: RunOptions = RunOptions()
+    owner: str | None = None
+    """Embedded: the process incarnation that drives the run."""
+
+
+class CancelRun(_Message):
+    type: Literal["cancel_run"] = "cancel_run"
+    version: Literal[1] = 1
+    workspace: str = "default"
+    run_id: str
+    reason: str = ""
+
+
+Report = Annotated[Started | Completed | Released | Claim, Discriminator("type")]
+
+
+class Reports(_Message):
+    """What a runner reports, several at a time."""
+
+    type: Literal["reports"] = "reports"
+    version: Literal[1] = 1
+    reports: tuple[Report, ...]
+
+
+Message = Annotated[
+    Order | Reports | ClaimAnswer | Heartbeat | CancelAttempts | SubmitRun | CancelRun, Discriminator("type")
+]
+_adapter: TypeAdapter[Message] = TypeAdapter(Message)
+_VERSIONS = {"order": 1, "reports": 1, "claim_answer": 1, "heartbeat": 1, "cancel_attempts": 1, "submit_run": 1, "cancel_run": 1}
+
+
+def encode(message: Message) -> bytes:
+    """The wire bytes of a message. Enums and tuples become text and arrays; fields at their default are left out."""
+    return msgpack.packb([0, msgpack.packb(_plain(message)), b""])
+
+
+def decode(data: bytes, limit: int = MESSAGE_LIMIT) -> Message:
+    """The message in wire bytes of at most `limit`.
+
+    :raises UnknownVersion: a type or version that this Penstock doesn't know.
+    :raises ContractError: anything else; random bytes never raise another error.
+    """
+    if len(data) > limit:
+        raise ContractError(f"a message of {len(data)} bytes is over the limit of {limit}")
+    envelope = _unpack(data)
+    if not (isinstance(envelope, list) and len(envelope) == 3 and isinstance(envelope[1], bytes)):
+        raise ContractError("not an envelope of key id, payload and mac")
+    payload = _unpack(envelope[1])
+    if not isinstance(payload, dict):
+        raise ContractError("a message's payload is not a map")
+    kind, version = payload.get("type"), payload.get("version")
+    if not isinstance(kind, str) or kind not in _VERSIONS:
+        raise UnknownVersion(f"unknown message type {kind!r}")
+    if version != _VERSIONS[kind]:
+        raise UnknownVersion(f"message {kind!r} has version {version!r}; this Penstock reads {_VERSIONS[kind]}")
+    try:
+        return _adapter.validate_python(payload)
+    except (ValidationError, RecursionError) as error:
+        raise ContractError(f"message {kind!r} is malformed: {error}") from error
+
+
+def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
+    """`text` as every store can keep it: no NUL, no lone surrogates, its middle cut out where it is over `limit` characters."""
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    if len(text) > limit:
+        half = limit // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+    return text
+
+
+def _plain(message: Message | Report) -> dict[str, Any]:
+    if isinstance(message, Reports):
+        return {"type": message.type, "version": message.version, "reports": [_plain(report) for report in message.reports]}
+    return {**message.model_dump(exclude_defaults=True), "type": message.type, "version": message.version}
+
+
+def _unpack(data: bytes) -> Any:
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=True, ext_hook=_no_extension, timestamp=0)
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise ContractError(f"not msgpack as agreed: {error}") from error
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ContractError(f"msgpack extension type {code} is not allowed")

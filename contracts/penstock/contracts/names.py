@@ -1,0 +1,33 @@
+"""Names and ids: who may be called what, and which kind of id is which."""
+
+import re
+from typing import NewType
+
+from penstock.contracts.errors import InvalidInput
+
+Workspace = NewType("Workspace", str)
+RunId = NewType("RunId", str)
+"""A run's public id, made by whoever asks for the run: UUIDv7 as 26 characters of Crockford base32, lower case."""
+RunNo = NewType("RunNo", int)
+Digest = NewType("Digest", str)
+"""`sha256:<hex>`, the OCI spelling: the algorithm is part of a digest."""
+
+DEFAULT_WORKSPACE = Workspace("default")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+
+
+def dashed(python_name: str) -> str:
+    """The name in runs, routes and tables of something that Python calls `python_name`: `Train_Model` is `train_model`."""
+    return re.sub(r"[^a-z0-9_.-]+", "-", python_name.lower()).strip("-._") or "unnamed"
+
+
+def checked_name(name: str, what: str) -> str:
+    """`name`, if it can stand in routing keys, file names and tables.
+
+    :raises InvalidInput: naming `what` and the rule.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{what} {name!r}: a name starts with a letter or digit and holds a-z, 0-9, '_', '.' and '-' only, 63 at most"
+        )
+    return name

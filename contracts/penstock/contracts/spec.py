@@ -1,0 +1,427 @@
+"""The pipeline spec: what a pipeline is, in plain data. Its identity is the digest of its canonical encoding.
+
+A spec is a list of nodes in topological order. A node is a step, an `each` (opens a fan-out) or a `collect` (closes one). Where a
+value comes from is a `Binding`. A node's `scope` names the `each` nodes around it, outermost first: a node runs once for
+every item of its scope; two nodes of the same scope are aligned item by item.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from penstock.contracts.artifacts import ArtifactRef, Value
+from penstock.contracts.encoding import canonical, digest_bytes
+from penstock.contracts.errors import ContractError, UnknownVersion
+
+SPEC_VERSION = 1
+RESULT = "result"
+"""The name of a single unnamed output."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Literal_(_Model):
+    """A constant: `value` is known when the pipeline is built."""
+
+    value: Value
+
+
+class FromParameter(_Model):
+    """The pipeline's parameter of that name."""
+
+    parameter: str
+
+
+class FromNode(_Model):
+    """The output of another node. `output` None is the whole of a step with several outputs, as a record."""
+
+    node: str
+    output: str | None = RESULT
+
+
+class FromItem(_Model):
+    """The current item of the fan-out that the `each` node `item` opens; `field` picks one of zipped lists."""
+
+    item: str
+    field: int | None = None
+
+
+class Select(_Model):
+    """A part of a value: fields, keys and indexes in turn. `{"glob": p}` and `{"file": p}` look into a directory."""
+
+    select: tuple[str | int, ...]
+    of: "Binding"
+
+
+class Files(_Model):
+    """Files of a directory: all that match `glob` in path order (a list), or the one at `file`."""
+
+    of: "Binding"
+    glob: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.glob is None) == (self.file is None):
+            raise ValueError("either glob or file")
+        return self
+
+
+class ListOf(_Model):
+    list: tuple["Binding", ...]
+
+
+class RecordOf(_Model):
+    record: dict[str, "Binding"]
+
+
+class Template(_Model):
+    """Text with values in it, after an f-string; a part is text or a binding, with its format spec."""
+
+    template: tuple["str | TemplatePart", ...]
+
+
+class TemplatePart(_Model):
+    of: "Binding"
+    format: str = ""
+
+
+class Either(_Model):
+    """The first of the options that was not skipped."""
+
+    either: tuple["Binding", ...]
+
+
+class Compare(_Model):
+    """A condition over two small JSON values."""
+
+    compare: Literal["==", "!=", "<", "<=", ">", ">="]
+    left: "Binding"
+    right: "Binding"
+
+
+class Not(_Model):
+    negate: "Binding"
+
+
+_BINDING_KEYS = ("value", "parameter", "node", "item", "select", "glob", "file", "list", "record", "template", "either", "compare", "negate")
+
+
+def _binding_shape(value: Any) -> str:
+    keys = value if isinstance(value, dict) else type(value).model_fields
+    for key in _BINDING_KEYS:
+        if key in keys:
+            return "files" if key in ("glob", "file") else key
+    return "value"
+
+
+Binding = Annotated[
+    Annotated[Literal_, Tag("value")]
+    | Annotated[FromParameter, Tag("parameter")]
+    | Annotated[FromNode, Tag("node")]
+    | Annotated[FromItem, Tag("item")]
+    | Annotated[Select, Tag("select")]
+    | Annotated[Files, Tag("files")]
+    | Annotated[ListOf, Tag("list")]
+    | Annotated[RecordOf, Tag("record")]
+    | Annotated[Template, Tag("template")]
+    | Annotated[Either, Tag("either")]
+    | Annotated[Compare, Tag("compare")]
+    | Annotated[Not, Tag("negate")],
+    Discriminator(_binding_shape),
+]
+for _model in (Select, Files, ListOf, RecordOf, Template, TemplatePart, Either, Compare, Not):
+    _model.model_rebuild()
+
+
+class ParameterSpec(_Model):
+    """A parameter of a pipeline.
+
+    `type` is the annotation as people write it; `read` how text from a command line becomes a value: `text` raw, `file` and
+    `directory` by path, `json` else. `schema_` is the JSON Schema of a `json` parameter where there is one.
+    """
+
+    name: str
+    type: str = "Any"
+    read: Literal["text", "json", "file", "directory", "object"] = "json"
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    required: bool = True
+    default: Value | None = None
+    doc: str = ""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+
+
+class OutputSpec(_Model):
+    """An output of a step. `path` is where a command writes it; `type` is the annotation as people write it."""
+
+    name: str = RESULT
+    type: str = "Any"
+    kind: Literal["value", "file", "directory", "list"] = "value"
+    path: str | None = None
+
+
+class FunctionTarget(_Model):
+    """A function in a module of the snapshot."""
+
+    module: str
+    function: str
+
+
+class CommandArgument(_Model):
+    """One argument of a command: text, an input's path or value, an output's path, or such parts joined."""
+
+    text: str | None = None
+    input: str | None = None
+    output: str | None = None
+    parts: tuple["CommandArgument", ...] = ()
+
+
+class CommandTarget(_Model):
+    """A program: its argument list, never a shell string. `workdir` is its folder inside the snapshot; None is an empty one.
+
+    """
+
+    command: tuple[CommandArgument, ...]
+    workdir: str | None = None
+
+
+def _target_shape(value: Any) -> str:
+    keys = value if isinstance(value, dict) else type(value).model_fields
+    return "command" if "command" in keys else "function"
+
+
+Target = Annotated[
+    Annotated[FunctionTarget, Tag("function")] | Annotated[CommandTarget, Tag("command")], Discriminator(_target_shape)
+]
+
+
+class Identity(_Model):
+    """A digest and what it was made of: each component by name, so that a difference can be named."""
+
+    digest: str
+    components: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    """What people should know of it: where analysis had to widen, and why."""
+
+
+class RetrySpec(_Model):
+    """`limit` more attempts after a failure whose kind is in `on` (empty: any), after a delay that grows by `factor`."""
+
+    limit: int = 0
+    delay_seconds: float = 1.0
+    factor: float = 2.0
+    max_delay_seconds: float = 300.0
+    jitter: float = 0.2
+    """A delay is drawn evenly from (1 ± jitter) times itself."""
+    on: tuple[str, ...] = ()
+
+
+class ResourcesSpec(_Model):
+    cpu: float = 1.0
+    memory_bytes: int | None = None
+    gpu: int = 0
+
+
+class SecretRef(_Model):
+    secret: str
+    key: str | None = None
+
+
+class StepSpec(_Model):
+    """A step: what to run, on what, where, and by which policies."""
+
+    name: str
+    run: Target
+    inputs: dict[str, Binding] = {}
+    types: dict[str, str] = {}
+    """Declared types by parameter, as people write them."""
+    accepts_none: tuple[str, ...] = ()
+    """Parameters that take None, and so a skipped input."""
+    outputs: tuple[OutputSpec, ...] = ()
+    scope: tuple[str, ...] = ()
+    when: tuple[Binding, ...] = ()
+    after: tuple[str, ...] = ()
+
+    code: Identity
+    environment: Identity
+    files: dict[str, str] = {}
+    """Declared files: path in the snapshot to digest."""
+    env_vars: dict[str, str | SecretRef] = {}
+    pass_env: tuple[str, ...] = ()
+    version: str | None = None
+    cache: bool = True
+    cache_seconds: float | None = None
+
+    pool: str = "cpu"
+    resources: ResourcesSpec = ResourcesSpec()
+    retries: RetrySpec = RetrySpec()
+    timeout_seconds: float | None = None
+    isolation: Literal["fork", "spawn", "reuse", "docker"] = "fork"
+    idempotent: bool = True
+    allow_failure: bool = False
+    doc: str = ""
+
+
+class EachSpec(_Model):
+    """Opens a fan-out: once for every item of `each[0]`; several lists are zipped; `batch` items at a time."""
+
+    name: str
+    each: tuple[Binding, ...]
+    batch: int | None = None
+    scope: tuple[str, ...] = ()
+    when: tuple[Binding, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+class CollectSpec(_Model):
+    """Closes the fan-out `over`: a list of `collect` for every item, in order.
+
+    `missing` says what a failed or skipped item does: `fail`, `drop` or become `none`; at least the share `at_least` must be there.
+    `until`: the first item for which it holds cancels the others, which then count as dropped.
+    """
+
+    name: str
+    collect: Binding
+    over: str
+    missing: Literal["fail", "drop", "none"] = "fail"
+    at_least: float = 1.0
+    until: Binding | None = None
+    scope: tuple[str, ...] = ()
+    when: tuple[Binding, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+def _node_shape(value: Any) -> str:
+    keys = value if isinstance(value, dict) else type(value).model_fields
+    return "each" if "each" in keys else "collect" if "collect" in keys else "run"
+
+
+Node = Annotated[
+    Annotated[StepSpec, Tag("run")] | Annotated[EachSpec, Tag("each")] | Annotated[CollectSpec, Tag("collect")],
+    Discriminator(_node_shape),
+]
+
+
+class PipelineSpec(_Model):
+    """A pipeline. `outputs` maps its result's names (`result` where it has one) to bindings in the outermost scope.
+
+    `snapshot` is the directory artifact that guests import from. Hooks are steps of one `run` parameter, a run summary.
+    """
+
+    spec: int = SPEC_VERSION
+    name: str
+    parameters: tuple[ParameterSpec, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    outputs: dict[str, Binding] = {}
+    output_types: dict[str, str] = {}
+    hooks: dict[Literal["on_success", "on_failure", "on_exit"], StepSpec] = {}
+    snapshot: ArtifactRef | None = None
+    doc: str = ""
+
+    @model_validator(mode="after")
+    def _is_a_graph(self) -> Self:
+        seen: set[str] = set()
+        parameters = {parameter.name for parameter in self.parameters}
+        for node in self.nodes:
+            if node.name in seen:
+                raise ValueError(f"two nodes are named {node.name!r}")
+            for name in node_sources(node):
+                if name not in seen:
+                    raise ValueError(f"node {node.name!r} needs {name!r}, which is not among the nodes before it (a cycle, or a wrong name)")
+            for binding in node_bindings(node):
+                for part in walk(binding):
+                    if isinstance(part, FromParameter) and part.parameter not in parameters:
+                        raise ValueError(f"node {node.name!r} needs the parameter {part.parameter!r}, which the pipeline does not have")
+            seen.add(node.name)
+        return self
+
+    @property
+    def steps(self) -> list[StepSpec]:
+        """The steps in topological order."""
+        return [node for node in self.nodes if isinstance(node, StepSpec)]
+
+
+def node_bindings(node: StepSpec | EachSpec | CollectSpec) -> list[Binding]:
+    """Every binding that a node reads: inputs first, then conditions."""
+    match node:
+        case StepSpec():
+            own = list(node.inputs.values())
+        case EachSpec():
+            own = list(node.each)
+        case CollectSpec():
+            own = [node.collect] if node.until is None else [node.collect, node.until]
+    return own + list(node.when)
+
+
+def node_sources(node: StepSpec | EachSpec | CollectSpec) -> list[str]:
+    """The names of the nodes that must come before `node`, without repeats: sources, `after`, its scope."""
+    names = list(node.scope) + list(node.after)
+    if isinstance(node, CollectSpec):
+        names.append(node.over)
+    for binding in node_bindings(node):
+        for part in walk(binding):
+            if isinstance(part, FromNode):
+                names.append(part.node)
+            elif isinstance(part, FromItem):
+                names.append(part.item)
+    return list(dict.fromkeys(names))
+
+
+def walk(binding: Binding) -> Iterator[Binding]:
+    """`binding` and every binding inside it."""
+    yield binding
+    match binding:
+        case Select() | Files():
+            yield from walk(binding.of)
+        case ListOf():
+            for item in binding.list:
+                yield from walk(item)
+        case RecordOf():
+            for item in binding.record.values():
+                yield from walk(item)
+        case Template():
+            for part in binding.template:
+                if isinstance(part, TemplatePart):
+                    yield from walk(part.of)
+        case Either():
+            for item in binding.either:
+                yield from walk(item)
+        case Compare():
+            yield from walk(binding.left)
+            yield from walk(binding.right)
+        case Not():
+            yield from walk(binding.negate)
+        case Literal_() | FromParameter() | FromNode() | FromItem():
+            pass
+
+
+def encode_spec(spec: PipelineSpec) -> bytes:
+    """The canonical bytes of a spec; fields at their default are left out."""
+    return canonical({**spec.model_dump(mode="json", exclude_defaults=True), "spec": spec.spec})
+
+
+def spec_digest(spec: PipelineSpec) -> str:
+    """The pipeline's identity."""
+    return digest_bytes(encode_spec(spec))
+
+
+def decode_spec(data: bytes | dict[str, Any]) -> PipelineSpec:
+    """The spec in canonical (or any JSON) bytes, or in plain data.
+
+    :raises UnknownVersion: written for another version of specs.
+    :raises ContractError: anything else that is wrong with it, naming the place.
+    """
+    try:
+        spec = PipelineSpec.model_validate_json(data) if isinstance(data, bytes) else PipelineSpec.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = re.sub(r"\b(function|run)\.", "", ".".join(str(part) for part in first["loc"])) or "the spec"
+        raise ContractError(f"not a pipeline spec: {place}: {first['msg']}") from error
+    if spec.spec != SPEC_VERSION:
+        raise UnknownVersion(f"this pipeline spec has version {spec.spec}; this Penstock reads version {SPEC_VERSION}")
+    return spec

@@ -1,0 +1,89 @@
+"""The port between the SDK and an engine. Engines are found by name in the entry-point group `penstock.engines`."""
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from penstock.contracts.artifacts import ArtifactRef, Value
+from penstock.contracts.errors import InvalidInput
+from penstock.contracts.messages import SubmitRun
+from penstock.contracts.views import RunView, StepRunView, Why
+
+
+class EngineClient(Protocol):
+    """What can be asked of an engine. Calls block; they may come from any thread.
+
+    A `run` is named by its id, its name (`retrain-42`), its number, or `last`.
+    :raises InvalidInput: no such run, step or artifact, with the nearest that exists.
+    """
+
+    @property
+    def home(self) -> Path:
+        """The state folder, or a folder of this machine that stands for a remote engine."""
+        ...
+
+    def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef: ...
+
+    def put_path(self, path: Path) -> ArtifactRef:
+        """Stores a file or a directory.
+
+        :raises InvalidInput: it does not exist, or holds links or special files.
+        """
+        ...
+
+    def put_snapshot(self, files: dict[str, Path]) -> ArtifactRef:
+        """Stores files as a directory artifact, by path inside it."""
+        ...
+
+    def local(self, ref: ArtifactRef) -> Path:
+        """A read-only file (or, for a directory artifact, folder) of this machine with the artifact's contents, verified.
+
+        :raises ArtifactLost: it is gone or corrupt.
+        """
+        ...
+
+    def submit(self, request: SubmitRun) -> RunView:
+        """Accepts a run: once this returns, the run is durable. The same `run_id` again changes nothing."""
+        ...
+
+    def run(self, run: str) -> RunView: ...
+
+    def runs(self, *, pipeline: str | None = None, limit: int = 20) -> list[RunView]:
+        """The newest first."""
+        ...
+
+    def step_runs(self, run: str, step: str | None = None, *, limit: int = 1000) -> list[StepRunView]:
+        """Step runs in order of step and index, with their attempts."""
+        ...
+
+    def follow(self, run: str) -> Iterator[RunView]:
+        """The run whenever it changed (a few times a second at most), the last one terminal. It keeps an embedded run going."""
+        ...
+
+    def cancel(self, run: str, reason: str = "") -> None: ...
+
+    def resume(self, run: str) -> RunView:
+        """Goes on with a run whose process died."""
+        ...
+
+    def why(self, run: str, step: str, index: tuple[int, ...] = ()) -> Why: ...
+
+    def value_items(self, value: Value) -> list[Value]:
+        """The items of a list value, whether it travels as one or is a list artifact."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def connect(engine: str = "embedded", **settings: object) -> EngineClient:
+    """The client of an engine that is installed under that name.
+
+    :raises InvalidInput: no such engine is installed.
+    """
+    installed = {point.name: point for point in entry_points(group="penstock.engines")}
+    if engine not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        raise InvalidInput(f"no engine named {engine!r} is installed (installed: {known})")
+    client: EngineClient = installed[engine].load()(**settings)
+    return client

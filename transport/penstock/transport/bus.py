@@ -1,0 +1,93 @@
+"""The bus: how messages travel. Adapters are in `buses/`.
+
+Exchanges and queues have the same names everywhere. Orders go to `work` with the key `<workspace>.<pool>.<pipeline>.<step>` and
+end in their pool's queue; reports and commands go to `reports` and end in the inbox; `vitals` and `control` are fanouts without
+durability; `events` is a topic exchange for whoever listens.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Exchange(StrEnum):
+    WORK = "penstock.work"
+    REPORTS = "penstock.reports"
+    VITALS = "penstock.vitals"
+    CONTROL = "penstock.control"
+    EVENTS = "penstock.events"
+
+
+INBOX = "penstock.inbox"
+
+
+def pool_queue(workspace: str, pool: str) -> str:
+    """The queue of a pool's orders."""
+    return f"penstock.pool.{workspace}.{pool}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """Where a message goes, and its bytes. `reply_queue` addresses one listener directly instead of an exchange."""
+
+    exchange: Exchange | None = None
+    key: str = ""
+    body: bytes
+    reply_queue: str | None = None
+
+
+class Delivery(Protocol):
+    """A message that was received and not yet acknowledged."""
+
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether an earlier delivery of it may have been seen by someone."""
+        ...
+
+    async def acknowledge(self) -> None:
+        """Done with it. On a lost connection this does nothing: the message is delivered again."""
+        ...
+
+    async def give_back(self) -> None:
+        """Let another consumer have it, marked as redelivered."""
+        ...
+
+
+class Bus(Protocol):
+    """Promised: a published work or report message is delivered at least once, until acknowledged, as long as its queue lives.
+
+    Not promised: order, single delivery, anything for vitals, control, events and replies. Cancelling a call leaves it unknown
+    whether it took effect.
+    """
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Returns when the bus has taken responsibility for the message.
+
+        :raises BusUnavailable: it is unknown whether it did, or no queue takes such a message.
+        """
+        ...
+
+    def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+        """Deliveries of a shared queue, at most `prefetch` unacknowledged. On exit they are given back.
+
+        :raises BusUnavailable: inside the iteration, when the connection is lost.
+        """
+        ...
+
+    def listen(self, exchange: Exchange, key: str = "#") -> AbstractAsyncContextManager["Listener"]:
+        """A queue of one's own on an exchange, for as long as the context lasts. Deliveries need no acknowledgement."""
+        ...
+
+
+class Listener(Protocol):
+    """A private queue. `name` can be given as `reply_queue`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
