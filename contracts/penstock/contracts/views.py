@@ -110,3 +110,45 @@ class Why(_View):
     compared_with: str | None = None
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class CacheStats(_View):
+    """What the cache holds and what it saved. `hit_seconds` sums the seconds of user code that hits did not spend again."""
+
+    entries: int = 0
+    hits: int = 0
+    hit_seconds: float = 0.0
+    artifacts: int = 0
+    artifact_bytes: int = 0
+    entries_by_step: dict[str, int] = {}
+    """`<pipeline>.<step>` to entries."""
+
+
+class Collected(_View):
+    """What a collection freed, or would free."""
+
+    artifacts: int = 0
+    freed_bytes: int = 0
+    cache_entries: int = 0
+    folders: int = 0
+    """Leftovers of dead processes: staging files, working directories."""
+
+
+class ProcessView(_View):
+    """A process that drives runs of this home, or did: `is_alive` is whether it still holds its lock."""
+
+    incarnation: str
+    pid: int
+    is_alive: bool
+    runs: tuple[str, ...] = ()
+    """Names of its runs that are not terminal."""
+
+
+class Health(_View):
+    """What an engine knows of itself, for `penstock doctor`."""
+
+    engine: str
+    schema_found: str
+    schema_expected: str
+    database_bytes: int = 0
+    processes: tuple[ProcessView, ...] = ()

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import SubmitRun
-from penstock.contracts.views import RunView, StepRunView, Why
+from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
 
 
 class EngineClient(Protocol):
@@ -74,6 +74,37 @@ class EngineClient(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Housekeeping(Protocol):
+    """What an engine that keeps its own state offers beside `EngineClient`. The embedded client has both."""
+
+    def spec(self, run: str) -> bytes:
+        """The canonical bytes of the pipeline that the run executes.
+
+        :raises InvalidInput: no such run.
+        """
+        ...
+
+    def cache_stats(self) -> CacheStats: ...
+
+    def cache_clear(self, *, pipeline: str | None = None, step: str | None = None) -> int:
+        """Forgets cache entries (all, or those of a pipeline or step) and says how many. Artifacts stay until collected."""
+        ...
+
+    def remove_run(self, run: str) -> None:
+        """Forgets a terminal run; its cache entries and artifacts stay until collected.
+
+        :raises InvalidInput: no such run, or it is not terminal.
+        """
+        ...
+
+    def collect_garbage(self, *, older_than_seconds: float = 0.0, dry_run: bool = False) -> Collected:
+        """Frees what neither a run nor a cache entry younger than that uses, and leftovers of dead processes."""
+        ...
+
+    def health(self) -> Health: ...
 
 
 def connect(engine: str = "embedded", **settings: object) -> EngineClient:
