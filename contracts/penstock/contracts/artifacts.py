@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
-from penstock.contracts.encoding import canonical, digest_bytes, digest_of
+from penstock.contracts.encoding import canonical, digest_bytes, digest_of, fields_of
 from penstock.contracts.errors import ContractError
 
 JSON = "application/json"
@@ -53,7 +53,10 @@ class ArtifactRef(BaseModel):
         """
         if not self.uri.startswith(_INLINE):
             raise ContractError(f"artifact {self.digest} is not inline")
-        data = base64.b64decode(self.uri[len(_INLINE) :])
+        try:
+            data = base64.b64decode(self.uri[len(_INLINE) :], validate=True)
+        except ValueError as error:
+            raise ContractError(f"the inline bytes of artifact {self.digest} are not base64") from error
         if digest_bytes(data) != self.digest:
             raise ContractError(f"the inline bytes of artifact {self.digest} don't match its digest")
         return data
@@ -63,7 +66,11 @@ class ArtifactRef(BaseModel):
 
         :raises ContractError: as `inline_bytes`.
         """
-        return json.loads(self.inline_bytes())
+        data = self.inline_bytes()
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ContractError(f"the inline bytes of artifact {self.digest} are not JSON") from error
 
 
 class ListValue(BaseModel):
@@ -96,7 +103,7 @@ class TemplateValue(BaseModel):
 
 
 def _shape(value: Any) -> str:
-    keys = value if isinstance(value, dict) else type(value).model_fields
+    keys = fields_of(value)
     for key in ("uri", "list", "record", "select", "template"):
         if key in keys:
             return key

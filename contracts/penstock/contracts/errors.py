@@ -1,17 +1,17 @@
 """Every error that Penstock raises on purpose, by whose fault it is. The branch decides what happens.
 
-    PenstockError
-    ├── ContractError            the data is wrong: refuse it, say where, change nothing
-    │   ├── GraphError           a pipeline that can't be built
-    │   ├── InvalidInput         a parameter, argument, setting or file that can't be used
-    │   └── UnknownVersion       written by another version of Penstock
-    ├── UserCodeError            the user's code failed: retry by its policy, show its traceback
-    │   └── RunFailed            a run did not succeed
-    └── InfrastructureError      something below failed: give the work back, try again
-        ├── ArtifactLost         bytes that should exist are gone or don't match their digest
-        ├── BusUnavailable       the bus can't be reached; whether it took a message is unknown
-        ├── StoreUnavailable     the store can't be reached or can't be written
-        └── StateTooNew          the state folder was written by a newer Penstock
+PenstockError
+├── ContractError            the data is wrong: refuse it, say where, change nothing
+│   ├── GraphError           a pipeline that can't be built
+│   ├── InvalidInput         a parameter, argument, setting or file that can't be used
+│   └── UnknownVersion       written by another version of Penstock
+├── UserCodeError            the user's code failed: retry by its policy, show its traceback
+│   └── RunFailed            a run did not succeed
+└── InfrastructureError      something below failed: give the work back, try again
+    ├── ArtifactLost         bytes that should exist are gone or don't match their digest
+    ├── BusUnavailable       the bus can't be reached; whether it took a message is unknown
+    ├── StoreUnavailable     the store can't be reached or can't be written
+    └── StateTooNew          the state folder was written by a newer Penstock
 """
 
 

@@ -4,7 +4,7 @@ On the wire a message is msgpack of `[key id, payload, mac]`; the payload is msg
 Readers ignore unknown fields and refuse unknown versions. There is no pickle and there are no extension types.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
@@ -234,9 +234,7 @@ class Reports(_Message):
     reports: tuple[Report, ...]
 
 
-Message = Annotated[
-    Order | Reports | ClaimAnswer | Heartbeat | CancelAttempts | SubmitRun | CancelRun, Discriminator("type")
-]
+Message = Annotated[Order | Reports | ClaimAnswer | Heartbeat | CancelAttempts | SubmitRun | CancelRun, Discriminator("type")]
 _adapter: TypeAdapter[Message] = TypeAdapter(Message)
 _VERSIONS = {"order": 1, "reports": 1, "claim_answer": 1, "heartbeat": 1, "cancel_attempts": 1, "submit_run": 1, "cancel_run": 1}
 
@@ -255,18 +253,21 @@ def decode(data: bytes, limit: int = MESSAGE_LIMIT) -> Message:
     if len(data) > limit:
         raise ContractError(f"a message of {len(data)} bytes is over the limit of {limit}")
     envelope = _unpack(data)
-    if not (isinstance(envelope, list) and len(envelope) == 3 and isinstance(envelope[1], bytes)):
-        raise ContractError("not an envelope of key id, payload and mac")
-    payload = _unpack(envelope[1])
+    match envelope:
+        case [_, bytes(body), _]:
+            payload: Any = _unpack(body)
+        case _:
+            raise ContractError("not an envelope of key id, payload and mac")
     if not isinstance(payload, dict):
         raise ContractError("a message's payload is not a map")
-    kind, version = payload.get("type"), payload.get("version")
+    fields = cast("dict[str, Any]", payload)
+    kind, version = fields.get("type"), fields.get("version")
     if not isinstance(kind, str) or kind not in _VERSIONS:
         raise UnknownVersion(f"unknown message type {kind!r}")
     if version != _VERSIONS[kind]:
         raise UnknownVersion(f"message {kind!r} has version {version!r}; this Penstock reads {_VERSIONS[kind]}")
     try:
-        return _adapter.validate_python(payload)
+        return _adapter.validate_python(fields)
     except (ValidationError, RecursionError) as error:
         raise ContractError(f"message {kind!r} is malformed: {error}") from error
 

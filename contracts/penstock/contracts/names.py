@@ -27,7 +27,5 @@ def checked_name(name: str, what: str) -> str:
     :raises InvalidInput: naming `what` and the rule.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidInput(
-            f"{what} {name!r}: a name starts with a letter or digit and holds a-z, 0-9, '_', '.' and '-' only, 63 at most"
-        )
+        raise InvalidInput(f"{what} {name!r}: a name starts with a letter or digit and holds a-z, 0-9, '_', '.' and '-' only, 63 at most")
     return name

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from penstock.contracts.artifacts import ArtifactRef, Value
-from penstock.contracts.encoding import canonical, digest_bytes
+from penstock.contracts.encoding import canonical, digest_bytes, fields_of
 from penstock.contracts.errors import ContractError, UnknownVersion
 
 SPEC_VERSION = 1
@@ -24,7 +24,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Literal_(_Model):
+class Literal_(_Model):  # noqa: N801 - typing.Literal is needed beside it
     """A constant: `value` is known when the pipeline is built."""
 
     value: Value
@@ -108,11 +108,25 @@ class Not(_Model):
     negate: "Binding"
 
 
-_BINDING_KEYS = ("value", "parameter", "node", "item", "select", "glob", "file", "list", "record", "template", "either", "compare", "negate")
+_BINDING_KEYS = (
+    "value",
+    "parameter",
+    "node",
+    "item",
+    "select",
+    "glob",
+    "file",
+    "list",
+    "record",
+    "template",
+    "either",
+    "compare",
+    "negate",
+)
 
 
 def _binding_shape(value: Any) -> str:
-    keys = value if isinstance(value, dict) else type(value).model_fields
+    keys = fields_of(value)
     for key in _BINDING_KEYS:
         if key in keys:
             return "files" if key in ("glob", "file") else key
@@ -182,22 +196,18 @@ class CommandArgument(_Model):
 
 
 class CommandTarget(_Model):
-    """A program: its argument list, never a shell string. `workdir` is its folder inside the snapshot; None is an empty one.
-
-    """
+    """A program: its argument list, never a shell string. `workdir` is its folder inside the snapshot; None is an empty one."""
 
     command: tuple[CommandArgument, ...]
     workdir: str | None = None
 
 
 def _target_shape(value: Any) -> str:
-    keys = value if isinstance(value, dict) else type(value).model_fields
+    keys = fields_of(value)
     return "command" if "command" in keys else "function"
 
 
-Target = Annotated[
-    Annotated[FunctionTarget, Tag("function")] | Annotated[CommandTarget, Tag("command")], Discriminator(_target_shape)
-]
+Target = Annotated[Annotated[FunctionTarget, Tag("function")] | Annotated[CommandTarget, Tag("command")], Discriminator(_target_shape)]
 
 
 class Identity(_Model):
@@ -297,7 +307,7 @@ class CollectSpec(_Model):
 
 
 def _node_shape(value: Any) -> str:
-    keys = value if isinstance(value, dict) else type(value).model_fields
+    keys = fields_of(value)
     return "each" if "each" in keys else "collect" if "collect" in keys else "run"
 
 
@@ -332,7 +342,9 @@ class PipelineSpec(_Model):
                 raise ValueError(f"two nodes are named {node.name!r}")
             for name in node_sources(node):
                 if name not in seen:
-                    raise ValueError(f"node {node.name!r} needs {name!r}, which is not among the nodes before it (a cycle, or a wrong name)")
+                    raise ValueError(
+                        f"node {node.name!r} needs {name!r}, which is not among the nodes before it (a cycle, or a wrong name)"
+                    )
             for binding in node_bindings(node):
                 for part in walk(binding):
                     if isinstance(part, FromParameter) and part.parameter not in parameters:
@@ -375,29 +387,28 @@ def node_sources(node: StepSpec | EachSpec | CollectSpec) -> list[str]:
 def walk(binding: Binding) -> Iterator[Binding]:
     """`binding` and every binding inside it."""
     yield binding
+    for part in _parts(binding):
+        yield from walk(part)
+
+
+def _parts(binding: Binding) -> list[Binding]:
     match binding:
         case Select() | Files():
-            yield from walk(binding.of)
+            return [binding.of]
         case ListOf():
-            for item in binding.list:
-                yield from walk(item)
+            return list(binding.list)
         case RecordOf():
-            for item in binding.record.values():
-                yield from walk(item)
+            return list(binding.record.values())
         case Template():
-            for part in binding.template:
-                if isinstance(part, TemplatePart):
-                    yield from walk(part.of)
+            return [part.of for part in binding.template if isinstance(part, TemplatePart)]
         case Either():
-            for item in binding.either:
-                yield from walk(item)
+            return list(binding.either)
         case Compare():
-            yield from walk(binding.left)
-            yield from walk(binding.right)
+            return [binding.left, binding.right]
         case Not():
-            yield from walk(binding.negate)
+            return [binding.negate]
         case Literal_() | FromParameter() | FromNode() | FromItem():
-            pass
+            return []
 
 
 def encode_spec(spec: PipelineSpec) -> bytes:
