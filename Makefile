@@ -17,6 +17,9 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 UV ?= .venv-uv/bin/uv
 SYNC = $(UV) sync --frozen --inexact --quiet --python "$(PYTHON)" --no-python-downloads
 
+# Where the machine keeps certificates (a company's own among them), uv shall trust those.
+export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
+
 # pyright brings its own Node.js; one that happens to be on PATH may be too old.
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1

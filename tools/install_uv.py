@@ -13,7 +13,7 @@ import urllib.request
 import venv
 from pathlib import Path
 
-UV = "uv>=0.9,<1"
+UV = "uv>=0.13,<1"
 PIP_RELEASE = "https://pypi.org/pypi/pip/json"
 
 
