@@ -5,7 +5,6 @@ Debian splits `ensurepip` off into the package python3-venv. Where it is missing
 
 import hashlib
 import importlib.util
-import json
 import subprocess
 import sys
 import tempfile
@@ -14,19 +13,20 @@ import venv
 from pathlib import Path
 
 UV = "uv>=0.13,<1"
-PIP_RELEASE = "https://pypi.org/pypi/pip/json"
+PIP = "https://files.pythonhosted.org/packages/07/25/ee8c38ae72d66b844ce8eb9711ba905dba21ca1a8a0c960057c41cd23337/pip-26.3-py3-none-any.whl"
+PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 
 
 def main(folder: Path) -> None:
     has_pip = importlib.util.find_spec("ensurepip") is not None
     venv.create(folder, with_pip=has_pip, clear=True)
-    python = folder / "bin" / "python"
+    python = str(folder / "bin" / "python")
     if has_pip:
-        install(str(python), "-m", "pip")
+        install(python, "-m", "pip")
         return
     with tempfile.TemporaryDirectory() as scratch:
         # A wheel of pip is a zip archive that Python can execute from.
-        install(str(python), f"{download_pip(Path(scratch))}/pip")
+        install(python, f"{download_pip(Path(scratch))}/pip")
 
 
 def install(*pip: str) -> None:
@@ -34,15 +34,11 @@ def install(*pip: str) -> None:
 
 
 def download_pip(folder: Path) -> Path:
-    """The newest wheel of pip, verified by the digest that the index gives."""
-    with urllib.request.urlopen(PIP_RELEASE, timeout=60) as answer:
-        files = json.load(answer)["urls"]
-    wheel = next(file for file in files if file["packagetype"] == "bdist_wheel")
-    with urllib.request.urlopen(wheel["url"], timeout=60) as answer:  # noqa: S310 - the index answers with https
+    with urllib.request.urlopen(PIP, timeout=60) as answer:
         data = answer.read()
-    if hashlib.sha256(data).hexdigest() != wheel["digests"]["sha256"]:
+    if hashlib.sha256(data).hexdigest() != PIP_SHA256:
         raise SystemExit("the download of pip is damaged; try again, or install the package python3-venv")
-    path = folder / str(wheel["filename"])
+    path = folder / PIP.rpartition("/")[2]
     path.write_bytes(data)
     return path
 
