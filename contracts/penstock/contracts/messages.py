@@ -7,7 +7,7 @@ Readers ignore unknown fields and refuse unknown versions. There is no pickle an
 from typing import Annotated, Any, Literal, cast
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
 
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import ContractError, UnknownVersion
@@ -19,6 +19,21 @@ COMMAND_LIMIT = 16 * 1024 * 1024
 """Bytes of an encoded command, which may carry a pipeline spec."""
 TEXT_LIMIT = 64 * 1024
 """Characters of one text in a message; longer ones keep their beginning and end."""
+# For the mark where text was cut out: what was cut once stays within the limit.
+_MARK_ROOM = 60
+
+
+def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
+    """`text` as every store can keep it: no NUL, no lone surrogates, its middle cut out where it is over `limit` characters."""
+    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    if len(text) <= limit:
+        return text
+    kept = max(limit - _MARK_ROOM, 2) // 2
+    return f"{text[:kept]}\n… {len(text) - 2 * kept} characters left out …\n{text[-kept:]}"
+
+
+Text = Annotated[str, AfterValidator(clean_text)]
+"""Text from outside, cleaned on its way in."""
 
 
 class _Message(BaseModel):
@@ -75,15 +90,15 @@ class Failure(_Message):
     """Why an attempt did not succeed. `message` is one line; `traceback` the user's own frames first."""
 
     kind: FailureKind
-    message: str
-    error_type: str = ""
-    traceback: str = ""
-    hint: str = ""
+    message: Text
+    error_type: Text = ""
+    traceback: Text = ""
+    hint: Text = ""
     """What to do about it, where Penstock knows."""
 
 
 class Metric(_Message):
-    name: str
+    name: Text
     value: float
     step: int | None = None
 
@@ -109,7 +124,7 @@ class Completed(_Message):
     peak_memory_bytes: int = 0
     metrics: tuple[Metric, ...] = ()
     attachments: dict[str, ArtifactRef] = {}
-    tags: dict[str, str] = {}
+    tags: dict[Text, Text] = {}
     emitted: tuple[dict[str, Any], ...] = ()
     log: ArtifactRef | None = None
 
@@ -122,7 +137,7 @@ class Released(_Message):
     attempt: AttemptKey
     token: str
     runner: str
-    reason: str
+    reason: Text
 
 
 class Claim(_Message):
@@ -145,7 +160,7 @@ class ClaimAnswer(_Message):
     granted: bool
     attempt: AttemptKey | None = None
     token: str = ""
-    reason: str = ""
+    reason: Text = ""
 
 
 class Heartbeat(_Message):
@@ -164,7 +179,7 @@ class Progress(_Message):
     attempt: AttemptKey
     done: float
     total: float | None = None
-    text: str = ""
+    text: Text = ""
 
 
 class CancelAttempts(_Message):
@@ -220,7 +235,7 @@ class CancelRun(_Message):
     version: Literal[1] = 1
     workspace: str = "default"
     run_id: str
-    reason: str = ""
+    reason: Text = ""
 
 
 Report = Annotated[Started | Completed | Released | Claim, Discriminator("type")]
@@ -270,15 +285,6 @@ def decode(data: bytes, limit: int = MESSAGE_LIMIT) -> Message:
         return _adapter.validate_python(fields)
     except (ValidationError, RecursionError) as error:
         raise ContractError(f"message {kind!r} is malformed: {error}") from error
-
-
-def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
-    """`text` as every store can keep it: no NUL, no lone surrogates, its middle cut out where it is over `limit` characters."""
-    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-    if len(text) > limit:
-        half = limit // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
-    return text
 
 
 def _plain(message: Message | Report) -> dict[str, Any]:

@@ -6,10 +6,11 @@ every item of its scope; two nodes of the same scope are aligned item by item.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic_core import from_json
 
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.encoding import canonical, digest_bytes, fields_of
@@ -335,8 +336,7 @@ class PipelineSpec(_Model):
 
     @model_validator(mode="after")
     def _is_a_graph(self) -> Self:
-        seen: set[str] = set()
-        parameters = {parameter.name for parameter in self.parameters}
+        seen: dict[str, Node] = {}
         for node in self.nodes:
             if node.name in seen:
                 raise ValueError(f"two nodes are named {node.name!r}")
@@ -345,12 +345,21 @@ class PipelineSpec(_Model):
                     raise ValueError(
                         f"node {node.name!r} needs {name!r}, which is not among the nodes before it (a cycle, or a wrong name)"
                     )
-            for binding in node_bindings(node):
-                for part in walk(binding):
-                    if isinstance(part, FromParameter) and part.parameter not in parameters:
-                        raise ValueError(f"node {node.name!r} needs the parameter {part.parameter!r}, which the pipeline does not have")
-            seen.add(node.name)
+            self._check_parameters(f"node {node.name!r}", node_bindings(node))
+            _check_fan_outs(node, seen)
+            seen[node.name] = node
+        for name, binding in self.outputs.items():
+            for source in binding_sources(binding):
+                if source not in seen:
+                    raise ValueError(f"the output {name!r} needs {source!r}, which no node is called")
+            self._check_parameters(f"the output {name!r}", [binding])
         return self
+
+    def _check_parameters(self, who: str, bindings: Iterable[Binding]) -> None:
+        known = {parameter.name for parameter in self.parameters}
+        for part in (part for binding in bindings for part in walk(binding)):
+            if isinstance(part, FromParameter) and part.parameter not in known:
+                raise ValueError(f"{who} needs the parameter {part.parameter!r}, which the pipeline does not have")
 
     @property
     def steps(self) -> list[StepSpec]:
@@ -358,7 +367,7 @@ class PipelineSpec(_Model):
         return [node for node in self.nodes if isinstance(node, StepSpec)]
 
 
-def node_bindings(node: StepSpec | EachSpec | CollectSpec) -> list[Binding]:
+def node_bindings(node: Node) -> list[Binding]:
     """Every binding that a node reads: inputs first, then conditions."""
     match node:
         case StepSpec():
@@ -370,18 +379,39 @@ def node_bindings(node: StepSpec | EachSpec | CollectSpec) -> list[Binding]:
     return own + list(node.when)
 
 
-def node_sources(node: StepSpec | EachSpec | CollectSpec) -> list[str]:
+def node_sources(node: Node) -> list[str]:
     """The names of the nodes that must come before `node`, without repeats: sources, `after`, its scope."""
     names = list(node.scope) + list(node.after)
     if isinstance(node, CollectSpec):
         names.append(node.over)
     for binding in node_bindings(node):
-        for part in walk(binding):
-            if isinstance(part, FromNode):
-                names.append(part.node)
-            elif isinstance(part, FromItem):
-                names.append(part.item)
+        names += binding_sources(binding)
     return list(dict.fromkeys(names))
+
+
+def binding_sources(binding: Binding) -> list[str]:
+    """The names of the nodes that `binding` takes values from."""
+    names: list[str] = []
+    for part in walk(binding):
+        if isinstance(part, FromNode):
+            names.append(part.node)
+        elif isinstance(part, FromItem):
+            names.append(part.item)
+    return names
+
+
+def _check_fan_outs(node: Node, before: dict[str, Node]) -> None:
+    """What a node names as a fan-out is one; it takes items only of fan-outs that are around it.
+
+    :raises ValueError: otherwise.
+    """
+    named = [*node.scope, node.over] if isinstance(node, CollectSpec) else list(node.scope)
+    for name in named:
+        if not isinstance(before[name], EachSpec):
+            raise ValueError(f"node {node.name!r} is said to be inside of {name!r}, which opens no fan-out")  # noqa: TRY004 - pydantic's
+    for part in (part for binding in node_bindings(node) for part in walk(binding)):
+        if isinstance(part, FromItem) and part.item not in named:
+            raise ValueError(f"node {node.name!r} takes the current item of {part.item!r}, which is not around it")
 
 
 def walk(binding: Binding) -> Iterator[Binding]:
@@ -430,9 +460,27 @@ def decode_spec(data: bytes | dict[str, Any]) -> PipelineSpec:
     try:
         spec = PipelineSpec.model_validate_json(data) if isinstance(data, bytes) else PipelineSpec.model_validate(data)
     except ValidationError as error:
+        _check_version(_version_in(data))
         first = error.errors()[0]
         place = re.sub(r"\b(function|run)\.", "", ".".join(str(part) for part in first["loc"])) or "the spec"
-        raise ContractError(f"not a pipeline spec: {place}: {first['msg']}") from error
-    if spec.spec != SPEC_VERSION:
-        raise UnknownVersion(f"this pipeline spec has version {spec.spec}; this Penstock reads version {SPEC_VERSION}")
+        raise ContractError(f"not a pipeline spec: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+    _check_version(spec.spec)
     return spec
+
+
+def _check_version(version: int) -> None:
+    if version != SPEC_VERSION:
+        raise UnknownVersion(f"this pipeline spec has version {version}; this Penstock reads version {SPEC_VERSION}")
+
+
+def _version_in(data: bytes | dict[str, Any]) -> int:
+    """The version that a malformed spec says it has; ours, where it says none."""
+    try:
+        plain = from_json(data) if isinstance(data, bytes) else data
+    except ValueError:
+        return SPEC_VERSION
+    match plain:
+        case {"spec": int(version)}:
+            return version
+        case _:
+            return SPEC_VERSION
