@@ -1,0 +1,158 @@
+"""How Python values become artifacts and back: `encode` and `decode`.
+
+JSON first (by the type annotation), then the typed formats, then pickle. What is small and JSON travels inside its ref.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Any, get_args, get_origin
+
+from penstock.contracts.artifacts import (
+    DIRECTORY,
+    INLINE_LIMIT,
+    JSON,
+    LIST,
+    ArtifactRef,
+    ListManifest,
+    ListValue,
+    RecordValue,
+    Value,
+    inline_json,
+    manifest_bytes,
+)
+from penstock.contracts.errors import InvalidInput
+from penstock.sdk.annotations import bare, fields_of, fixed_tuple, is_list, is_named_tuple, item_of
+from penstock.sdk.decoder import Decoder
+from penstock.sdk.formats import FILE, Unfit, formats_for
+from penstock.sdk.json_values import NotJson, builtin_number, json_bytes
+from penstock.sdk.staged import Encoded, Staged, Staging
+from penstock.sdk.types import Directory, File, KeepName
+from penstock.transport.directories import materialise_file, scan_directory
+
+__all__ = ["Encoded", "Staged", "decode", "encode"]
+
+# A value of more parts is stored as a whole: an order has no room for so many refs.
+_PARTS_LIMIT = 64
+
+
+def encode(value: object, annotation: Any, staging: Path, *, movable: Path | None = None) -> Encoded:
+    """`value` as it travels, with the files that the artifact store must take first, made in the folder `staging`.
+
+    A `File` or `Directory` is copied there, but what lies below `movable` (a working directory nobody needs any more) is staged in
+    place, and so goes from there when it is taken.
+    :raises InvalidInput: it can't be stored, and what to do.
+    """
+    work = Staging(staging, movable)
+    return work.encoded(_value(value, annotation, work))
+
+
+def decode(
+    value: Value, annotation: Any, local: Callable[[ArtifactRef], Path], *, parameter: str = "value", workdir: Path | None = None
+) -> Any:
+    """The Python value that `parameter` receives.
+
+    `local` gives a verified read-only file with the bytes of a ref; that it is verified is what makes loading a pickle safe. Files are put
+    into `workdir` as `<parameter><suffix>`; without it they are read in place.
+    :raises InvalidInput: it does not fit the annotation.
+    """
+    return Decoder(local, parameter, workdir).value(value, annotation)
+
+
+def _value(value: Any, annotation: Any, work: Staging) -> Value:
+    plain = bare(annotation)
+    if plain is File and isinstance(value, str | PurePath):
+        value = File(value)
+    if isinstance(value, File):
+        return _file(value, annotation, work)
+    if isinstance(value, Directory):
+        return _directory(value, work)
+    value = builtin_number(value, plain)
+    as_list = is_list(annotation) and isinstance(value, list | tuple)
+    # An item takes two bytes at least, so a longer list can't be inline anyway.
+    if not as_list or len(value) < INLINE_LIMIT // 2:
+        try:
+            data = json_bytes(value, annotation)
+        except NotJson:
+            pass
+        else:
+            if len(data) <= INLINE_LIMIT:
+                return inline_json(data)
+            if not as_list:
+                return work.put_bytes(data, media_type=JSON)
+    return _list(value, item_of(annotation), work) if as_list else _structure(value, annotation, plain, work)
+
+
+def _structure(value: Any, annotation: Any, plain: Any, work: Staging) -> Value:
+    """Values made of values are stored part by part where the annotation says so, or where files are in them; else as a whole."""
+    kind = type(value)
+    declared = (get_origin(plain) or plain) is kind
+    if not declared and not _holds_files(value):
+        return _whole(value, work)
+    if is_named_tuple(kind) or dataclasses.is_dataclass(kind) and _holds_files(value):
+        fields = fields_of(kind) or {}
+        return RecordValue(record={name: _value(getattr(value, name), hint, work) for name, hint in fields.items()})
+    if kind is dict and len(value) <= _PARTS_LIMIT and all(type(key) is str for key in value):
+        hint = (get_args(plain) or (Any, Any))[1]
+        return RecordValue(record={key: _value(item, hint, work) for key, item in value.items()})
+    if kind is tuple and len(value) <= _PARTS_LIMIT:
+        hints = fixed_tuple(plain) or (Any,) * len(value)
+        return ListValue(list=tuple(_value(item, hint, work) for item, hint in zip(value, hints, strict=False)))
+    if kind is list:
+        return _list(value, Any, work)
+    return _whole(value, work)
+
+
+def _whole(value: Any, work: Staging) -> ArtifactRef:
+    for format in formats_for(value):
+        try:
+            return work.written_by(partial(format.write, value), media_type=format.media_type, suffix=format.suffix)
+        except Unfit:
+            continue
+    raise InvalidInput(f"a value of type {type(value).__qualname__} can't be stored")
+
+
+def _list(items: Sequence[Any], hint: Any, work: Staging) -> ArtifactRef:
+    manifest = ListManifest(items=tuple(_value(item, hint, work) for item in items))
+    return work.put_bytes(manifest_bytes(manifest), media_type=LIST, kind="list")
+
+
+def _file(file: File, annotation: Any, work: Staging) -> ArtifactRef:
+    path = file.path
+    if file.is_remote:
+        raise InvalidInput(f"{file!r} is remote; only files of this machine can be stored")
+    if not path.is_file():
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise InvalidInput(f"{file!r} does not exist{where}" if not path.exists() else f"{file!r} is not a file; use Directory for folders")
+    ref = work.put(_ours(path, work), media_type=FILE, suffix=path.suffix)
+    return ref.model_copy(update={"name": path.name}) if KeepName in get_args(annotation) else ref
+
+
+def _directory(directory: Directory, work: Staging) -> ArtifactRef:
+    manifest, sources = scan_directory(directory.path)
+    for path in sources.values():
+        work.put(_ours(path, work), media_type=FILE)
+    return work.put_bytes(manifest_bytes(manifest), media_type=DIRECTORY, kind="directory")
+
+
+def _ours(path: Path, work: Staging) -> Path:
+    """A file with the bytes of `path` that may be moved away."""
+    if work.movable is not None and not path.is_symlink() and path.resolve().is_relative_to(work.movable.resolve()):
+        return path.absolute()
+    copy = work.new_path()
+    materialise_file(path, copy)
+    return copy
+
+
+def _holds_files(value: Any) -> bool:
+    kind = type(value)
+    if isinstance(value, File | Directory):
+        return True
+    if kind is dict:
+        return any(_holds_files(item) for item in value.values())
+    if kind in (list, tuple) or is_named_tuple(kind):
+        return any(_holds_files(item) for item in value)
+    if dataclasses.is_dataclass(kind):
+        return any(_holds_files(getattr(value, field.name, None)) for field in dataclasses.fields(kind))
+    return False
