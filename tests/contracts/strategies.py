@@ -1,6 +1,7 @@
 """Hypothesis strategies for the models of the contracts, made from their fields' types."""
 
 import types
+import unicodedata
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from penstock.contracts.artifacts import ArtifactRef, ListValue, RecordValue, Se
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 FLOATS = st.floats(allow_nan=False)
-TEXTS = st.text(max_size=20)
+TEXTS = st.text(max_size=20).map(lambda text: unicodedata.normalize("NFC", text))
 PLAIN = st.recursive(
     st.none() | st.booleans() | INTEGERS | FLOATS | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
