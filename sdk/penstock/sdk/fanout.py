@@ -1,0 +1,134 @@
+"""Fan-out and fan-in: `each` opens a dimension, `collect` closes the innermost."""
+
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar, cast, overload
+
+from penstock.contracts.errors import GraphError
+from penstock.contracts.spec import CollectSpec, FromItem, FromNode
+from penstock.sdk.annotations import item_of
+from penstock.sdk.drawing import bound, needed_drawing
+from penstock.sdk.handles import Handle, Source, handles_in, source_of
+from penstock.sdk.openings import Opening, joined, names_of
+from penstock.sdk.places import user_place
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+Missing = Literal["fail", "drop", "none"]
+
+
+@overload
+def each(items: Iterable[T], /) -> T: ...
+@overload
+def each(items: Iterable[T], /, *, batch: int) -> list[T]: ...
+@overload
+def each(a: Iterable[A], b: Iterable[B], /) -> tuple[A, B]: ...
+@overload
+def each(a: Iterable[A], b: Iterable[B], c: Iterable[C], /) -> tuple[A, B, C]: ...
+def each(*lists: Iterable[Any], batch: int | None = None) -> Any:
+    """Whatever takes the item runs once for each: `train(data, depth=each(depths))`. Two lists are zipped.
+
+    With `batch`, so many items at a time, as a list.
+    """
+    drawing = needed_drawing("each(...)")
+    if not lists:
+        raise GraphError(f"{user_place()}: each(...) needs a list")
+    if batch is not None and (batch < 1 or len(lists) > 1):
+        raise GraphError(f"{user_place()}: each(..., batch={batch}) takes one list and at least one item at a time")
+    given = tuple(_items(items) for items in lists)
+    _same_length(given)
+    opening = Opening(given, batch, tuple(drawing.conditions))
+    labels, types = [_label(items) for items in given], [_item_type(items) for items in given]
+
+    def source(label: str, annotation: Any, field: int | None) -> Source:
+        return Source(label=label, annotation=annotation, bind=lambda: FromItem(item=_named(opening), field=field), openings=(opening,))
+
+    if len(given) == 1:
+        return Handle(source(f"each({labels[0]})", types[0] if batch is None else list[types[0]], None))
+    return tuple(Handle(source(f"each({', '.join(labels)})[{i}]", annotation, i)) for i, annotation in enumerate(types))
+
+
+def _named(opening: Opening) -> str:
+    if opening.name is None:
+        raise GraphError(f"{opening.place}: the item of this each(...) is used where no step takes it; give it to a step first")
+    return opening.name
+
+
+def _items(items: object) -> object:
+    if isinstance(items, Handle):
+        return items
+    if isinstance(items, str | bytes | dict) or not isinstance(items, Iterable):
+        raise GraphError(f"{user_place()}: each(...) takes a list, and {items!r} is a {type(items).__name__}")
+    found: list[object] = list(items)
+    return found
+
+
+def _same_length(lists: tuple[object, ...]) -> None:
+    lengths = {len(items) for items in lists if isinstance(items, list)}
+    if len(lengths) > 1:
+        raise GraphError(f"{user_place()}: each(a, b) zips lists of one length; these have {' and '.join(map(str, sorted(lengths)))}")
+
+
+def _label(items: object) -> str:
+    source = source_of(items)
+    return "[...]" if source is None else source.label
+
+
+def _item_type(items: object) -> Any:
+    source = source_of(items)
+    if source is not None:
+        return item_of(source.annotation)
+    kinds = {type(item) for item in cast(list[object], items)}
+    return kinds.pop() if len(kinds) == 1 and not handles_in(items) else Any
+
+
+@overload
+def collect(item: T, *, missing: Literal["none"], at_least: float = 1.0, until: bool | None = None) -> list[T | None]: ...
+@overload
+def collect(item: T, *, missing: Literal["fail", "drop"] = "fail", at_least: float = 1.0, until: bool | None = None) -> list[T]: ...
+def collect(item: Any, *, missing: Missing = "fail", at_least: float = 1.0, until: bool | None = None) -> Any:
+    """The list of a fan-out's items, in order, once all are there.
+
+    `missing` says what a failed or skipped item does; at least the share `at_least` must be there. The first item for which `until`
+    holds cancels the others.
+    """
+    drawing = needed_drawing("collect(...)")
+    handles = handles_in(item)
+    if not handles:
+        raise GraphError(f"{user_place()}: collect(...) got {item!r}, which is no item of a fan-out")
+    label, annotation = _described(item, handles)
+    if not 0.0 <= at_least <= 1.0:
+        raise GraphError(f"{user_place()}: at_least={at_least} is a share between 0 and 1")
+    arguments = {"item": item} if until is None else {"item": item, "until": until}
+    placed = drawing.place(arguments, f"collect({label})")
+    scope = joined([drawing.base, *(opening.scope for handle in handles for opening in handle.__penstock__.openings)], f"collect({label})")
+    if len(scope) == len(drawing.base):
+        raise GraphError(f"{user_place()}: collect({label}): {label} is no item of a fan-out: it is there once; pass it as it is, or in a list")
+    if placed.scope != scope:
+        raise GraphError(f"{user_place()}: collect({label}) is under a condition of another fan-out; collect outside of that block")
+    over, outside = scope[-1], scope[:-1]
+    if any(scope[-1] in handle.__penstock__.openings for handle in drawing.conditions):
+        raise GraphError(f"{user_place()}: collect({label}) is under a condition that each item decides for itself; collect outside of the `with` block")
+    name = drawing.name_for(f"collect-{(handles[0].__penstock__.node or over.name or 'items').removeprefix(drawing.prefix).replace('/', '.')}"[:63])
+    drawing.add(
+        CollectSpec(
+            name=name,
+            collect=bound(drawing, item),
+            over=over.name or "",
+            missing=missing,
+            at_least=at_least,
+            until=None if until is None else bound(drawing, until),
+            scope=names_of(outside),
+            when=placed.when,
+        )
+    )
+    inner = annotation | None if missing == "none" else annotation
+    return Handle(
+        Source(label=f"collect({label})", annotation=list[inner], bind=lambda: FromNode(node=name), openings=outside[-1:], node=name)
+    )
+
+
+def _described(item: object, handles: list[Handle]) -> tuple[str, Any]:
+    source = source_of(item)
+    return (handles[0].__penstock__.label, Any) if source is None else (source.label, source.annotation)

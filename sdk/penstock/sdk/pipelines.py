@@ -1,0 +1,170 @@
+"""Pipelines: functions whose body draws a graph of steps. A pipeline called in another becomes part of it."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cached_property, update_wrapper
+from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+
+from typing_extensions import override
+
+from penstock.contracts.errors import GraphError
+from penstock.contracts.names import dashed
+from penstock.contracts.spec import FromParameter, PipelineSpec
+from penstock.sdk.annotations import hints_of
+from penstock.sdk.body_check import check_body
+from penstock.sdk.drawing import Drawing, current_drawing
+from penstock.sdk.handles import Handle, Source
+from penstock.sdk.hooks import hook_steps
+from penstock.sdk.options import RunOptions, StepOptions, checked_options
+from penstock.sdk.parameters import parameter_specs
+from penstock.sdk.places import user_place
+from penstock.sdk.results import output_bindings
+from penstock.sdk.steps import Step
+from penstock.sdk.traced import Traced
+from penstock.sdk.tracing import traced
+from penstock.sdk.triggers import Trigger
+from penstock.sdk.types import RunSummary
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Hook = Step[[RunSummary], Any]
+
+
+class PipelineOptions(TypedDict, total=False):
+    """Options of a pipeline: `@pipeline(name="sales.daily", defaults={"pool": "gpu"}, on_failure=tell)`."""
+
+    name: str
+    defaults: StepOptions
+    triggers: Sequence[Trigger]
+    on_success: Hook
+    on_failure: Hook
+    on_exit: Hook
+
+
+class Pipeline(Generic[P, R]):
+    """A pipeline, under the options of its runs."""
+
+    def __init__(self, function: Callable[P, R], declared: PipelineOptions, run_options: RunOptions | None = None) -> None:
+        self._function = function
+        self._declared = declared
+        self._run_options: RunOptions = run_options or {}
+        update_wrapper(self, function)
+
+    @property
+    def name(self) -> str:
+        return self._declared.get("name") or dashed(self._function.__name__)
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        return tuple(self._declared.get("triggers", ()))
+
+    @property
+    def fn(self) -> Callable[P, R]:
+        """The plain function."""
+        return self._function
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self._function)
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        """Its annotations, resolved; `return` is its result's."""
+        return hints_of(self._function)
+
+    def options(self, **options: Unpack[RunOptions]) -> "Pipeline[P, R]":
+        """The same pipeline, whose runs go under these options."""
+        checked_options(options, RunOptions, f"{user_place()}: {self.name}.options(...)")
+        return Pipeline(self._function, self._declared, cast(RunOptions, {**self._run_options, **options}))
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        drawing = current_drawing()
+        if drawing is None:
+            raise GraphError(f"{user_place()}: {self.name} is a pipeline; to run it, use .run(...): {self._function.__name__}.run(...)")
+        try:
+            arguments = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise GraphError(f"{user_place()}: {self.name}{self.signature} was called wrongly: {error}") from error
+        scope = drawing.open(arguments.arguments, self._function.__name__)
+        defaults = drawing.defaults
+        drawing.defaults = {**defaults, **self._declared.get("defaults", {})}
+        try:
+            with drawing.inside(self._function.__name__, scope):
+                return self._function(*arguments.args, **arguments.kwargs)
+        finally:
+            drawing.defaults = defaults
+
+    def draw(self) -> tuple[Drawing, PipelineSpec]:
+        """The graph, without code and environment of its steps.
+
+        :raises GraphError: it can't be built; the text names the line and the mend.
+        """
+        drawing = Drawing(self.name)
+        drawing.defaults = self._declared.get("defaults", {})
+        with drawing.drawn():
+            parameters = parameter_specs(self._function, self.signature, self.hints, drawing.constants)
+            returned = _call(self._function, [self._parameter(name) for name in self.signature.parameters], self.signature)
+            drawing.returned = returned
+            outputs, types = output_bindings(drawing, returned, self.hints.get("return", Any))
+            spec = PipelineSpec(
+                name=self.name,
+                parameters=tuple(parameters),
+                nodes=tuple(drawing.nodes),
+                outputs=outputs,
+                output_types=types,
+                hooks=hook_steps(drawing, self._declared),
+                doc=inspect.getdoc(self._function) or "",
+            )
+        return drawing, spec
+
+    def trace(self) -> Traced:
+        """The spec, complete but for its snapshot, and the files it is made of."""
+        drawing, spec = self.draw()
+        return traced(drawing, spec)
+
+    def _parameter(self, name: str) -> Handle:
+        return Handle(Source(label=name, annotation=self.hints.get(name, Any), bind=lambda: FromParameter(parameter=name)))
+
+    @override
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name}>"
+
+
+def _call(function: Callable[..., Any], handles: list[Handle], signature: inspect.Signature) -> Any:
+    positional: list[Handle] = []
+    named: dict[str, Handle] = {}
+    for handle, parameter in zip(handles, signature.parameters.values(), strict=True):
+        match parameter.kind:
+            case inspect.Parameter.KEYWORD_ONLY:
+                named[parameter.name] = handle
+            case inspect.Parameter.VAR_POSITIONAL | inspect.Parameter.VAR_KEYWORD:
+                raise GraphError(f"{function.__name__}: the parameters of a pipeline have names; *{parameter.name} has none")
+            case _:
+                positional.append(handle)
+    return function(*positional, **named)
+
+
+class PipelineDecorator(Protocol):
+    """What `@pipeline(name=...)` gives."""
+
+    def __call__(self, function: Callable[P, R], /) -> Pipeline[P, R]: ...
+
+
+@overload
+def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
+@overload
+def pipeline(**options: Unpack[PipelineOptions]) -> PipelineDecorator: ...
+def pipeline(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Makes a function a pipeline: `@pipeline` or `@pipeline(name="sales.daily", on_failure=tell)`."""
+    checked = cast(PipelineOptions, checked_options(options, PipelineOptions, f"{user_place()}: @pipeline(...)"))
+    checked_options(checked.get("defaults", {}), StepOptions, f"{user_place()}: @pipeline(defaults=...)")
+    if function is not None:
+        return _made(function, checked)
+    return lambda decorated: _made(decorated, checked)
+
+
+def _made(function: Callable[..., Any], options: PipelineOptions) -> Pipeline[..., Any]:
+    if not inspect.isfunction(function):
+        raise GraphError(f"{user_place()}: @pipeline takes a function, not {function!r}")
+    check_body(function)
+    return Pipeline(function, options)
