@@ -1,0 +1,85 @@
+"""The command tree. A command's module is imported when it is invoked, never before: `penstock run` pays for `run` alone."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from penstock.contracts.errors import PenstockError
+from penstock.deploy.cli.exits import ExitCode, code_of_error
+
+# Name to the module that defines it, in the order in which help lists them.
+_COMMANDS = {
+    "run": "run",
+    "check": "check",
+    "graph": "graph",
+    "runs": "runs",
+    "why": "why",
+    "debug": "debug",
+    "logs": "logs",
+    "resume": "resume",
+    "rerun": "rerun",
+    "artifacts": "artifacts",
+    "cache": "cache",
+    "gc": "gc",
+    "init": "init",
+    "demo": "demo",
+    "doctor": "doctor",
+}
+_HELP = """Run machine-learning pipelines: only what changed is run again, and `why` says why.
+
+A first try:
+
+    penstock demo                                  a model is retrained three times before your eyes
+
+    penstock init my-project                       start from that example
+
+    penstock run pipeline.py -p raw=data.csv       run a pipeline file
+
+    penstock why train                             why did `train` run, or not?
+"""
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a command's module on demand, and ends commands with the exit codes that are documented."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"penstock.deploy.cli.commands.{_COMMANDS[cmd_name]}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PenstockError as error:
+            sys.stderr.write(f"error: {error}\n")
+            raise typer.Exit(code_of_error(error)) from error
+        except KeyboardInterrupt as error:
+            sys.stderr.write("interrupted\n")
+            raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=False)
+def _root() -> None:
+    """Holds the options of `penstock` itself."""
+
+
+application: Callable[[], Any] = app

@@ -1,0 +1,38 @@
+"""`penstock check`: does a pipeline build, and what should be known of it before it runs."""
+
+from typing import Annotated
+
+import typer
+
+from penstock.contracts.drawing import signature
+from penstock.deploy.cli.cautions import cautions
+from penstock.deploy.cli.loaded_pipeline import load
+from penstock.deploy.cli.targets import parse_target
+
+app = typer.Typer()
+
+_EXAMPLES = """Build a pipeline without running it; exit code 2 if it can't be built.
+
+Examples:
+
+    penstock check pipeline.py
+
+    penstock check -m team.pipelines:retrain
+"""
+
+
+@app.command(help=_EXAMPLES)
+def check(
+    context: typer.Context,
+    file: Annotated[str | None, typer.Argument(metavar="FILE[:PIPELINE]")] = None,
+    module: Annotated[str | None, typer.Option("-m", metavar="MODULE[:PIPELINE]", help="A module instead of a file.")] = None,
+) -> None:
+    target = parse_target(file, module)
+    traced = load(context, target)
+    spec = traced.spec
+    typer.echo(signature(spec))
+    fan_outs = len({name for step in spec.steps for name in step.scope})
+    typer.echo(f"{len(spec.steps)} steps, {fan_outs} fan-outs; pools: {', '.join(sorted({step.pool for step in spec.steps})) or 'none'}")
+    for text in cautions(spec, traced.notes):
+        typer.echo(f"warning: {text}")
+    typer.echo("ok")

@@ -1,0 +1,89 @@
+"""`penstock run`: trace a pipeline file, submit a run, follow it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penstock.contracts.drawing import value_text
+from penstock.contracts.spec import PipelineSpec
+from penstock.deploy.cli.loaded_pipeline import load, stored_spec
+from penstock.deploy.cli.parameters import given_in_file, given_on_command_line, values_for
+from penstock.deploy.cli.progress import aligned
+from penstock.deploy.cli.run_execution import RunRequest, checked_options, execute, pairs
+from penstock.deploy.cli.targets import parse_target
+from penstock.deploy.cli.wiring import engine
+
+app = typer.Typer()
+
+_EXAMPLES = """Run a pipeline: what was computed before is taken from the cache, the rest is executed.
+
+Examples:
+
+    penstock run pipeline.py                               a file with one pipeline
+
+    penstock run pipeline.py:retrain -p raw=wine.csv       this one of several, with a parameter
+
+    penstock run -m team.pipelines:retrain -p depths=3 -p depths=5
+
+    penstock run pipeline.py --params nightly.yaml --rerun train
+
+    penstock run pipeline.py --help                        the parameters of that pipeline
+"""
+
+
+@app.command(help=_EXAMPLES, add_help_option=False)
+def run(  # noqa: PLR0913 -- one parameter for each option of the command
+    context: typer.Context,
+    file: Annotated[str | None, typer.Argument(metavar="FILE[:PIPELINE]", help="A pipeline file, and which pipeline in it.")] = None,
+    module: Annotated[str | None, typer.Option("-m", metavar="MODULE[:PIPELINE]", help="A module instead of a file.")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME=VALUE", help="A parameter. @file reads a file; repeat it for lists; name.field=value."),
+    ] = None,
+    params: Annotated[Path | None, typer.Option("--params", metavar="FILE", help="Parameters from a YAML file; -p goes first.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The run's name; else <pipeline>-<number>.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the run.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STEP", help="Only this step and what it needs.")] = None,
+    rerun: Annotated[list[str] | None, typer.Option("--rerun", metavar="STEP|all", help="Execute it whatever the cache holds.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", metavar="STEP.pool=POOL", help="Another pool for a step.")] = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="After a failure, go on with what does not need it.")] = False,
+    save: Annotated[list[str] | None, typer.Option("--save", metavar="OUTPUT=PATH", help="Copy an output (`result`) there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Last line on stdout: the run as JSON.")] = False,
+    wants_help: Annotated[bool, typer.Option("--help", "-h", help="This, or with FILE the pipeline's parameters.")] = False,
+) -> None:
+    if wants_help and file is None and module is None:
+        typer.echo(context.get_help())
+        return
+    target = parse_target(file, module)
+    traced = load(context, target)
+    if wants_help:
+        typer.echo(_parameter_help(traced.spec, str(target)))
+        return
+    given = (given_in_file(params) if params is not None else {}) | given_on_command_line(parameter or [], Path.cwd())
+    with engine(context, target.start) as client:
+        spec = stored_spec(traced, client)
+        values = values_for(spec, given, client)
+        request = RunRequest(
+            name=name,
+            tags=pairs(tag or [], "--tag"),
+            options=checked_options(spec, until=until, rerun=rerun or [], settings=setting or [], keep_going=keep_going),
+            save={output: Path(path) for output, path in pairs(save or [], "--save").items()},
+            as_json=as_json,
+            warnings=traced.notes,
+        )
+        code = execute(client, spec, values, request)
+    raise typer.Exit(code)
+
+
+def _parameter_help(spec: PipelineSpec, target: str) -> str:
+    lines = [f"penstock run {target} [-p NAME=VALUE ...]", ""] + ([spec.doc.strip(), ""] if spec.doc.strip() else [])
+    table: list[tuple[str, ...]] = []
+    for parameter in spec.parameters:
+        default = "required" if parameter.required else "" if parameter.default is None else f"default {value_text(parameter.default)}"
+        table.append((f"  {parameter.name}", parameter.type, default, " ".join(parameter.doc.split())))
+    lines += ["Parameters:", *aligned(table)] if table else ["It takes no parameters."]
+    if spec.outputs:
+        outputs = [f"  {name}: {spec.output_types.get(name, 'Any')}" for name in spec.outputs]
+        lines += ["", "Outputs:", *outputs]
+    return "\n".join([*lines, "", "The options of every run: penstock run --help"])

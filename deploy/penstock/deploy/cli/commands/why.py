@@ -1,0 +1,84 @@
+"""`penstock why`: what decided whether a step ran."""
+
+from typing import Annotated
+
+import typer
+
+from penstock.contracts.errors import InvalidInput
+from penstock.contracts.views import Why
+from penstock.deploy.cli.addresses import LAST, Address, located, step_names
+from penstock.deploy.cli.wiring import engine
+from penstock.sdk.client import EngineClient
+
+app = typer.Typer()
+
+_EXAMPLES = """Why did a step run, or not? Names the first thing that differs.
+
+Examples:
+
+    penstock why                   every step of the last run
+
+    penstock why train             a step of the last run
+
+    penstock why retrain-3 train/2
+"""
+_INDEXES_SHOWN = 20
+
+
+@app.command(help=_EXAMPLES)
+def why(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[RUN] [STEP]")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Every component that differs, with both values.")] = False,
+) -> None:
+    with engine(context) as client:
+        answers = [answer for address in _addresses(client, words or []) for answer in _grouped(client, address)]
+    width = max((len(label) for label, _ in answers), default=0)
+    for label, reason in answers:
+        _say(label.ljust(width), reason, full)
+
+
+def _addresses(client: EngineClient, words: list[str]) -> list[Address]:
+    """Of one step, or of all where only a run (or nothing) is named. A single word is a step of the last run before it is a run."""
+    if len(words) == 2:
+        return [located(client, words)]
+    run = client.run(LAST)
+    if words:
+        try:
+            return [located(client, words)]
+        except InvalidInput:
+            if not any(words[0] in (view.name, view.run_id, str(view.number)) for view in client.runs(limit=1000)):
+                raise
+        run = client.run(words[0])
+    return [Address(run=run, step=name) for name in step_names(run)]
+
+
+def _grouped(client: EngineClient, address: Address) -> list[tuple[str, Why]]:
+    """One entry for all indexes of the same verdict, so that a fan-out of a thousand is a line."""
+    run, depth = address.run.run_id, len(address.index)
+    step_runs = [found for found in client.step_runs(run, address.step) if found.index[:depth] == address.index]
+    if not step_runs:
+        return [(str(address), client.why(run, address.step, address.index))]
+    reasons: dict[tuple[str, tuple[str, ...]], tuple[list[tuple[int, ...]], Why]] = {}
+    for step_run in step_runs[:_INDEXES_SHOWN]:
+        reason = client.why(run, address.step, step_run.index)
+        key = (reason.verdict, tuple(difference.component for difference in reason.differences))
+        reasons.setdefault(key, ([], reason))[0].append(step_run.index)
+    return [(_label(address.step, indexes), reason) for indexes, reason in reasons.values()]
+
+
+def _label(step: str, indexes: list[tuple[int, ...]]) -> str:
+    texts = ["/".join(map(str, index)) for index in indexes]
+    if texts == [""]:
+        return step
+    return f"{step}/{texts[0]}" if len(texts) == 1 else f"{step}/{texts[0]} … {texts[-1]} ({len(texts)})"
+
+
+def _say(label: str, reason: Why, full: bool) -> None:
+    compared = f" (compared with {reason.compared_with})" if reason.compared_with and reason.differences else ""
+    typer.echo(f"{label}  {reason.verdict}{compared}")
+    if full:
+        for difference in reason.differences:
+            typer.echo(f"    {difference.component}: {difference.before or 'nothing'} -> {difference.after or 'nothing'}")
+    for note in reason.notes:
+        typer.echo(f"    note: {note}")

@@ -1,0 +1,38 @@
+"""A pipeline ready to be submitted: traced now or known from before, its project files and constants in the artifact store."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from penstock.contracts.spec import PipelineSpec
+from penstock.deploy.cli.targets import Target
+from penstock.deploy.cli.trace_record import keep_trace, read_trace, source_digest
+from penstock.deploy.cli.wiring import home_of, wiring
+from penstock.sdk.client import EngineClient
+from penstock.sdk.traced import Traced
+
+
+def load(context: typer.Context, target: Target) -> Traced:
+    """The trace of `target`: kept from before where it still holds, else made in a fresh interpreter.
+
+    :raises GraphError: the file defines no such pipeline, or one that can't be built.
+    """
+    home = home_of(target.start)
+    kept = read_trace(home, target)
+    if kept is not None:
+        return kept
+    # Read before the trace: an edit in between then makes the kept trace invalid, never wrong.
+    entry = {str(target.file): source_digest(str(target.file))} if target.file is not None else {}
+    traced = wiring(context).trace(target)
+    return keep_trace(home, target, replace(traced, sources={**traced.sources, **entry}))
+
+
+def stored_spec(traced: Traced, client: EngineClient) -> PipelineSpec:
+    """The spec as a run needs it, with everything it refers to in the artifact store."""
+    for path in traced.blobs.values():
+        client.put_path(Path(path))
+    if not traced.files:
+        return traced.spec
+    ref = client.put_snapshot({inside: Path(path) for inside, path in traced.files.items()})
+    return traced.spec.model_copy(update={"snapshot": ref})

@@ -1,0 +1,63 @@
+"""What commands are connected to: the engine of a state folder, and the tracer of pipeline files. Tests hand in others."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from penstock.contracts.errors import InvalidInput
+from penstock.deploy.cli.targets import Target
+from penstock.deploy.settings import Settings, state_folder
+from penstock.sdk.client import EngineClient, Housekeeping, connect
+from penstock.sdk.traced import Traced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """The two doors of the command line: to an engine, and to the tracer that imports the user's file elsewhere."""
+
+    connect: Callable[[Path], EngineClient]
+    trace: Callable[[Target], Traced]
+
+
+def wiring(context: typer.Context) -> Wiring:
+    """What this invocation is connected to."""
+    given = context.find_root().obj
+    return given if isinstance(given, Wiring) else Wiring(connect=_connect, trace=_trace)
+
+
+@contextmanager
+def engine(context: typer.Context, start: Path | None = None) -> Iterator[EngineClient]:
+    """The engine of the project around `start` (the current folder), closed at the end."""
+    client = wiring(context).connect(home_of(start))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def home_of(start: Path | None = None) -> Path:
+    """The state folder of the project around `start`, or of the current folder."""
+    return state_folder(start or Path.cwd(), Settings())
+
+
+def housekeeping(client: EngineClient) -> Housekeeping:
+    """The engine's housekeeping.
+
+    :raises InvalidInput: this engine has none for its users.
+    """
+    if not isinstance(client, Housekeeping):
+        raise InvalidInput("this engine does its own housekeeping; ask whoever operates it")
+    return client
+
+
+def _connect(home: Path) -> EngineClient:
+    return connect(Settings().engine, home=home)
+
+
+def _trace(target: Target) -> Traced:
+    from penstock.deploy.cli.tracer import trace  # noqa: PLC0415 -- a run whose trace is known needs no tracer
+
+    return trace(target)
