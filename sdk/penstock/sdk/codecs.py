@@ -25,13 +25,13 @@ from penstock.contracts.artifacts import (
 from penstock.contracts.errors import InvalidInput
 from penstock.sdk.annotations import bare, fields_of, fixed_tuple, is_list, is_named_tuple, item_of
 from penstock.sdk.decoder import Decoder
-from penstock.sdk.formats import FILE, Unfit, formats_for
-from penstock.sdk.json_values import NotJson, builtin_number, json_bytes
-from penstock.sdk.staged import Encoded, Staged, Staging
+from penstock.sdk.formats import FILE, PNG, Format, formats_for, is_figure, write_figure
+from penstock.sdk.json_values import NotJson, builtin_number, class_of, json_bytes
+from penstock.sdk.staged import Encoded, Staged, Staging, Unfit
 from penstock.sdk.types import Directory, File, KeepName
-from penstock.transport.directories import materialise_file, scan_directory
+from penstock.transport.directories import file_digest, materialise_file, scan_directory
 
-__all__ = ["Encoded", "Staged", "decode", "encode"]
+__all__ = ["Encoded", "Staged", "decode", "encode", "encode_attachment"]
 
 # A value of more parts is stored as a whole: an order has no room for so many refs.
 _PARTS_LIMIT = 64
@@ -46,6 +46,19 @@ def encode(value: object, annotation: Any, staging: Path, *, movable: Path | Non
     """
     work = Staging(staging, movable)
     return work.encoded(_value(value, annotation, work))
+
+
+def encode_attachment(value: object, staging: Path) -> Encoded:
+    """Something to look at beside a run's outputs: a figure of matplotlib as PNG, a file by its path, anything else as a value.
+
+    :raises InvalidInput: as `encode`.
+    """
+    work = Staging(staging)
+    if is_figure(value):
+        return work.encoded(_written(value, Format(PNG, ".png", write_figure), work))
+    if isinstance(value, str | PurePath):
+        value = Directory(value) if Path(value).is_dir() else File(value)
+    return work.encoded(_value(value, Any, work))
 
 
 def decode(
@@ -69,7 +82,7 @@ def _value(value: Any, annotation: Any, work: Staging) -> Value:
     if isinstance(value, Directory):
         return _directory(value, work)
     value = builtin_number(value, plain)
-    as_list = is_list(annotation) and isinstance(value, list | tuple)
+    as_list = is_list(annotation) and _is_list_value(value)
     # An item takes two bytes at least, so a longer list can't be inline anyway.
     if not as_list or len(value) < INLINE_LIMIT // 2:
         try:
@@ -81,16 +94,20 @@ def _value(value: Any, annotation: Any, work: Staging) -> Value:
                 return inline_json(data)
             if not as_list:
                 return work.put_bytes(data, media_type=JSON)
-    return _list(value, item_of(annotation), work) if as_list else _structure(value, annotation, plain, work)
+    return _list(value, item_of(annotation), work) if as_list else _structure(value, plain, work)
 
 
-def _structure(value: Any, annotation: Any, plain: Any, work: Staging) -> Value:
+def _is_list_value(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _structure(value: Any, plain: Any, work: Staging) -> Value:
     """Values made of values are stored part by part where the annotation says so, or where files are in them; else as a whole."""
-    kind = type(value)
+    kind = class_of(value)
     declared = (get_origin(plain) or plain) is kind
     if not declared and not _holds_files(value):
         return _whole(value, work)
-    if is_named_tuple(kind) or dataclasses.is_dataclass(kind) and _holds_files(value):
+    if is_named_tuple(kind) or (dataclasses.is_dataclass(kind) and _holds_files(value)):
         fields = fields_of(kind) or {}
         return RecordValue(record={name: _value(getattr(value, name), hint, work) for name, hint in fields.items()})
     if kind is dict and len(value) <= _PARTS_LIMIT and all(type(key) is str for key in value):
@@ -105,12 +122,17 @@ def _structure(value: Any, annotation: Any, plain: Any, work: Staging) -> Value:
 
 
 def _whole(value: Any, work: Staging) -> ArtifactRef:
-    for format in formats_for(value):
+    *typed, last = formats_for(value)
+    for candidate in typed:
         try:
-            return work.written_by(partial(format.write, value), media_type=format.media_type, suffix=format.suffix)
+            return _written(value, candidate, work)
         except Unfit:
             continue
-    raise InvalidInput(f"a value of type {type(value).__qualname__} can't be stored")
+    return _written(value, last, work)
+
+
+def _written(value: Any, form: Format, work: Staging) -> ArtifactRef:
+    return work.written_by(partial(form.write, value), media_type=form.media_type, suffix=form.suffix)
 
 
 def _list(items: Sequence[Any], hint: Any, work: Staging) -> ArtifactRef:
@@ -125,28 +147,34 @@ def _file(file: File, annotation: Any, work: Staging) -> ArtifactRef:
     if not path.is_file():
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise InvalidInput(f"{file!r} does not exist{where}" if not path.exists() else f"{file!r} is not a file; use Directory for folders")
-    ref = work.put(_ours(path, work), media_type=FILE, suffix=path.suffix)
+    ref = _stored(path, file_digest(path), path.suffix, work)
     return ref.model_copy(update={"name": path.name}) if KeepName in get_args(annotation) else ref
 
 
 def _directory(directory: Directory, work: Staging) -> ArtifactRef:
     manifest, sources = scan_directory(directory.path)
-    for path in sources.values():
-        work.put(_ours(path, work), media_type=FILE)
+    for digest, path in sources.items():
+        _stored(path, digest, "", work)
     return work.put_bytes(manifest_bytes(manifest), media_type=DIRECTORY, kind="directory")
 
 
-def _ours(path: Path, work: Staging) -> Path:
-    """A file with the bytes of `path` that may be moved away."""
-    if work.movable is not None and not path.is_symlink() and path.resolve().is_relative_to(work.movable.resolve()):
-        return path.absolute()
-    copy = work.new_path()
-    materialise_file(path, copy)
-    return copy
+def _stored(path: Path, digest: str, suffix: str, work: Staging) -> ArtifactRef:
+    if _is_movable(path, work):
+        return work.put_known(path.absolute(), digest, media_type=FILE, suffix=suffix)
+    ref = work.written_by(partial(materialise_file, path), media_type=FILE, suffix=suffix)
+    if ref.digest != digest:
+        raise InvalidInput(f"{path} was changed while it was being read; give it when its writer has closed it")
+    return ref
+
+
+def _is_movable(path: Path, work: Staging) -> bool:
+    if work.movable is None or path.is_symlink() or path.stat().st_nlink > 1:
+        return False
+    return path.resolve().is_relative_to(work.movable.resolve())
 
 
 def _holds_files(value: Any) -> bool:
-    kind = type(value)
+    kind = class_of(value)
     if isinstance(value, File | Directory):
         return True
     if kind is dict:

@@ -22,7 +22,7 @@ from penstock.contracts.artifacts import (
 from penstock.contracts.errors import InvalidInput
 from penstock.sdk.annotations import bare, fields_of, fixed_tuple, is_list, is_union, item_of, text_of
 from penstock.sdk.formats import FILE, read_format
-from penstock.sdk.json_values import NotJson, read_json
+from penstock.sdk.json_values import NotJson, class_of, read_json
 from penstock.sdk.types import Directory, File
 from penstock.transport.directories import materialise_directory, materialise_file
 
@@ -110,13 +110,14 @@ class Decoder:
         plain = bare(annotation)
         if is_union(plain):
             plain = next((option for option in get_args(plain) if is_list(option) or fixed_tuple(option)), plain)
-        origin = get_origin(plain) or plain
+        origin: Any = get_origin(plain) or plain
         if (hints := fixed_tuple(plain)) is not None:
             if len(hints) != len(items):
                 raise self._mismatch(annotation, f"{len(items)} items")
             return tuple(self._item(i, item, hint) for i, (item, hint) in enumerate(zip(items, hints, strict=True)))
         if origin in (set, frozenset, tuple):
-            return origin(self._item(i, item, item_of(plain)) for i, item in enumerate(items))
+            made: Any = origin
+            return made(self._item(i, item, item_of(plain)) for i, item in enumerate(items))
         if is_list(plain) and origin is not list:
             hint = item_of(plain)
             return LazyList(items, lambda i, item: self._item(i, item, hint))
@@ -129,12 +130,11 @@ class Decoder:
 
     def _record(self, value: RecordValue, annotation: Any) -> Any:
         plain = bare(annotation)
-        origin = get_origin(plain) or plain
+        origin: Any = get_origin(plain) or plain
         fields = fields_of(plain)
         hints = fields or {}
-        dict_hint = get_args(plain)[1] if origin is dict and len(get_args(plain)) == 2 else Any
-        parts = {
-            name: Decoder(self._local, f"{self._parameter}-{name}", self._workdir).value(part, hints.get(name, dict_hint))
+        parts: dict[str, Any] = {
+            name: Decoder(self._local, f"{self._parameter}-{name}", self._workdir).value(part, hints.get(name, _dict_hint(plain)))
             for name, part in value.record.items()
         }
         if fixed_tuple(plain) is not None:
@@ -174,7 +174,7 @@ class Decoder:
     def _walk(self, found: Any, path: tuple[str | int, ...]) -> Any:
         for key in path:
             try:
-                found = getattr(found, key) if isinstance(key, str) and hasattr(found, key) and not isinstance(found, dict) else found[key]
+                found = _part(found, key)
             except (KeyError, IndexError, TypeError) as error:
                 raise InvalidInput(f"{self._parameter}: there is no {key!r} in {_shown(found)}") from error
         return found
@@ -221,7 +221,7 @@ class Decoder:
             return found.path
         return self._checked(found, annotation)
 
-    def _checked(self, found: Any, annotation: Any) -> Any:
+    def _checked(self, found: object, annotation: Any) -> Any:
         if fits(found, annotation):
             return found
         raise self._mismatch(annotation, _shown(found))
@@ -245,6 +245,16 @@ def fits(value: Any, annotation: Any) -> bool:
     if plain is float:
         return isinstance(value, float | int)
     return isinstance(value, plain)
+
+
+def _dict_hint(annotation: Any) -> Any:
+    arguments = get_args(annotation)
+    return arguments[1] if get_origin(annotation) is dict and len(arguments) == 2 else Any
+
+
+def _part(whole: Any, key: str | int) -> Any:
+    kind = class_of(whole)
+    return getattr(whole, str(key)) if isinstance(key, str) and kind is not dict and hasattr(whole, key) else whole[key]
 
 
 def _blob(digest: str) -> ArtifactRef:

@@ -1,15 +1,17 @@
 """Values as JSON, guided by their type annotations: what is stored as JSON comes back equal and of the same type, or is not stored so."""
 
+import collections.abc
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
+import functools
 import json
 import pathlib
 import typing
 import uuid
-from functools import lru_cache
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
@@ -19,20 +21,22 @@ from penstock.sdk.annotations import is_list, is_named_tuple, is_union
 
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _PLAIN_LEAVES = (bool, int, float, str)
-_TEXT_LEAVES = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
+_TEXT_LEAVES = (dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
 
 
 class NotJson(Exception):
     """This value can't be JSON under this annotation."""
 
 
-def json_bytes(value: object, annotation: Any) -> bytes:
+def json_bytes(value: Any, annotation: Any) -> bytes:
     """The canonical JSON of `value`, which `read_json` with the same annotation turns into an equal value.
 
     It is the canonical encoding of the contracts, but that text is kept as it is, not normalised.
     :raises NotJson: there is none.
     """
-    kind = type(value)
+    kind = class_of(value)
+    if kind is int and annotation is float and float(value) == value:  # 1 and 1.0 are one float
+        value, kind = float(value), float
     if value is None or (kind in _PLAIN_LEAVES and (annotation is kind or annotation is Any)):
         return _dumps(value)
     if annotation is Any:
@@ -61,15 +65,20 @@ def read_json(data: bytes, annotation: Any) -> Any:
         raise NotJson(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
+def class_of(value: object) -> type[Any]:
+    return type(value)
+
+
 def builtin_number(value: Any, annotation: Any) -> Any:
     """A numpy scalar as the builtin that the annotation wants; anything else as it is."""
-    if type(value).__module__ == "numpy" and annotation in (*_PLAIN_LEAVES, Any) and getattr(value, "shape", None) == () and _is_scalar(value):
+    if annotation in (*_PLAIN_LEAVES, Any) and _is_numpy_scalar(value):
         return value.item()
     return value
 
 
-def _is_scalar(value: Any) -> bool:
-    return type(value).__name__ != "ndarray" and value.dtype.kind in "biufU"
+def _is_numpy_scalar(value: Any) -> bool:
+    kind = class_of(value)
+    return kind.__module__ == "numpy" and kind.__name__ != "ndarray" and hasattr(value, "dtype") and value.dtype.kind in "biufU"
 
 
 def _adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
@@ -79,21 +88,28 @@ def _adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
         return _new_adapter(annotation)
 
 
-@lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)
 def _cached_adapter(annotation: Any) -> TypeAdapter[Any] | None:
     return _new_adapter(annotation)
 
 
 def _new_adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    if get_origin(annotation) in (collections.abc.Iterable, collections.abc.Collection):
+        # pydantic reads an Iterable as an iterator, which can be gone through but once.
+        annotation = Sequence[get_args(annotation)[0]]  # type: ignore[misc]  # the item's type is known at run time only
     try:
-        return TypeAdapter(annotation)
+        return TypeAdapter[Any](annotation)
     except (PydanticSchemaGenerationError, PydanticUserError, NameError):
         pass
     if is_union(annotation):
         options = [option for option in get_args(annotation) if _adapter_of(option) is not None]
         if options:
-            return TypeAdapter(typing.Union[tuple(options)])  # noqa: UP007  # the options are known at run time only
+            return TypeAdapter[Any](functools.reduce(_either, options))
     return None
+
+
+def _either(left: Any, right: Any) -> Any:
+    return left | right
 
 
 def _dumps(plain: object) -> bytes:
@@ -122,7 +138,7 @@ def _exactly_plain(value: object) -> object:
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)
+    kind = class_of(value)
     if value is None or kind in _PLAIN_LEAVES:
         return value
     if isinstance(value, enum.Enum):
@@ -133,18 +149,19 @@ def _plain(value: Any) -> Any:
         # By name, not by position: readers of fields need not know the type.
         return {name: _plain(item) for name, item in zip(value._fields, value, strict=True)}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in typing.cast(list[object], value)]
     if isinstance(value, dict):
-        return {_key(key): _plain(item) for key, item in value.items()}
+        mapping = typing.cast(dict[object, object], value)
+        return {_key(key): _plain(item) for key, item in mapping.items()}
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=_dumps)
+        return sorted((_plain(item) for item in typing.cast(set[object], value)), key=_dumps)
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, BaseModel):
         return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, int | float | str):
         return _number(value)
-    if kind.__module__ == "numpy" and getattr(value, "shape", None) == () and _is_scalar(value):
+    if _is_numpy_scalar(value):
         return _plain(value.item())
     raise NotJson
 

@@ -10,6 +10,10 @@ from typing import NamedTuple
 from penstock.contracts.artifacts import ArtifactRef, Kind, Value
 
 
+class Unfit(Exception):
+    """A format can't hold this value and give it back as it is; the next one is tried."""
+
+
 class Staged(NamedTuple):
     """Bytes to be taken into the artifact store: `ArtifactStore.take(path, digest)`."""
 
@@ -40,9 +44,15 @@ class Staging:
         """The ref of a file of ours in `folder`; a second file of the same bytes is removed."""
         with path.open("rb", buffering=0) as file:
             digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-        size = path.stat().st_size
-        if self.files.setdefault(digest, path) != path:
+        ref = self.put_known(path, digest, media_type=media_type, suffix=suffix, kind=kind)
+        if self.files[digest] != path:
             path.unlink()
+        return ref
+
+    def put_known(self, path: Path, digest: str, *, media_type: str, suffix: str = "", kind: Kind = "blob") -> ArtifactRef:
+        """The ref of a file whose digest is known; it stays where it is until it is taken."""
+        self.files.setdefault(digest, path)
+        size = path.stat().st_size
         return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=size, kind=kind, media_type=media_type, suffix=suffix)
 
     def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "", kind: Kind = "blob") -> ArtifactRef:

@@ -28,6 +28,7 @@ class BlobFolder:
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs" / "sha256"
+        self._prefix = f"{self._blobs}{os.sep}"
         self._corrupt = root / "corrupt"
         self.staging = root / "staging"
         self._blobs.mkdir(parents=True, exist_ok=True)
@@ -39,9 +40,12 @@ class BlobFolder:
 
         :raises ContractError: not a digest.
         """
+        return Path(self._checked_name(digest))
+
+    def _checked_name(self, digest: str) -> str:
         if not _DIGEST.fullmatch(digest):
-            raise ContractError(f"{digest!r} is not a digest; one reads sha256:<64 hexadecimal digits>")
-        return self._blobs / digest[7:9] / digest[7:]
+            raise ContractError(f"{digest[:80]!r} is not a digest; one reads sha256:<64 hexadecimal digits>")
+        return f"{self._prefix}{digest[7:9]}{os.sep}{digest[7:]}"
 
     def write(self, data: bytes) -> str:
         """Stores small bytes; returns their digest.
@@ -67,7 +71,7 @@ class BlobFolder:
         :raises OSError: a full disk, say; nothing is visible then.
         """
         if self._holds(digest):
-            staged.unlink()
+            staged.unlink(missing_ok=True)  # Two outputs may be one file.
             return
         try:
             self._publish(staged, digest)
@@ -99,10 +103,10 @@ class BlobFolder:
         wanted = set(digests)
         known = self._memo.known(wanted)
         for digest in wanted:
-            path = self.path_of(digest)
+            path = self._checked_name(digest)
             try:
-                signature = signature_of(path.stat())
-                if known.get(digest) != signature and not self._hash_matches(digest, path, found):
+                signature = signature_of(os.stat(path))  # noqa: PTH116  # a Path for each of thousands would double the time
+                if known.get(digest) != signature and not self._hash_matches(digest, Path(path), found):
                     missing.add(digest)
             except OSError:
                 missing.add(digest)

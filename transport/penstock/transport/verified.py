@@ -8,7 +8,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +80,7 @@ class VerifiedMemo:
         return {digest: Signature(int(inode), size, mtime_ns, ctime_ns) for digest, inode, size, mtime_ns, ctime_ns in rows}
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
+    def _connected(self) -> Generator[sqlite3.Connection]:
         try:
             with contextlib.closing(sqlite3.connect(self._path, timeout=1.0, isolation_level=None)) as connection:
                 yield connection

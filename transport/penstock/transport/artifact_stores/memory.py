@@ -1,6 +1,8 @@
 """The artifact store in memory, for tests and the simulation: no threads, and files only where a path is asked for."""
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ class MemoryArtifactStore:
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     @property
     def staging(self) -> Path:
@@ -45,8 +47,9 @@ class MemoryArtifactStore:
         self.blobs.pop(digest, None)
 
     def _take(self, staged: Path, digest: str) -> None:
-        self.blobs[digest] = staged.read_bytes()
-        staged.unlink()
+        if not self._is_intact(digest):
+            self.blobs[digest] = staged.read_bytes()
+        staged.unlink(missing_ok=True)  # Two outputs may be one file.
 
     def _is_intact(self, digest: str) -> bool:
         data = self.blobs.get(digest)
@@ -54,7 +57,8 @@ class MemoryArtifactStore:
 
     def _made(self, name: str) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="penstock-artifacts-", ignore_cleanup_errors=True)
-        path = Path(self._folder.name) / name
+            self._folder = Path(tempfile.mkdtemp(prefix="penstock-artifacts-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / name
         path.mkdir(exist_ok=True)
         return path
