@@ -1,0 +1,76 @@
+"""Every snippet of the documentation runs, in order, in a folder of its own for each document."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.snippets import RUN, SHOWN, Command, commands_in, missing_line, snippets_in
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+PROGRAMS = frozenset({"penstock", "python", "sed", "cat", "ls"})
+
+
+def name_of(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if any(s.language in RUN for s in snippets_in(path))], ids=name_of)
+def test_the_snippets_of_a_document_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_HOME")
+    (tmp_path / "penstock.toml").touch()
+    for snippet in snippets_in(document):
+        where = f"{name_of(document)}:{snippet.line}"
+        if snippet.file is not None:
+            (tmp_path / snippet.file).write_text(snippet.body, encoding="utf-8")
+        elif snippet.language == "python":
+            script = tmp_path / f"snippet_{snippet.line}.py"
+            script.write_text(snippet.body, encoding="utf-8")
+            _run([sys.executable, script.name], tmp_path, where)
+        elif snippet.language == "console":
+            for command in commands_in(snippet.body):
+                _check(command, tmp_path, where)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_what_is_not_meant_to_run_is_marked_as_text(document: Path) -> None:
+    odd = [f"line {s.line}: {s.language}" for s in snippets_in(document) if s.language not in RUN | SHOWN and s.file is None]
+
+    assert odd == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = [part.partition(")")[0].partition("#")[0] for part in text.split("](")[1:]]
+
+    assert [target for target in targets if target and "://" not in target and not (document.parent / target).exists()] == []
+
+
+def test_a_line_that_the_output_lacks_is_found() -> None:
+    assert missing_line("one  two\nthree", ["one two", "three"]) is None
+    assert missing_line("took 3.1 s: fine", ["took … s: fine"]) is None
+    assert missing_line("three one", ["one", "three"]) == "three"
+    assert commands_in("$ a\nx\n...\n$ b\n") == [Command("a", ["x"]), Command("b", [])]
+
+
+def _check(command: Command, folder: Path, where: str) -> None:
+    program, *arguments = shlex.split(command.text)
+    assert program in PROGRAMS, f"{where}: {program} can't be run by a test; mark the block as text"
+    path = Path(sys.executable).with_name(program)
+    output = _run([str(path) if path.exists() else program, *arguments], folder, where)
+    absent = missing_line(output, command.output)
+    assert absent is None, f"{where}: `{command.text}` does not say {absent!r}, but:\n{output}"
+
+
+def _run(command: list[str], folder: Path, where: str) -> str:
+    environment = {**os.environ, "COLUMNS": "140", "NO_COLOR": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120
+    )
+    assert done.returncode == 0, f"{where}: `{shlex.join(command)}` left with {done.returncode}:\n{done.stdout}"
+    return done.stdout
