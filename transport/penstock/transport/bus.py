@@ -72,7 +72,7 @@ class Bus(Protocol):
         """
         ...
 
-    def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+    def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager["Consumer"]:
         """Deliveries of a shared queue, at most `prefetch` unacknowledged. On exit they are given back.
 
         :raises BusUnavailable: inside the iteration, when the connection is lost.
@@ -81,6 +81,16 @@ class Bus(Protocol):
 
     def listen(self, exchange: Exchange, key: str = "#") -> AbstractAsyncContextManager["Listener"]:
         """A queue of one's own on an exchange, for as long as the context lasts. Deliveries need no acknowledgement."""
+        ...
+
+
+class Consumer(Protocol):
+    """The deliveries of a shared queue."""
+
+    def __aiter__(self) -> AsyncIterator[Delivery]: ...
+
+    async def stop(self) -> None:
+        """Takes no more deliveries. Those that were handed out can still be acknowledged until the context ends."""
         ...
 
 

@@ -1,0 +1,194 @@
+"""One attempt in guests of this machine: what the guest is told, which guest it gets, and what its end means."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.messages import Completed, Order, clean_text
+from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
+from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.conversation import Conversation, Ending, Limits
+from penstock.runners.failures import failure, from_status
+from penstock.runners.launcher import ReportProgress
+from penstock.runners.log_file import LogFile, log_path
+from penstock.runners.memory_watch import MemoryWatch
+from penstock.runners.nursery import Nest, Nursery, Taken
+from penstock.transport.artifact_store import ArtifactStore
+
+_SMALL_LOG_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What all attempts of a launcher share."""
+
+    artifacts: ArtifactStore
+    state: Path
+    nursery: Nursery
+    memory: MemoryWatch
+    environment: dict[str, str]
+    log_limit_bytes: int
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What was found out for an attempt before it began."""
+
+    snapshot: str
+    project: str
+    variables: dict[str, str]
+    secrets: list[str]
+
+
+class Execution:
+    """One attempt. `name` is no other execution's."""
+
+    def __init__(self, workshop: Workshop, order: Order, step: StepSpec, prepared: Preparation, name: str) -> None:
+        self._workshop = workshop
+        self._order = order
+        self._step = step
+        self._prepared = prepared
+        self._workdir = workshop.state / "work" / name
+        self._staging = workshop.artifacts.staging / f"guest-{name}"
+        path = log_path(workshop.state, order.run_id, step.name, order.index, order.attempt.attempt_no)
+        self._secrets = [secret.encode() for secret in prepared.secrets]
+        self._log = LogFile(path, workshop.log_limit_bytes // 2, self._secrets)
+
+    async def run(self, progress: ReportProgress) -> Completed:
+        """Executes it, under `spawn` once more where a fork got stuck."""
+        started = time.monotonic()
+        try:
+            taken = await self._guest(self._step.isolation)
+            ending = await self._converse(taken, progress)
+            if ending.was_stuck and taken.may_hang and self._step.idempotent:
+                ending = await self._converse(await self._guest("spawn"), progress)
+            plain = await self._told(ending)
+            plain.setdefault("seconds", time.monotonic() - started)
+            return await self._completed(plain)
+        finally:
+            await self._clear()
+
+    async def _guest(self, isolation: str) -> Taken:
+        variables = self._workshop.environment | self._prepared.variables
+        module = self._step.run.module if isinstance(self._step.run, FunctionTarget) else ""
+        nest = Nest(self._prepared.snapshot, module, self._prepared.project, tuple(sorted(variables.items())))
+        if isolation == "fork" and module:
+            return await self._workshop.nursery.forked(nest)
+        return await self._workshop.nursery.spawned(nest)
+
+    async def _converse(self, taken: Taken, progress: ReportProgress) -> Ending:
+        limits = Limits(
+            timeout_seconds=self._step.timeout_seconds,
+            memory_bytes=self._step.resources.memory_bytes,
+            grace_seconds=self._workshop.grace_seconds,
+        )
+        conversation = Conversation(taken.guest, self._workshop.artifacts, self._log, limits, progress)
+        with self._workshop.memory.limited(taken.guest.pid, limits.memory_bytes, conversation.exceed_memory):
+            return await conversation.hold(self._told_to_guest())
+
+    def _told_to_guest(self) -> dict[str, Any]:
+        order, step = self._order, self._step
+        checkpoint = hashlib.sha256(f"{order.workspace}/{order.seed}".encode()).hexdigest()
+        return {
+            **self._target(),
+            "snapshot": self._prepared.snapshot,
+            "workdir": str(self._workdir),
+            "staging": str(self._staging),
+            "checkpoint": str(self._workshop.state / "checkpoints" / checkpoint),
+            "inputs": {name: value.model_dump(mode="json", exclude_defaults=True) for name, value in order.inputs.items()},
+            "outputs": [output.model_dump() for output in step.outputs],
+            "files": step.files,
+            "seed": order.seed,
+            "identity": {
+                "run_id": order.run_id,
+                "index": order.index,
+                "attempt": order.attempt.attempt_no,
+                "cause": order.cause,
+                "idempotency_key": hashlib.sha256(json.dumps([order.run_id, step.name, order.index]).encode()).hexdigest()[:32],
+            },
+        }
+
+    def _target(self) -> dict[str, Any]:
+        match self._step.run:
+            case FunctionTarget(module=module, function=function):
+                return {"module": module, "function": function}
+            case CommandTarget():
+                return {"command": [argument.model_dump() for argument in self._step.run.command], "folder": self._step.run.workdir}
+
+    async def _told(self, ending: Ending) -> dict[str, Any]:
+        """The plain data of a `Completed`, from what the guest told or from how it ended."""
+        step = self._step
+        if ending.stopped == "timeout":
+            told = failure(FailureKind.TIMEOUT, f"it ran longer than its timeout of {step.timeout_seconds:g} s")
+        elif ending.stopped == "memory":
+            limit = (step.resources.memory_bytes or 0) / 2**20
+            told = failure(
+                FailureKind.MEMORY, f"it used more than its {limit:,.0f} MiB of memory", hint="state more: resources=Resources(memory=...)"
+            )
+        elif ending.outcome is not None:
+            return await self._with_files_taken(ending.outcome)
+        elif ending.exit is not None and ending.exit.status is not None:
+            told = from_status(ending.exit.status)
+        else:
+            told = failure(FailureKind.SIGNAL, "the process that it was forked from ended", hint="it is started again for the next attempt")
+        used = {"cpu_seconds": ending.exit.cpu_seconds, "peak_memory_bytes": ending.exit.peak_memory_bytes} if ending.exit else {}
+        return {"outcome": AttemptState.FAILED.value, "failure": told, **used}
+
+    async def _with_files_taken(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        try:
+            for path, digest in outcome.pop("files", ()):
+                if not Path(path).is_relative_to(self._staging) and not Path(path).is_relative_to(self._workdir):
+                    raise OSError(f"the guest offered {path}, which is not its own")
+                await self._workshop.artifacts.take(Path(path), digest)
+        except OSError as error:
+            told = failure(FailureKind.OUTPUT, f"an output can't be stored: {error}", error_type=type(error).__name__)
+            return {**outcome, "outcome": AttemptState.FAILED.value, "outputs": {}, "attachments": {}, "failure": told}
+        return outcome
+
+    async def _completed(self, plain: dict[str, Any]) -> Completed:
+        base = {"attempt": self._order.attempt, "token": self._order.token, "runner": ""}
+        if (told := plain.get("failure")) is not None:
+            plain["failure"] = {name: self._clean(text) for name, text in told.items()}
+        log = await self._stored_log()
+        try:
+            return Completed.model_validate({**plain, **base, "log": log})
+        except ValidationError as error:
+            told = failure(FailureKind.ERROR, f"the guest told something that is no outcome: {error.errors()[0]['msg']}")
+            return Completed.model_validate({**base, "outcome": AttemptState.FAILED, "failure": told, "log": log})
+
+    def _clean(self, text: str) -> str:
+        for secret in filter(None, self._prepared.secrets):
+            text = text.replace(secret, "***")
+        return clean_text(text)
+
+    async def _stored_log(self) -> ArtifactRef | None:
+        if self._log.is_empty:
+            return None
+        size = self._log.path.stat().st_size
+        if size <= _SMALL_LOG_BYTES:
+            digest = await self._workshop.artifacts.write(self._log.path.read_bytes())
+        else:
+            digest, copy = await asyncio.to_thread(self._copied_log)
+            await self._workshop.artifacts.take(copy, digest)
+        return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=size, media_type="text/plain", suffix=".log")
+
+    def _copied_log(self) -> tuple[str, Path]:
+        self._staging.mkdir(parents=True, exist_ok=True)
+        copy = self._staging / "log"
+        shutil.copyfile(self._log.path, copy)
+        with copy.open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest(), copy
+
+    async def _clear(self) -> None:
+        for folder in (self._workdir, self._staging):
+            if folder.exists():
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

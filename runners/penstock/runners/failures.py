@@ -1,0 +1,84 @@
+"""Turns what a guest raised into a `Failure` in plain data: the user's frames first, one line of message, a hint where one is known."""
+
+import os
+import signal
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from penstock.contracts import states
+from penstock.contracts.states import FailureKind
+from penstock.sdk import context
+
+_MESSAGE_LIMIT = 500
+
+
+def failure(
+    kind: FailureKind, message: str, *, error_type: str = "", traceback_text: str = "", hint: str = ""
+) -> dict[str, str]:
+    """The plain data of a `Failure`."""
+    line = " ".join(message.split())[:_MESSAGE_LIMIT] or error_type or kind.value
+    return {"kind": kind.value, "message": line, "error_type": error_type, "traceback": traceback_text, "hint": hint}
+
+
+def from_exception(
+    error: BaseException, kind: FailureKind, *, hint: str = "", hidden: tuple[str, ...] = (), shorten: str = ""
+) -> dict[str, str]:
+    """The failure that `error` is. Frames of files under `hidden` are left out; the prefix `shorten` of paths too."""
+    _drop_frames(error, hidden, set())
+    text = "".join(traceback.format_exception(error))
+    if shorten:
+        text = text.replace(shorten.rstrip(os.sep) + os.sep, "")
+    name = type(error).__name__
+    return failure(kind, f"{name}: {error}" if str(error) else name, error_type=name, traceback_text=text, hint=hint)
+
+
+def _drop_frames(error: BaseException, hidden: tuple[str, ...], seen: set[int]) -> None:
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    error.__traceback__ = _without(error.__traceback__, hidden)
+    for other in (error.__cause__, error.__context__, *_parts(error)):
+        if other is not None:
+            _drop_frames(other, hidden, seen)
+
+
+def _parts(error: BaseException) -> list[BaseException]:
+    return list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
+
+
+def _without(trace: TracebackType | None, hidden: tuple[str, ...]) -> TracebackType | None:
+    if trace is None:
+        return None
+    rest = _without(trace.tb_next, hidden)
+    file = trace.tb_frame.f_code.co_filename
+    if file.startswith("<frozen importlib") or file.startswith(hidden):
+        return rest
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+
+
+def from_status(status: int) -> dict[str, str]:
+    """The failure of a process that ended by itself with a wait status, and told no outcome."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = signal.Signals(number).name if number in signal.Signals.__members__.values() else f"signal {number}"
+        hint = _SIGNAL_HINTS.get(name, "")
+        return failure(FailureKind.SIGNAL, f"killed by {name}", error_type=name, hint=hint)
+    return failure(
+        FailureKind.ERROR,
+        f"the process ended with exit status {os.WEXITSTATUS(status)} before the step returned",
+        hint="os._exit() in the step or in a library it calls?",
+    )
+
+
+_SIGNAL_HINTS = {
+    "SIGSEGV": "a native library crashed; the end of the log holds the Python stack of that moment",
+    "SIGKILL": "often the kernel's out-of-memory killer: state resources=Resources(memory=...) and run fewer steps at once",
+    "SIGBUS": "often a full disk or a file that shrank while it was mapped",
+}
+
+
+def hidden_folders() -> tuple[str, ...]:
+    """Where Penstock's own code lies, whose frames are of no use to users."""
+    files = [__file__, states.__file__, context.__file__]
+    return tuple(dict.fromkeys(str(Path(file).parent) + os.sep for file in files))

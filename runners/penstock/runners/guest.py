@@ -1,0 +1,270 @@
+"""What a guest process does: it waits for an order, resolves the inputs, runs the user's code, encodes the outputs, tells the outcome."""
+
+import asyncio
+import atexit
+import importlib
+import inspect
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from penstock.contracts.artifacts import ArtifactRef, Value
+from penstock.contracts.errors import ArtifactLost, ContractError
+from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.failures import failure, from_exception, hidden_folders
+from penstock.runners.frames import pack, receive
+from penstock.runners.randomness import seed_everything
+from penstock.runners.said import said
+from penstock.sdk import codecs
+from penstock.sdk.annotations import hints_of, outputs_of
+from penstock.sdk.context import Checkpoint, CurrentRun, Identity, Record, bound_run, guest_import
+
+_VALUE: TypeAdapter[Value] = TypeAdapter(Value)
+_PROGRESS_SECONDS = 0.2
+
+
+def serve(stream: socket.socket, project: str) -> None:
+    """Executes the orders that come over `stream`, mostly one, until `last` is among its words."""
+    registered = _exit_callbacks()
+    while (frame := receive(stream)) is not None:
+        order: dict[str, Any] = frame[1]
+        outcome = Attempt(stream, order, project).outcome()
+        _flush()
+        stream.sendall(pack(["outcome", outcome]))
+        if not order.get("more"):
+            break
+    _leave(registered)
+
+
+def _exit_callbacks() -> int:
+    return int(getattr(atexit, "_ncallbacks", lambda: 0)())
+
+
+def _leave(registered: int) -> None:
+    """What a plain interpreter does at its end, as far as the step gave it something to do."""
+    if threading.active_count() > 1:
+        getattr(threading, "_shutdown", lambda: None)()
+    if _exit_callbacks() > registered:
+        getattr(atexit, "_run_exitfuncs", lambda: None)()
+    _flush()
+
+
+def _flush() -> None:
+    for text in (sys.stdout, sys.stderr):
+        try:
+            text.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+class Attempt:
+    """One execution. `order` is plain data from the process launcher."""
+
+    def __init__(self, stream: socket.socket, order: dict[str, Any], project: str) -> None:
+        self._stream = stream
+        self._order = order
+        self._project = project
+        self._lock = threading.Lock()
+        self._record = Record()
+        self._files: list[tuple[str, str]] = []
+        self._next_progress = 0.0
+        self._snapshot: str = order["snapshot"]
+        self._workdir = Path(order["workdir"])
+
+    def outcome(self) -> dict[str, Any]:
+        """Runs the step; whatever happens becomes plain data of a `Completed`."""
+        started, cpu = time.monotonic(), time.process_time()
+        try:
+            told = self._run()
+        except ArtifactLost as error:
+            told = {"outcome": AttemptState.INPUT_LOST.value, "lost_digest": error.digest}
+        except _Failed as error:
+            told = self._failed(error.plain)
+        except BaseException as error:  # noqa: BLE001  # whatever user code raises is a failure of the attempt
+            told = self._failed(self._explained(error))
+        told["seconds"] = time.monotonic() - started
+        told["cpu_seconds"] = time.process_time() - cpu
+        self._leave_workdir()
+        return {**told, **said(self._record, Path(self._order["staging"]), self._files), "files": self._files}
+
+    def _failed(self, plain: dict[str, str]) -> dict[str, Any]:
+        return {"outcome": AttemptState.FAILED.value, "failure": plain}
+
+    def _run(self) -> dict[str, Any]:
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        os.chdir(self._workdir)
+        seed = seed_everything(self._order["seed"])
+        function = self._function()
+        hints = hints_of(function)
+        arguments = self._arguments(function, hints)
+        run = CurrentRun(
+            Identity(**{**self._order["identity"], "index": tuple(self._order["identity"]["index"])}, seed=seed),
+            self._record,
+            checkpoint=Checkpoint(Path(self._order["checkpoint"])),
+            on_progress=self._progress,
+        )
+        with bound_run(run):
+            returned = _call(function, *arguments)
+        _flush()
+        return {"outcome": AttemptState.SUCCEEDED.value, "outputs": self._outputs(returned, hints.get("return", Any))}
+
+    def _function(self) -> Callable[..., Any]:
+        module, name = self._order["module"], self._order["function"]
+        if self._snapshot and self._snapshot not in sys.path:
+            sys.path.insert(0, self._snapshot)
+        try:
+            with guest_import(module):
+                found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except BaseException as error:
+            told = self._explained(error)
+            if told["kind"] == FailureKind.ERROR:
+                told |= {"kind": FailureKind.ENVIRONMENT.value, "hint": import_hint(error)}
+            raise _Failed(told) from error
+        function = getattr(found, "fn", found)
+        if not callable(function):
+            raise _Failed(failure(FailureKind.ENVIRONMENT, f"{name} in module {module} is not a function"))
+        return function  # type: ignore[no-any-return]  # callable is all that can be known
+
+    def _arguments(self, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        named = {
+            name: codecs.decode(_VALUE.validate_python(value), hints.get(name, Any), self._local, parameter=name, workdir=self._workdir)
+            for name, value in self._order["inputs"].items()
+        }
+        code = getattr(function, "__code__", None)
+        positional: list[Any] = []
+        for name in code.co_varnames[: code.co_posonlyargcount] if code else ():
+            if name not in named:
+                break
+            positional.append(named.pop(name))
+        return positional, named
+
+    def _local(self, ref: ArtifactRef) -> Path:
+        """A verified file of this machine with these bytes: the runner knows where."""
+        digest = ref.digest
+        with self._lock:
+            self._stream.sendall(pack(["local", digest]))
+            answer = receive(self._stream)
+        match answer:
+            case ["path", str(path)]:
+                return Path(path)
+            case ["lost", str(reason)]:
+                raise ArtifactLost(reason, digest)
+            case _:
+                raise ConnectionError("the runner went away")
+
+    def _progress(self, done: float, total: float | None, text: str) -> None:
+        now = time.monotonic()
+        if now < self._next_progress and done != total:
+            return
+        self._next_progress = now + _PROGRESS_SECONDS
+        with self._lock:
+            self._stream.sendall(pack(["progress", done, total, text]))
+
+    @property
+    def _staging(self) -> Path:
+        folder = Path(self._order["staging"])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _outputs(self, returned: Any, annotation: Any) -> dict[str, Any]:
+        wanted = self._order["outputs"]
+        several = outputs_of(annotation)
+        outputs: dict[str, Any] = {}
+        for position, output in enumerate(wanted):
+            name = output["name"]
+            if several is None or len(wanted) == 1 and name not in several:
+                value, hint = returned, annotation
+            else:
+                value, hint = _part(returned, name, position), several.get(name, Any)
+            outputs[name] = self._encoded(name, value, hint, output["kind"])
+        return outputs
+
+    def _encoded(self, name: str, value: Any, hint: Any, kind: str) -> Any:
+        if value is None and kind in ("file", "directory"):
+            raise _Failed(failure(FailureKind.OUTPUT, f"the output {name!r} is None where a {kind} was declared", hint=f"return a {kind}"))
+        try:
+            encoded = codecs.encode(value, hint, self._staging, movable=self._workdir)
+        except (ContractError, OSError, TypeError, ValueError) as error:
+            told = from_exception(error, FailureKind.OUTPUT, hidden=hidden_folders(), shorten=self._snapshot)
+            raise _Failed(told | {"message": f"the output {name!r} can't be stored: {error}"[:500]}) from error
+        self._files += [(str(staged.path), staged.digest) for staged in encoded.files]
+        return encoded.value.model_dump(mode="json", exclude_defaults=True)
+
+    def _explained(self, error: BaseException) -> dict[str, str]:
+        hint = missing_file_hint(error, self._snapshot, self._project, self._order["files"])
+        kind = FailureKind.UNDECLARED if hint else FailureKind.ERROR
+        if isinstance(error, MemoryError):
+            kind = FailureKind.MEMORY
+        if isinstance(error, SystemExit):
+            hint = "a step returns or raises; it does not call sys.exit()"
+        return from_exception(error, kind, hint=hint, hidden=hidden_folders(), shorten=self._snapshot)
+
+    def _leave_workdir(self) -> None:
+        """An empty working directory goes here; of another the launcher takes what was returned, and removes the rest."""
+        os.chdir("/")
+        try:
+            self._workdir.rmdir()
+        except OSError:
+            return
+
+
+class _Failed(Exception):
+    """A failure that is already described."""
+
+    def __init__(self, plain: dict[str, str]) -> None:
+        super().__init__(plain["message"])
+        self.plain = plain
+
+
+def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:
+    returned = function(*positional, **named)
+    if inspect.iscoroutine(returned):
+        return asyncio.run(returned)
+    return returned
+
+
+def _part(returned: Any, name: str, position: int) -> Any:
+    if isinstance(returned, dict) and name in returned:
+        return returned[name]
+    if hasattr(returned, name):
+        return getattr(returned, name)
+    if isinstance(returned, tuple | list) and position < len(returned):
+        return returned[position]
+    raise _Failed(
+        failure(FailureKind.OUTPUT, f"the step returned a {type(returned).__name__}, which has no {name!r}", hint="return what the annotation says")
+    )
+
+
+def import_hint(error: BaseException) -> str:
+    """What to do about a module that can't be imported."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"install {error.name.partition('.')[0]} where the step runs, or import it where it is in the project"
+    return ""
+
+
+def missing_file_hint(error: BaseException, snapshot: str, project: str, declared: dict[str, str]) -> str:
+    """What to do about a file of the project that is not in the snapshot; empty where `error` is about something else."""
+    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | bytes):
+        return ""
+    path = os.fsdecode(error.filename)
+    for root in filter(None, (snapshot, project)):
+        if path.startswith(root.rstrip(os.sep) + os.sep):
+            relative = os.path.relpath(path, root)
+            return f'declare the file that it reads: @step(files=["{relative}"])'
+    if os.path.isabs(path):
+        return ""
+    relative = os.path.normpath(path)
+    if relative in declared:
+        return f'{relative} is beside the module, not in the working directory: open Path(__file__).parent / "{relative}"'
+    if project and os.path.exists(os.path.join(project, relative)):
+        return f'declare the file and open it beside the module: @step(files=["{relative}"]) and Path(__file__).parent / "{relative}"'
+    return ""

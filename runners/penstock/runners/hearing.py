@@ -1,0 +1,78 @@
+"""What a runner hears: answers to its claims, and which attempts to cancel."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from penstock.contracts.errors import BusUnavailable, ContractError
+from penstock.contracts.messages import AttemptKey, CancelAttempts, Claim, ClaimAnswer, Order, decode
+from penstock.runners.reporting import Reporter
+from penstock.transport.bus import Bus, Exchange, Listener
+
+_log = structlog.get_logger(__name__)
+_AGAIN_SECONDS = 10.0
+_PAUSE_SECONDS = 0.5
+
+
+class Hearing:
+    """One private queue, on the control exchange and addressed by answers."""
+
+    def __init__(self, bus: Bus, reporter: Reporter, runner: str, cancel: Callable[[AttemptKey], None]) -> None:
+        self._bus = bus
+        self._reporter = reporter
+        self._runner = runner
+        self._cancel = cancel
+        self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._awaited: dict[AttemptKey, asyncio.Future[ClaimAnswer]] = {}
+
+    async def run(self) -> None:
+        """Listens for as long as it isn't cancelled."""
+        while True:
+            try:
+                async with self._bus.listen(Exchange.CONTROL) as listener:
+                    await self._attend(listener)
+            except BusUnavailable as error:
+                _log.warning("hearing.lost", reason=str(error))
+            self._address = asyncio.get_running_loop().create_future()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def listening(self) -> None:
+        """Returns once cancellations and answers can be heard."""
+        await asyncio.shield(self._address)
+
+    async def claim(self, order: Order) -> ClaimAnswer:
+        """Asks for the order until there is an answer."""
+        answer: asyncio.Future[ClaimAnswer] = asyncio.get_running_loop().create_future()
+        self._awaited[order.attempt] = answer
+        try:
+            while True:
+                address = await asyncio.shield(self._address)
+                asked = self._reporter.send(
+                    Claim(attempt=order.attempt, token=order.token, runner=self._runner, reply_to=address)
+                )
+                await asyncio.wait([answer], timeout=_AGAIN_SECONDS)
+                asked.cancel()
+                if answer.done():
+                    return answer.result()
+        finally:
+            self._awaited.pop(order.attempt, None)
+
+    async def _attend(self, listener: Listener) -> None:
+        self._address.set_result(listener.name)
+        async for body in listener:
+            try:
+                message = decode(body)
+            except ContractError as error:
+                _log.warning("control.not_understood", reason=str(error))
+                continue
+            match message:
+                case CancelAttempts(attempts=attempts):
+                    for attempt in attempts:
+                        self._cancel(attempt)
+                case ClaimAnswer(asked=asked):
+                    answer = self._awaited.get(asked)
+                    if answer is not None and not answer.done():
+                        answer.set_result(message)
+                case _:
+                    continue

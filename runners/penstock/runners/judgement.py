@@ -1,0 +1,114 @@
+"""Whether a process that has imported the user's code may fork: threads, OpenMP, CUDA and sockets don't survive it.
+
+Native threads that a third-party package started while it was imported (a BLAS pool) handle forks themselves; threads
+that the user's own top-level statements started, and Python threads of anybody, don't.
+"""
+
+import builtins
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_TASKS = Path("/proc/self/task")
+_OPENMP = ("libgomp", "libomp", "libiomp")
+
+
+class ThreadWatch:
+    """Counts the native threads that imports of third-party packages start, while the user's modules are imported."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._depth = 0
+        self.by_packages = 0
+        self.lines: list[str] = []
+        """Lines of the user's modules between two imports in which other threads appeared."""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Replaces `__import__` inside the block."""
+        original = builtins.__import__
+        builtins.__import__ = self._wrapped(original)
+        try:
+            yield
+        finally:
+            builtins.__import__ = original
+
+    def _wrapped(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(name: str, globals: dict[str, Any] | None = None, *rest: Any, **named: Any) -> Any:
+            user = self._depth == 0 and str((globals or {}).get("__file__", "")).startswith(self._root)
+            if not user or self._is_users(name):
+                return original(name, globals, *rest, **named)
+            before, python_before = native_threads(), threading.active_count()
+            self._depth += 1
+            try:
+                return original(name, globals, *rest, **named)
+            finally:
+                self._depth -= 1
+                self.by_packages += (native_threads() - before) - (threading.active_count() - python_before)
+
+        return watched
+
+    def _is_users(self, name: str) -> bool:
+        top = name.partition(".")[0]
+        module = sys.modules.get(top)
+        if module is not None:
+            return str(getattr(module, "__file__", "") or "").startswith(self._root)
+        return (Path(self._root) / top).is_dir() or (Path(self._root) / f"{top}.py").is_file()
+
+
+def native_threads() -> int:
+    """Threads of this process as the kernel counts them; 0 where it does not say."""
+    try:
+        return len(os.listdir(_TASKS))
+    except OSError:
+        return 0
+
+
+def verdict(watch: ThreadWatch, own_descriptors: set[int]) -> str:
+    """Why this process must not fork; empty where it may."""
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
+        return "CUDA is initialised while it is imported"
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if others:
+        names = ", ".join(_described(thread) for thread in others[:3])
+        return f"a thread is running after it is imported ({names})"
+    if native_threads() - 1 > max(0, watch.by_packages):
+        return f"a team of {'OpenMP' if uses_openmp() else 'native'} threads is alive after it is imported"
+    if sockets := _sockets(own_descriptors):
+        return f"{sockets} open socket{'s' if sockets > 1 else ''} after it is imported"
+    return ""
+
+
+def _described(thread: threading.Thread) -> str:
+    target = getattr(thread, "_target", None)
+    code = getattr(target, "__code__", None)
+    return f"{thread.name} at {Path(code.co_filename).name}:{code.co_firstlineno}" if code else thread.name
+
+
+def uses_openmp() -> bool:
+    """Whether an OpenMP runtime is loaded."""
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return False
+    return any(name in maps for name in _OPENMP)
+
+
+def _sockets(own: set[int]) -> int:
+    count = 0
+    try:
+        descriptors = os.listdir("/proc/self/fd")
+    except OSError:
+        return 0
+    for text in descriptors:
+        try:
+            target = os.readlink(f"/proc/self/fd/{text}")
+        except OSError:
+            continue
+        count += target.startswith("socket:") and int(text) not in own
+    return count

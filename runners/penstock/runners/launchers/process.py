@@ -1,0 +1,85 @@
+"""The launcher that runs steps in processes of this machine: guests forked from zygotes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from typing_extensions import override
+
+from penstock.contracts.errors import ArtifactLost, InvalidInput
+from penstock.contracts.messages import Completed, Failure, Order
+from penstock.contracts.spec import StepSpec
+from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.execution import Execution, Preparation, Workshop
+from penstock.runners.launcher import Launcher, ReportProgress
+from penstock.runners.memory_watch import MemoryWatch
+from penstock.runners.nursery import Nursery
+from penstock.runners.snapshots import Snapshots
+from penstock.runners.step_variables import ResolveSecret, guest_environment, secret_from_environment, step_variables
+from penstock.transport.artifact_store import ArtifactStore
+
+_LOG_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+def _unknown_project(order: Order) -> Path | None:
+    return None
+
+
+class ProcessLauncher(Launcher):
+    """`state` is a folder of this machine: snapshots, logs, checkpoints, working directories.
+
+    `project_of` tells the folder that an order's snapshot was taken from, where that is known, so that reads of what is not in the
+    snapshot get a hint. `log_limit_bytes` bounds the log of an attempt: half of it from its beginning, half from its end.
+    """
+
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        state: Path,
+        *,
+        slots: int = 1,
+        resolve_secret: ResolveSecret = secret_from_environment,
+        project_of: Callable[[Order], Path | None] = _unknown_project,
+        log_limit_bytes: int = _LOG_LIMIT_BYTES,
+        grace_seconds: float = 5.0,
+    ) -> None:
+        state = state.absolute()
+        self._resolve_secret = resolve_secret
+        self._project_of = project_of
+        self._snapshots = Snapshots(state / "snapshots", artifacts)
+        self._started = 0
+        self._workshop = Workshop(
+            artifacts=artifacts,
+            state=state,
+            nursery=Nursery(ahead=slots, cache=state / "bytecode"),
+            memory=MemoryWatch(),
+            environment=guest_environment(max(1, (os.cpu_count() or 1) // max(1, slots))),
+            log_limit_bytes=log_limit_bytes,
+            grace_seconds=grace_seconds,
+        )
+
+    @override
+    async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
+        try:
+            prepared = await self._prepared(order, step)
+        except InvalidInput as error:
+            told = Failure(kind=FailureKind.ENVIRONMENT, message=str(error))
+            return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.FAILED, failure=told)
+        except ArtifactLost as error:
+            return Completed(
+                attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.INPUT_LOST, lost_digest=error.digest
+            )
+        self._started += 1
+        return await Execution(self._workshop, order, step, prepared, f"{os.getpid()}-{self._started}").run(progress)
+
+    async def _prepared(self, order: Order, step: StepSpec) -> Preparation:
+        variables, secrets = step_variables(step, self._resolve_secret)
+        snapshot = await self._snapshots.folder(order.snapshot) if order.snapshot is not None else ""
+        return Preparation(
+            snapshot=str(snapshot), project=str(self._project_of(order) or ""), variables=variables, secrets=secrets
+        )
+
+    @override
+    async def close(self) -> None:
+        self._workshop.memory.close()
+        await self._workshop.nursery.close()

@@ -1,0 +1,82 @@
+"""The log of an attempt: a file that keeps the beginning and the end of what a guest wrote, and counts what it dropped between."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+MASK = b"***"
+
+
+def log_path(state: Path, run_id: str, step: str, index: Sequence[int], attempt: int) -> Path:
+    """Where a launcher keeps the log of an attempt under its state folder, while it runs and afterwards."""
+    return state / "logs" / run_id / step / (".".join(map(str, index)) or "-") / f"{attempt}.log"
+
+
+class LogFile:
+    """Nothing is created until something is written. `limit` bytes are kept of each end; `secrets` are masked by exact value."""
+
+    def __init__(self, path: Path, limit: int, secrets: Sequence[bytes] = ()) -> None:
+        self.path = path
+        self._limit = limit
+        self._secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+        self._held = b""
+        """The end of what came, which may be the beginning of a secret."""
+        self._file: BinaryIO | None = None
+        self._head = 0
+        self._tail = bytearray()
+        self._dropped = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return self._file is None
+
+    def write(self, data: bytes) -> None:
+        """Takes a piece of output, cut anywhere."""
+        if self._secrets:
+            data = self._masked(self._held + data)
+            data, self._held = self._split(data)
+        self._keep(data)
+
+    def close(self) -> None:
+        """Writes the end that was kept back."""
+        self._keep(self._masked(self._held))
+        self._held = b""
+        if self._file is None:
+            return
+        self._shorten_tail()
+        if self._dropped:
+            self._file.write(f"\n... {self._dropped:,} bytes dropped ...\n".encode())
+        self._file.write(self._tail)
+        self._file.close()
+
+    def _keep(self, data: bytes) -> None:
+        if not data:
+            return
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("wb", buffering=0)
+        room = self._limit - self._head
+        if room > 0:
+            self._file.write(data[:room])
+            self._head += len(data[:room])
+        self._tail += data[max(room, 0) :]
+        if len(self._tail) > 2 * self._limit:
+            self._shorten_tail()
+
+    def _shorten_tail(self) -> None:
+        surplus = len(self._tail) - self._limit
+        if surplus > 0:
+            del self._tail[:surplus]
+            self._dropped += surplus
+
+    def _masked(self, data: bytes) -> bytes:
+        for secret in self._secrets:
+            data = data.replace(secret, MASK)
+        return data
+
+    def _split(self, data: bytes) -> tuple[bytes, bytes]:
+        """What is surely no beginning of a secret, and the rest."""
+        for length in range(min(len(data), len(self._secrets[0]) - 1), 0, -1):
+            if any(secret.startswith(data[-length:]) for secret in self._secrets):
+                return data[:-length], data[-length:]
+        return data, b""

@@ -1,0 +1,262 @@
+"""The runner: takes orders from its pools' queues, has them executed, reports. It speaks the protocol and knows nothing of user code.
+
+A young step's delivery stays in the broker's care: it is acknowledged once the completion is confirmed, and if the runner dies it is
+delivered again at once. An older step is *held*: reported as started, acknowledged, and from then on kept alive by heartbeats.
+"""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from penstock.contracts.errors import BusUnavailable, ContractError
+from penstock.contracts.messages import AttemptKey, Completed, Heartbeat, Order, Progress, Released, Started, clean_text, decode, encode
+from penstock.contracts.states import AttemptState
+from penstock.runners.hearing import Hearing
+from penstock.runners.launcher import Launcher
+from penstock.runners.reporting import Reporter
+from penstock.runners.steps import StepCache
+from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, pool_queue
+
+_log = structlog.get_logger(__name__)
+_PROGRESS_CHARACTERS = 200
+_REMEMBERED = 4096
+"""Finished attempts that a late delivery is recognised for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """In seconds of the event loop's time."""
+
+    young: float = 3.0
+    """So long a delivery stays unacknowledged."""
+    heartbeat: float = 5.0
+    reconnect: float = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """An order that this runner has begun, under the attempt that it may run under."""
+
+    order: Order
+    progress: Progress | None = None
+    executing: "asyncio.Task[Completed] | None" = None
+    is_cancelled: bool = False
+
+
+class Runner:
+    """`pools` maps a pool's name to slots. `run` works until `drain` was called and everything begun has ended."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        launcher: Launcher,
+        *,
+        name: str,
+        incarnation: str,
+        workspace: str = "default",
+        pools: Mapping[str, int],
+        pace: Pace = Pace(),
+    ) -> None:
+        self._bus = bus
+        self._launcher = launcher
+        self._name = name
+        self._incarnation = incarnation
+        self._workspace = workspace
+        self._pools = dict(pools)
+        self._pace = pace
+        self._reporter = Reporter(bus)
+        self._hearing = Hearing(bus, self._reporter, name, self._cancel)
+        self._steps = StepCache()
+        self._held: dict[AttemptKey, _Held] = {}
+        self._finished: OrderedDict[AttemptKey, None] = OrderedDict()
+        self._idle: dict[asyncio.Task[None], None] = {}
+        """Slots that wait for an order."""
+        self._is_draining = False
+        self._announcing = asyncio.Lock()
+        self._announced_at = -1.0
+
+    async def run(self) -> None:
+        """Returns when `drain` was called and everything that was begun has ended. Cancelled, it stops what runs and reports nothing."""
+        async with asyncio.TaskGroup() as background:
+            others = [background.create_task(work) for work in (self._reporter.run(), self._hearing.run(), self._beat())]
+            await self._hearing.listening()
+            async with asyncio.TaskGroup() as slots:
+                for pool, count in self._pools.items():
+                    for _ in range(count):
+                        slots.create_task(self._serve(pool))
+            for task in others:
+                task.cancel()
+
+    def drain(self) -> None:
+        """Takes no more orders; what was begun goes on to its end."""
+        self._is_draining = True
+        for slot in self._idle:
+            slot.cancel()
+
+    async def _serve(self, pool: str) -> None:
+        """One slot."""
+        slot = asyncio.current_task()
+        assert slot is not None
+        while not self._is_draining:
+            try:
+                await self._consume(slot, pool_queue(self._workspace, pool))
+            except BusUnavailable as error:
+                _log.warning("queue.lost", pool=pool, reason=str(error))
+                await self._reannounce()
+
+    async def _consume(self, slot: asyncio.Task[None], queue: str) -> None:
+        """Executes orders of the queue until one lasts; then it waits for that one without being a consumer."""
+        lasting: asyncio.Task[None] | None = None
+        self._idle[slot] = None
+        try:
+            async with self._bus.consume(queue, prefetch=1) as consumer:
+                async for delivery in consumer:
+                    del self._idle[slot]
+                    lasting = await self._handle(delivery, consumer)
+                    if lasting is not None or self._is_draining:
+                        break
+                    self._idle[slot] = None
+        except BusUnavailable:
+            # A lost connection kills no work.
+            if lasting is None:
+                raise
+        except BaseException:
+            if lasting is not None:
+                lasting.cancel()
+            raise
+        finally:
+            self._idle.pop(slot, None)
+        if lasting is not None:
+            await lasting
+
+    async def _handle(self, delivery: Delivery, consumer: Consumer) -> "asyncio.Task[None] | None":
+        """Deals with one delivery to its acknowledgement; the answer is a step that goes on after it."""
+        order = await self._wanted(delivery)
+        if order is None:
+            await delivery.acknowledge()
+            return None
+        work = asyncio.get_running_loop().create_task(self._work(order))
+        try:
+            await asyncio.wait((work,), timeout=self._pace.young)
+            if not work.done():
+                await self._reporter.send(self._started(order))
+                with contextlib.suppress(BusUnavailable):
+                    await consumer.stop()
+        except BaseException:
+            work.cancel()
+            raise
+        await delivery.acknowledge()
+        if not work.done():
+            return work
+        work.result()
+        return None
+
+    async def _wanted(self, delivery: Delivery) -> Order | None:
+        """The order to execute, under the attempt to execute it under; None where there is nothing to do."""
+        try:
+            order = decode(delivery.body)
+        except ContractError as error:
+            _log.error("order.not_understood", reason=str(error))
+            return None
+        if not isinstance(order, Order):
+            _log.error("order.not_understood", reason=f"a message of type {order.type} is in a queue of orders")
+            return None
+        if order.attempt in self._held:
+            await self._reporter.send(self._started(self._held[order.attempt].order))
+            return None
+        if order.attempt in self._finished:
+            return None
+        if self._is_draining:
+            await self._reporter.send(self._released(order, "the runner is draining"))
+            return None
+        if not (delivery.redelivered or order.must_claim):
+            return order
+        # From here on a second delivery of the order is known as ours.
+        self._finish(order.attempt)
+        answer = await self._hearing.claim(order)
+        if not answer.granted:
+            return None
+        return order.model_copy(update={"attempt": answer.attempt or order.attempt, "token": answer.token or order.token})
+
+    async def _work(self, order: Order) -> None:
+        """Executes an order, and returns when the bus has taken the report of its end."""
+        held = _Held(order)
+        self._held[order.attempt] = held
+        try:
+            await self._reporter.send(await self._outcome(held))
+            self._finish(order.attempt)
+        finally:
+            del self._held[order.attempt]
+
+    async def _outcome(self, held: _Held) -> Completed | Released:
+        order = held.order
+        try:
+            step = self._steps.step(order.step)
+        except ContractError as error:
+            return self._released(order, str(error))
+        held.executing = asyncio.get_running_loop().create_task(
+            self._launcher.execute(order, step, lambda *progress: self._progressed(held, *progress))
+        )
+        try:
+            completed = await held.executing
+        except asyncio.CancelledError:
+            this = asyncio.current_task()
+            if not held.is_cancelled or (this is not None and this.cancelling()):
+                raise
+            return Completed(attempt=order.attempt, token=order.token, runner=self._name, outcome=AttemptState.CANCELLED)
+        except Exception as error:  # noqa: BLE001  # whatever a launcher raises, the order goes back
+            _log.error("attempt.not_executed", run=order.run_name, step=step.name, reason=str(error), exc_info=True)
+            return self._released(order, f"it could not be executed here: {type(error).__name__}: {error}")
+        finally:
+            held.executing = None
+        return completed.model_copy(update={"runner": self._name})
+
+    def _progressed(self, held: _Held, done: float, total: float | None, text: str) -> None:
+        held.progress = Progress(attempt=held.order.attempt, done=done, total=total, text=clean_text(text, _PROGRESS_CHARACTERS))
+
+    def _cancel(self, attempt: AttemptKey) -> None:
+        held = self._held.get(attempt)
+        # One that has ended by itself is reported as it ended.
+        if held is not None and held.executing is not None and not held.is_cancelled:
+            held.is_cancelled = True
+            held.executing.cancel()
+
+    def _finish(self, attempt: AttemptKey) -> None:
+        self._finished[attempt] = None
+        if len(self._finished) > _REMEMBERED:
+            self._finished.popitem(last=False)
+
+    async def _reannounce(self) -> None:
+        """After the connection was lost: what still runs is said first, by one of the slots for all of them."""
+        lost_at = asyncio.get_running_loop().time()
+        await asyncio.sleep(self._pace.reconnect)
+        async with self._announcing:
+            if self._announced_at <= lost_at:
+                for taken in [self._reporter.send(self._started(held.order)) for held in self._held.values()]:
+                    await taken
+                self._announced_at = asyncio.get_running_loop().time()
+
+    async def _beat(self) -> None:
+        while True:
+            heartbeat = Heartbeat(
+                runner=self._name,
+                incarnation=self._incarnation,
+                pools=self._pools,
+                attempts=tuple(self._held),
+                progress=tuple(held.progress for held in self._held.values() if held.progress is not None),
+            )
+            try:
+                await self._bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(heartbeat)))
+            except BusUnavailable as error:
+                _log.warning("heartbeat.not_sent", reason=str(error))
+            await asyncio.sleep(self._pace.heartbeat)
+
+    def _started(self, order: Order) -> Started:
+        return Started(attempt=order.attempt, token=order.token, runner=self._name)
+
+    def _released(self, order: Order, reason: str) -> Released:
+        return Released(attempt=order.attempt, token=order.token, runner=self._name, reason=clean_text(reason))

@@ -1,0 +1,62 @@
+"""Code snapshots as folders of this machine, each written once."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest
+from penstock.contracts.errors import ArtifactLost
+from penstock.transport.artifact_store import ArtifactStore
+
+
+class Snapshots:
+    """`folder` holds one folder a digest. A folder appears whole or not at all."""
+
+    def __init__(self, folder: Path, artifacts: ArtifactStore) -> None:
+        self._folder = folder
+        self._artifacts = artifacts
+        self._writing: dict[str, asyncio.Lock] = {}
+        self._known: dict[str, Path] = {}
+
+    async def folder(self, snapshot: ArtifactRef) -> Path:
+        """The folder with the snapshot's files.
+
+        :raises ArtifactLost: the snapshot or a file of it is gone.
+        """
+        if (known := self._known.get(snapshot.digest)) is not None:
+            return known
+        async with self._writing.setdefault(snapshot.digest, asyncio.Lock()):
+            target = self._folder / snapshot.digest.replace(":", "-")
+            if not target.is_dir():
+                await self._write(snapshot, target)
+            self._known[snapshot.digest] = target
+        return target
+
+    async def _write(self, snapshot: ArtifactRef, target: Path) -> None:
+        fresh = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for entry in (await self._manifest(snapshot)).files:
+            place = fresh / entry.path
+            if not place.resolve().is_relative_to(fresh.resolve()):
+                raise ArtifactLost(f"the snapshot {snapshot.digest} holds a path outside itself: {entry.path!r}", snapshot.digest)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(await self._artifacts.local(entry.digest), place)
+            place.chmod(0o555 if entry.executable else 0o444)
+        try:
+            fresh.rename(target)
+        except OSError:
+            # Another process was faster with the same bytes.
+            shutil.rmtree(fresh, ignore_errors=True)
+            if not target.is_dir():
+                raise
+
+    async def _manifest(self, snapshot: ArtifactRef) -> DirectoryManifest:
+        data = (await self._artifacts.local(snapshot.digest)).read_bytes()
+        try:
+            return DirectoryManifest.model_validate_json(data)
+        except ValidationError as error:
+            raise ArtifactLost(f"the snapshot {snapshot.digest} is not a directory manifest", snapshot.digest) from error

@@ -1,0 +1,63 @@
+"""The variables of a step: which of its environment a guest may see."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+
+from penstock.contracts.errors import InvalidInput
+from penstock.contracts.spec import SecretRef, StepSpec
+
+ResolveSecret = Callable[[str], str | None]
+
+_ALLOWED = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
+)  # fmt: skip
+
+
+def guest_environment(threads: int) -> dict[str, str]:
+    """The variables that every guest gets: few, so that user code can't observe what is not in its key."""
+    seen = {name: value for name, value in os.environ.items() if name in _ALLOWED or name.startswith("LC_")}
+    counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    return {**seen, "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", **dict.fromkeys(counts, str(threads))}
+
+
+def secret_from_environment(name: str) -> str | None:
+    """The variable `PENSTOCK_SECRET_<NAME>`, else the one of that very name."""
+    plain = re.sub(r"\W", "_", name)
+    return os.environ.get(f"PENSTOCK_SECRET_{plain.upper()}", os.environ.get(name))
+
+
+def step_variables(step: StepSpec, resolve: ResolveSecret) -> tuple[dict[str, str], list[str]]:
+    """The step's own variables, and those of their values that are secret.
+
+    :raises InvalidInput: a secret is not known here.
+    """
+    values = {name: os.environ[name] for name in step.pass_env if name in os.environ}
+    secrets: list[str] = []
+    for name, value in step.env_vars.items():
+        if isinstance(value, SecretRef):
+            values[name] = _resolved(value, resolve)
+            secrets.append(values[name])
+        else:
+            values[name] = value
+    return values, secrets
+
+
+def _resolved(reference: SecretRef, resolve: ResolveSecret) -> str:
+    text = resolve(reference.secret)
+    if text is None:
+        raise InvalidInput(
+            f"the secret {reference.secret!r} is not known here; "
+            f"set the variable PENSTOCK_SECRET_{re.sub(r'[^A-Za-z0-9]', '_', reference.secret).upper()} where the step runs"
+        )
+    if reference.key is None:
+        return text
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, Mapping) or reference.key not in fields:
+        raise InvalidInput(f"the secret {reference.secret!r} has no key {reference.key!r}; it must be a JSON object that has")
+    return str(fields[reference.key])

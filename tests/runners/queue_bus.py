@@ -1,0 +1,143 @@
+"""A bus in memory for these tests: what was published is kept by exchange, orders are put into a pool's queue by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from penstock.contracts.errors import BusUnavailable
+from penstock.contracts.messages import AttemptKey, Claim, Completed, Heartbeat, Message, Order, Released, Reports, Started, decode, encode
+from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, Listener
+
+
+@dataclass(eq=False)
+class QueuedDelivery(Delivery):
+    queue: "asyncio.Queue[QueuedDelivery]"
+    content: bytes
+    was_seen: bool = False
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def body(self) -> bytes:
+        return self.content
+
+    @property
+    def redelivered(self) -> bool:
+        return self.was_seen
+
+    async def acknowledge(self) -> None:
+        self.done.set()
+
+    async def give_back(self) -> None:
+        self.was_seen = True
+        self.queue.put_nowait(self)
+
+
+T = TypeVar("T", Started, Completed, Released, Claim)
+
+
+class QueuedConsumer(Consumer):
+    def __init__(self, bus: "QueueBus", queue: "asyncio.Queue[QueuedDelivery]") -> None:
+        self.bus = bus
+        self.queue = queue
+        self.handed: list[QueuedDelivery] = []
+        self.is_stopped = False
+
+    async def __aiter__(self) -> AsyncIterator[QueuedDelivery]:
+        while True:
+            getting = asyncio.ensure_future(self.queue.get())
+            losing = asyncio.ensure_future(self.bus.loss.wait())
+            await asyncio.wait((getting, losing), return_when=asyncio.FIRST_COMPLETED)
+            losing.cancel()
+            if not getting.done():
+                getting.cancel()
+                raise BusUnavailable("the connection was cut")
+            self.handed.append(getting.result())
+            yield self.handed[-1]
+
+    async def stop(self) -> None:
+        self.is_stopped = True
+
+
+class QueueListener(Listener):
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    @property
+    def name(self) -> str:
+        return f"listener-{id(self)}"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield await self.queue.get()
+
+
+class QueueBus(Bus):
+    """`reports` grows as reports come in; `reported` wakes those who wait for one. `cut` ends every consumer, `mend` lets them back."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, asyncio.Queue[QueuedDelivery]] = {}
+        self.listeners: list[QueueListener] = []
+        self.loss = asyncio.Event()
+        self.reports: list[Started | Completed | Released | Claim] = []
+        self.batches: list[int] = []
+        self.heartbeats: list[Heartbeat] = []
+        self.changed = asyncio.Condition()
+
+    async def publish(self, envelope: Envelope) -> None:
+        if self.loss.is_set():
+            raise BusUnavailable("the connection was cut")
+        message = decode(envelope.body)
+        async with self.changed:
+            if isinstance(message, Reports):
+                self.batches.append(len(message.reports))
+                self.reports += message.reports
+            elif isinstance(message, Heartbeat) and envelope.exchange == Exchange.VITALS:
+                self.heartbeats.append(message)
+            self.changed.notify_all()
+
+    @asynccontextmanager
+    async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[Consumer]:
+        if self.loss.is_set():
+            raise BusUnavailable("the connection was cut")
+        consumer = QueuedConsumer(self, self.queue(queue))
+        try:
+            yield consumer
+        finally:
+            for delivery in consumer.handed:
+                if not delivery.done.is_set():
+                    await delivery.give_back()
+
+    @asynccontextmanager
+    async def listen(self, exchange: Exchange, key: str = "#") -> AsyncIterator[Listener]:
+        listener = QueueListener()
+        self.listeners.append(listener)
+        try:
+            yield listener
+        finally:
+            self.listeners.remove(listener)
+
+    def queue(self, name: str) -> "asyncio.Queue[QueuedDelivery]":
+        return self.queues.setdefault(name, asyncio.Queue())
+
+    def put(self, order: Order | bytes, *, redelivered: bool = False) -> QueuedDelivery:
+        body = order if isinstance(order, bytes) else encode(order)
+        queue = self.queue("penstock.pool.default.cpu")
+        delivery = QueuedDelivery(queue, body, redelivered)
+        queue.put_nowait(delivery)
+        return delivery
+
+    def tell(self, message: Message) -> None:
+        """Sends to every listener."""
+        for listener in self.listeners:
+            listener.queue.put_nowait(encode(message))
+
+    async def report(self, kind: type[T], attempt: AttemptKey) -> T:
+        """The first such report of the attempt, as soon as it comes."""
+        async with asyncio.timeout(20), self.changed:
+            while True:
+                for report in self.reports:
+                    if isinstance(report, kind) and report.attempt == attempt:
+                        return report
+                await self.changed.wait()

@@ -1,0 +1,85 @@
+"""Orders, snapshots and launchers for the tests of runners."""
+
+import itertools
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryEntry, DirectoryManifest, inline, manifest_bytes
+from penstock.contracts.messages import AttemptKey, Completed, Order
+from penstock.contracts.spec import FunctionTarget, Identity, OutputSpec, StepSpec
+from penstock.runners.launchers.process import ProcessLauncher
+from penstock.transport.artifact_stores.folder import FolderArtifactStore
+
+_IDENTITY = Identity(digest="sha256:0")
+_numbers = itertools.count(1)
+
+
+def a_step(function: str = "main", *, output: OutputSpec | None = OutputSpec(), **settings: Any) -> StepSpec:
+    return StepSpec(
+        name=function,
+        run=FunctionTarget(module="flow", function=function),
+        outputs=(output,) if output is not None else (),
+        code=_IDENTITY,
+        environment=_IDENTITY,
+        **settings,
+    )
+
+
+def an_order(step: StepSpec | None = None, snapshot: ArtifactRef | None = None, **settings: Any) -> Order:
+    number = next(_numbers)
+    inputs = {name: value if isinstance(value, ArtifactRef) else inline(value) for name, value in settings.pop("inputs", {}).items()}
+    return Order(
+        workspace="default",
+        attempt=AttemptKey(run_no=1, step_no=1, item_no=number, attempt_no=1),
+        token=f"token-{number}",
+        run_id="run-1",
+        run_name="test-1",
+        pipeline="test",
+        pool="cpu",
+        step=(step or a_step()).model_dump_json(exclude_defaults=True).encode(),
+        snapshot=snapshot,
+        inputs=inputs,
+        **{"seed": f"seed-{number}", **settings},
+    )
+
+
+@dataclass
+class Workbench:
+    """A process launcher in a temporary folder; `run` executes a function of a module `flow` made of `code`."""
+
+    folder: Path
+    artifacts: FolderArtifactStore
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    _launcher: ProcessLauncher | None = None
+
+    @property
+    def launcher(self) -> ProcessLauncher:
+        if self._launcher is None:
+            self._launcher = ProcessLauncher(self.artifacts, self.folder / "state", **{"grace_seconds": 1.0, **self.settings})
+        return self._launcher
+
+    async def snapshot(self, code: str, **files: str) -> ArtifactRef:
+        texts = {"flow.py": textwrap.dedent(code), **files}
+        entries = [
+            DirectoryEntry(path=path, digest=await self.artifacts.write(text.encode()), size=len(text.encode()))
+            for path, text in sorted(texts.items())
+        ]
+        manifest = manifest_bytes(DirectoryManifest(files=tuple(entries)))
+        digest = await self.artifacts.write(manifest)
+        return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(manifest), kind="directory", media_type=DIRECTORY)
+
+    async def run(self, code: str, *, inputs: dict[str, Any] | None = None, order: dict[str, Any] | None = None, **step: Any) -> Completed:
+        spec = a_step(**step)
+        return await self.launcher.execute(
+            an_order(spec, await self.snapshot(code), inputs=inputs or {}, **(order or {})), spec, lambda *_: None
+        )
+
+    async def log(self, completed: Completed) -> str:
+        assert completed.log is not None
+        return (await self.artifacts.local(completed.log.digest)).read_text()
+
+    async def close(self) -> None:
+        if self._launcher is not None:
+            await self._launcher.close()
