@@ -16,6 +16,10 @@ from pydantic import BaseModel
 from penstock.contracts.errors import ContractError
 
 
+# Made once: making one costs more than encoding a small value.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical(value: Any) -> bytes:
     """The canonical encoding of plain data (None, bool, int, float, str, list, tuple, dict with str keys).
 
@@ -23,7 +27,7 @@ def canonical(value: Any) -> bytes:
         digits than Python writes out.
     """
     try:
-        text = json.dumps(_normal(value, "$"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(_normal(value, "$"))
     except (RecursionError, ValueError) as error:
         raise ContractError(f"no canonical encoding: {error}") from error
     return text.encode("utf-8", "surrogatepass")
