@@ -1,29 +1,31 @@
 """The definition closure of a function step: all code of the project that the function can reach, as an identity."""
 
 import ast
+import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 
 from penstock.contracts.encoding import digest_of
-from penstock.contracts.errors import GraphError
+from penstock.contracts.errors import ContractError, GraphError
 from penstock.contracts.spec import Identity
-from penstock.sdk.module_syntax import Code, ModuleSyntax
-from penstock.sdk.project import Project, module_source_file, real_name
+from penstock.sdk.definitions import Definition, definition_in, names_bound_inside
+from penstock.sdk.module_syntax import Code
+from penstock.sdk.notebook import notebook_of
+from penstock.sdk.project import Project, module_source_file
 from penstock.sdk.reach import Module, Reach
 from penstock.sdk.syntax_encoding import NEUTRAL_NAME, syntax_digest
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 @dataclass(frozen=True)
 class Closure:
     """`module` and `function` name the function in a snapshot, which must hold `modules`: dotted name to file.
 
-    `imports` are the top-level names of modules that are not the project's. `environ` maps the variables that the code reads by
-    a literal name to the place, `helpers.py:12`.
+    `imports` are the top-level names of modules that are neither the project's nor the standard library's. `environ` maps the
+    variables that the code reads by a literal name to the place, `helpers.py:12`.
     """
 
     identity: Identity
@@ -37,40 +39,34 @@ class Closure:
 
 
 def closure_of(function: Callable[..., object], *, declared_files: Sequence[str] = ()) -> Closure:
-    """The closure of a step's function as its file says now.
+    """The closure of a step's function, as its source is now.
 
-    :raises GraphError: the function's source can't be found or read.
+    :raises GraphError: its source can't be found or read, or it holds on to values that can't be part of an identity.
     """
-    function = inspect.unwrap(function)
-    home = sys.modules.get(function.__module__)
-    file = module_source_file(home) if home is not None else None
-    if home is None or file is None:
-        raise GraphError(f"the source of {function.__qualname__} (module {function.__module__}) is not in a file; move it to a module")
-    project = Project.of(home)
-    name = real_name(home) or project.name_of(file)
-    reach = Reach(project)
+    plain = _plain_function(function)
     try:
-        module = reach.module(name)
-        assert module is not None
-        node = find_definition(module.syntax, function)
-        own, label = _own_code(module, node, function)
-        reach.add(name, own)
+        reach, module = _home(plain)
+        node = definition_in(module.syntax.tree, plain)
+        own = _own_code(module, node)
+        reach.add(module, own)
+        held = {name: _held_value(reach, module, plain, name, value) for name, value in _cells(plain).items()}
+        components = reach.components()
     except SyntaxError as error:
-        raise GraphError(f"{error.filename or name}:{error.lineno}: {error.msg}") from error
-    return _closure(reach, module, function.__qualname__, label, _own_digest(own, node), declared_files)
-
-
-def _closure(reach: Reach, module: Module, function: str, label: str, own: str, declared_files: Sequence[str]) -> Closure:
-    components = reach.components()
-    # Another name for the same code is the same code; so the function's own label is not in the digest.
+        raise GraphError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+    label = f"{module.label}::{plain.__qualname__}"
+    # Another name for the same code is the same code, so the function's own label is not in the digest.
     components.pop(label, None)
-    digest = digest_of([own, sorted(components.items())])
-    notes = tuple(reach.notes)
+    own_digest = _own_digest(own, node, held)
+    notes = tuple(dict.fromkeys(reach.notes))
     return Closure(
-        identity=Identity(digest=digest, components={label: own, **dict(sorted(components.items()))}, notes=notes),
+        identity=Identity(
+            digest=digest_of([own_digest, sorted(components.items())]),
+            components={label: own_digest, **dict(sorted(components.items()))},
+            notes=notes,
+        ),
         module=module.syntax.name,
-        function=function,
-        modules={name: found.file for name, found in sorted(reach.modules.items()) if found.file is not None},
+        function=plain.__qualname__,
+        modules={name: found.file for name, found in sorted(reach.modules.items())},
         imports=frozenset(reach.imports),
         environ=dict(sorted(reach.environ.items())),
         notes=notes,
@@ -78,64 +74,105 @@ def _closure(reach: Reach, module: Module, function: str, label: str, own: str, 
     )
 
 
-def _own_code(module: Module, node: Definition, function: Callable[..., object]) -> tuple[Code, str]:
-    """A step's code: the definition at the top level that holds its function, with its label."""
-    statement = next((code for code in module.syntax.definitions.values() if any(_holds(top, node) for top in code.nodes)), None)
-    own = statement or Code((ast.Expr(node) if isinstance(node, ast.Lambda) else node,), module.syntax.package, node.lineno)
-    return own, f"{module.label}::{function.__qualname__}"
-
-
-def _own_digest(own: Code, node: Definition) -> str:
-    if isinstance(node, ast.Lambda):
-        return syntax_digest(node)
-    return syntax_digest(*own.nodes, renamed={node.name: NEUTRAL_NAME})
-
-
-def _holds(statement: ast.stmt, node: Definition) -> bool:
-    return any(part is node or _same_place(part, node) for part in ast.walk(statement))
-
-
-def _same_place(part: ast.AST, node: Definition) -> bool:
-    return type(part) is type(node) and (getattr(part, "lineno", 0), getattr(part, "col_offset", 0)) == (node.lineno, node.col_offset)
-
-
-def find_definition(syntax: ModuleSyntax, function: Callable[..., object]) -> Definition:
-    """The definition of a function in its module's syntax: by its qualified name, and by its line where several have it.
-
-    :raises GraphError: there is none.
-    """
-    code = function.__code__  # type: ignore[attr-defined]  # a plain function has it
-    found = list(_definitions_named(syntax.tree, function.__qualname__))
-    at_line = [node for node in found if _first_line(node) == code.co_firstlineno]
-    if not found:
-        raise GraphError(f"{code.co_filename}: there is no {function.__qualname__} any more; was the file edited while it runs?")
-    return at_line[-1] if at_line else found[-1]
-
-
-def _definitions_named(tree: ast.AST, qualname: str) -> list[Definition]:
-    nodes: list[ast.AST] = [tree]
-    parts = [part for part in qualname.split(".") if part != "<locals>"]
-    for part in parts:
-        nodes = [inner for node in nodes for inner in _directly_inside(node) if _name_of(inner) == part]
-    return [node for node in nodes if isinstance(node, Definition)]
-
-
-def _directly_inside(node: ast.AST) -> list[ast.AST]:
-    found: list[ast.AST] = []
-    waiting = list(ast.iter_child_nodes(node))
-    while waiting:
-        inner = waiting.pop(0)
-        if isinstance(inner, Definition | ast.ClassDef):
-            found.append(inner)
-        else:
-            waiting += ast.iter_child_nodes(inner)
+def _plain_function(function: Callable[..., object]) -> FunctionType:
+    """The function as written, without what decorators have put around it."""
+    found: object = function
+    while isinstance(found, functools.partial):
+        raise GraphError(f"a step can't be a partial of {found.func!r}; write a function, or pass the values as parameters")
+    found = inspect.unwrap(function)
+    found = getattr(found, "__func__", found)
+    if not isinstance(found, FunctionType):
+        raise GraphError(f"{function!r} is a {type(function).__name__}, not a function written in Python; wrap it in one")
     return found
 
 
-def _name_of(node: ast.AST) -> str:
-    return "<lambda>" if isinstance(node, ast.Lambda) else getattr(node, "name", "")
+def _home(function: FunctionType) -> tuple[Reach, Module]:
+    """The module that holds a function, in a new reach."""
+    home = sys.modules.get(function.__module__)
+    file = module_source_file(home) if home is not None else None
+    if home is not None and file is not None and Path(function.__code__.co_filename).name == file.name:
+        project = Project.of(home)
+        name = project.module_name(home)
+    elif function.__code__.co_filename.endswith(".py") and Path(function.__code__.co_filename).is_file() and not _is_cell(function):
+        file = Path(function.__code__.co_filename)
+        project = Project.of(file)
+        name = project.name_of(file)
+    else:
+        project = Project.of(home) if home is not None else Project.of(Path.cwd() / "notebook.py")
+        reach = Reach(project)
+        return reach, reach.adopt(*notebook_of(function))
+    reach = Reach(project)
+    module = reach.module(name)
+    if module is None:
+        raise GraphError(f"{file}: the module {name} of the step {function.__qualname__} is not found below {project.root}")
+    return reach, module
 
 
-def _first_line(node: Definition) -> int:
-    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+def _is_cell(function: FunctionType) -> bool:
+    """Whether a function was written in a cell: some kernels give cells the names of temporary files."""
+    return function.__module__ == "__main__" and "_ih" in function.__globals__
+
+
+def _own_code(module: Module, node: Definition) -> Code:
+    """A step's code: what stands at the top level and holds its function."""
+    codes = [*module.syntax.definitions.values(), *module.syntax.statements]
+    for code in codes:
+        if any(_holds(statement, node) for statement in code.nodes):
+            return code
+    raise GraphError(f"{module.label}:{node.lineno}: a step is defined where no guest comes by; move it out of this block")
+
+
+def _holds(statement: ast.stmt, node: Definition) -> bool:
+    last = statement.end_lineno or statement.lineno
+    if not statement.lineno <= node.lineno <= last:
+        return False
+    place = (type(node), node.lineno, node.col_offset)
+    return any((type(part), part.lineno, part.col_offset) == place for part in ast.walk(statement) if isinstance(part, Definition))
+
+
+def _own_digest(own: Code, node: Definition, held: Mapping[str, str]) -> str:
+    parts: list[object] = [sorted(held.items())] if held else []
+    if isinstance(node, ast.Lambda):
+        # Several lambdas may stand in one statement.
+        return digest_of([syntax_digest(node), own.digest, *parts])
+    # Where a name inside is spelled as the function is, it may be another thing.
+    renamed = {} if node.name in names_bound_inside(node) else {node.name: NEUTRAL_NAME}
+    neutral = syntax_digest(*own.nodes, renamed=renamed, neutral=node)
+    return digest_of([neutral, *parts]) if parts else neutral
+
+
+def _cells(function: FunctionType) -> dict[str, object]:
+    """The values that a function holds on to from the functions around it."""
+    found: dict[str, object] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            # Not assigned yet: the function itself, or one that is defined after it. Its source is in the digest.
+            continue
+    return found
+
+
+def _held_value(reach: Reach, module: Module, function: FunctionType, name: str, value: object) -> str:
+    """The digest of a value from an outer function: plain data as it is, functions and classes by their code."""
+    value = getattr(value, "fn", value)
+    if value is function:
+        return "itself"
+    if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
+        inner: object = inspect.unwrap(value)
+        if isinstance(inner, FunctionType) and inner.__module__ == function.__module__:
+            return syntax_digest(definition_in(module.syntax.tree, inner)) + digest_of(
+                {held: _held_value(reach, module, inner, held, part) for held, part in _cells(inner).items() if part is not inner}
+            )
+        if isinstance(inner, FunctionType | type):
+            home = reach.module(inner.__module__)
+            if home is not None:
+                reach.add_name(home, (inner.__qualname__.partition(".")[0],))
+            return f"{inner.__module__}:{inner.__qualname__}"
+    try:
+        return digest_of(value)
+    except ContractError as error:
+        raise GraphError(
+            f"the step {function.__qualname__} holds on to {name}, a {type(value).__name__}, from the function around it; "
+            f"pass it as a parameter of the step"
+        ) from error

@@ -3,7 +3,6 @@
 Only distributions that provide an imported module, and those they require, are in it. So an unrelated install changes nothing.
 """
 
-import os
 import platform
 import re
 import sys
@@ -84,7 +83,7 @@ class Installed:
         self._providers: dict[str, tuple[str, ...]] = {}
         self._contents: dict[str, str] = {}
         for folder in folders:
-            for name in sorted(os.listdir(folder)):
+            for name in sorted(place.name for place in Path(folder).iterdir()):
                 if name.endswith((".dist-info", ".egg-info")):
                     self._places.setdefault(canonicalize_name(name.rpartition(".")[0].partition("-")[0]), Path(folder, name))
 
@@ -147,13 +146,8 @@ def _readable(lines: Iterable[str]) -> Iterator[Requirement]:
 
 def _stamps() -> tuple[tuple[str, int], ...]:
     """The folders of the path with their times of change: an install or removal changes the time."""
-    stamps: dict[str, int] = {}
-    for entry in sys.path:
-        try:
-            stamps.setdefault(entry or os.curdir, os.stat(entry or os.curdir).st_mtime_ns)
-        except OSError:
-            continue
-    return tuple((folder, stamp) for folder, stamp in stamps.items() if os.path.isdir(folder))
+    folders = [Path(entry) for entry in dict.fromkeys(sys.path) if Path(entry).is_dir()]
+    return tuple((str(folder), folder.stat().st_mtime_ns) for folder in folders)
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_ALWAYS = frozenset({".git", ".hg", ".svn", "__pycache__", ".venv", ".penstock", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"})
+_ALWAYS = frozenset({".git", ".hg", ".svn", "__pycache__", ".venv", ".penstock", ".ipynb_checkpoints"}) | {
+    f".{tool}_cache" for tool in ("mypy", "pytest", "ruff")
+}
 _FILES = (".gitignore", ".penstockignore")
 
 

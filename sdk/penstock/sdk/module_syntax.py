@@ -18,18 +18,26 @@ from penstock.sdk.syntax_encoding import syntax_digest
 _SDK = "penstock.sdk"
 
 # Decorators that do nothing but what their function's code says: they register it nowhere.
-_PLAIN_DECORATORS = frozenset(
-    """
-    staticmethod classmethod property
-    functools:cache functools:lru_cache functools:wraps functools:cached_property functools:total_ordering functools:singledispatch
-    contextlib:contextmanager contextlib:asynccontextmanager dataclasses:dataclass enum:unique enum:verify abc:abstractmethod
-    typing:overload typing:final typing:override typing:no_type_check typing:runtime_checkable typing:dataclass_transform
-    typing_extensions:overload typing_extensions:final typing_extensions:override typing_extensions:runtime_checkable
-    typing_extensions:deprecated warnings:deprecated pydantic:validate_call pydantic.dataclasses:dataclass
-    attr:s attr:attrs attr:define attr:frozen attrs:define attrs:frozen attrs:mutable
-    numba:jit numba:njit numba:vectorize torch:no_grad torch:inference_mode torch:compile jax:jit
-    """.split()
-)
+_PLAIN_BY_MODULE = {
+    "": "staticmethod classmethod property",
+    "abc": "abstractmethod",
+    "attr": "s attrs define frozen mutable",
+    "attrs": "define frozen mutable",
+    "contextlib": "contextmanager asynccontextmanager",
+    "dataclasses": "dataclass",
+    "enum": "unique verify",
+    "functools": "cache lru_cache wraps cached_property total_ordering singledispatch",
+    "jax": "jit",
+    "numba": "jit njit vectorize",
+    "pydantic": "validate_call",
+    "pydantic.dataclasses": "dataclass",
+    "torch": "no_grad inference_mode compile",
+    "typing": "overload final override no_type_check runtime_checkable dataclass_transform",
+    "typing_extensions": "overload final override deprecated runtime_checkable",
+    "warnings": "deprecated",
+}
+_PLAIN_DECORATORS = frozenset(f"{module}:{name}".lstrip(":") for module, names in _PLAIN_BY_MODULE.items() for name in names.split())
+_PLAIN_METACLASSES = frozenset({"ABCMeta", "EnumMeta", "EnumType", "type"})
 _POLICY_DECORATORS = frozenset({f"{_SDK}:step", f"{_SDK}:pipeline"})
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -61,7 +69,9 @@ class ModuleSyntax:
     tree: ast.Module
     definitions: dict[str, Code] = field(default_factory=dict[str, Code])
     pipelines: set[str] = field(default_factory=set[str])
-    steps: set[str] = field(default_factory=set[str])
+    policies: set[str] = field(default_factory=set[str])
+    """Names of steps and of what is made of steps, pipelines and other objects of the SDK."""
+    classes: dict[str, ast.ClassDef] = field(default_factory=dict[str, ast.ClassDef])
     bound: set[str] = field(default_factory=set[str])
     """Names that statements bind."""
     imports: dict[str, list[Import]] = field(default_factory=dict[str, list[Import]])
@@ -74,7 +84,9 @@ class ModuleSyntax:
     def used_names(self) -> frozenset[str]:
         """Every name that any code of the module loads."""
         nodes = ast.walk(self.tree)
-        return frozenset(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+        plain = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        # Names in annotations that are written as text.
+        return frozenset(plain.union(*(code.references.roots for code in [*self.statements, *self.definitions.values()])))
 
     @cached_property
     def everything(self) -> Code:
@@ -84,21 +96,22 @@ class ModuleSyntax:
         return Code(tuple(nodes), self.package, 1)
 
 
-_PARSED: dict[tuple[str, bool, bytes], ModuleSyntax] = {}
+_PARSED: dict[tuple[str, bool], tuple[bytes, ModuleSyntax]] = {}
 
 
-def parse_module(source: bytes, name: str, *, is_package: bool) -> ModuleSyntax:
+def parse_module(source: bytes, name: str, *, is_package: bool, filename: str = "") -> ModuleSyntax:
     """The syntax of a module; the same source is parsed once in a process.
 
     :raises SyntaxError: it is not Python of this interpreter's version.
     """
-    key = (name, is_package, hashlib.sha256(source).digest())
-    if key not in _PARSED:
-        package = name if is_package else name.rpartition(".")[0]
-        module = ModuleSyntax(name, package, ast.parse(source))
-        _Splitter(module).split()
-        _PARSED[key] = module
-    return _PARSED[key]
+    digest = hashlib.sha256(source).digest()
+    known = _PARSED.get((name, is_package))
+    if known is not None and known[0] == digest:
+        return known[1]
+    module = ModuleSyntax(name, name if is_package else name.rpartition(".")[0], ast.parse(source, filename or f"{name}.py"))
+    _Splitter(module).split()
+    _PARSED[name, is_package] = (digest, module)
+    return module
 
 
 class _Splitter:
@@ -137,15 +150,17 @@ class _Splitter:
                 self._state(statement)
 
     def _define(self, node: Function | ast.ClassDef) -> None:
+        if isinstance(node, ast.ClassDef):
+            self._module.classes[node.name] = node
         decorators = [self._decorator(decorator) for decorator in node.decorator_list]
         if f"{_SDK}:pipeline" in decorators:
             self._module.pipelines.add(node.name)
             return
         if not all(name in _PLAIN_DECORATORS or name in _POLICY_DECORATORS for name in decorators) or _acts_at_definition(node):
-            self._state(node)
+            self._state(self.without_policies(node))
             return
         if f"{_SDK}:step" in decorators:
-            self._module.steps.add(node.name)
+            self._module.policies.add(node.name)
         self._add_definition(node.name, self.without_policies(node))
 
     def without_policies(self, node: Function | ast.ClassDef) -> ast.stmt:
@@ -160,8 +175,9 @@ class _Splitter:
         if name == "__all__":
             return
         if self._is_policy(value):
+            self._module.policies.add(name)
             self._add_definition(name, statement)
-        elif _is_constant(value) and isinstance(statement, ast.Assign):
+        elif _is_constant(value):
             self._module.bound.add(name)
             self._module.literals.append(Code((statement,), self._module.package, statement.lineno))
         else:
@@ -200,7 +216,7 @@ class _Splitter:
             root = root.func if isinstance(root, ast.Call) else root.value
         if not called or not isinstance(root, ast.Name):
             return False
-        if root.id in self._module.pipelines | self._module.steps:
+        if root.id in self._module.pipelines | self._module.policies:
             return True
         return any(
             target.module == _SDK or target.module.startswith(f"{_SDK}.") or target.target == "penstock:sdk"
@@ -225,6 +241,8 @@ def _asks_main(test: ast.expr) -> bool:
     match test:
         case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
             return True
+        case ast.BoolOp(op=ast.And(), values=values):
+            return any(_asks_main(value) for value in values)
         case ast.Compare(left=ast.Constant(value="__main__"), ops=[ast.Eq()], comparators=[ast.Name(id="__name__")]):
             return True
         case _:
@@ -261,7 +279,13 @@ def _acts_at_definition(node: Function | ast.ClassDef) -> bool:
     if not isinstance(node, ast.ClassDef):
         return False
     calls = any(isinstance(part, ast.Expr) and not isinstance(part.value, ast.Constant) for part in node.body)
-    return calls or bool(node.keywords)
+    return calls or not all(_is_plain_keyword(keyword) for keyword in node.keywords)
+
+
+def _is_plain_keyword(keyword: ast.keyword) -> bool:
+    if keyword.arg == "metaclass":
+        return (chain_of(keyword.value) or ("",))[-1] in _PLAIN_METACLASSES
+    return keyword.arg in ("total", "frozen", "slots", "kw_only", "boundary")
 
 
 def _is_constant(node: ast.expr) -> bool:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import cast
+
+_SCRIPTS = ("__main__", "__mp_main__")
 
 
 @dataclass(frozen=True)
@@ -28,25 +31,32 @@ class Project:
     @classmethod
     def of(cls, module: ModuleType | Path) -> "Project":
         """The project of a module, or of a file that is or will be its entry."""
-        if isinstance(module, ModuleType):
-            name, file = real_name(module), module_source_file(module)
-        else:
-            name, file = None, module.resolve()
-        roots = [_root_by_name(file, name) if file is not None and name is not None else None]
-        if roots[0] is None:
-            roots = [Path.cwd() if file is None else package_root(file)]
-            if file is not None and file.parent != roots[0]:
-                # A file in a package that was started as a script sees its neighbours by their bare names.
-                roots.append(file.parent)
+        file = module_source_file(module) if isinstance(module, ModuleType) else module.resolve()
+        name = real_name(module) if isinstance(module, ModuleType) else None
+        if file is None:
+            return cls._with([Path.cwd()], {})
+        root = None if name is None else _root_by_name(file, name)
+        if root is None or name is None:
+            # A file in a package that was started as a script sees its neighbours by their bare names.
+            return cls._with([package_root(file), file.parent], {})
+        if not is_foreign(root):
+            return cls._with([root], {})
+        # A step of a library: of what is installed beside it, nothing else is the project's.
+        top = name.partition(".")[0]
+        return cls._with([], {top: root / top if (root / top).is_dir() else root / f"{top}.py"})
+
+    @classmethod
+    def _with(cls, roots: list[Path], installed: dict[str, Path]) -> "Project":
         path = tuple(sys.path)
-        installed = dict(_installed(path))
-        if name is not None and roots[0] is not None and is_foreign(roots[0]):
-            # A step of a library: of what is installed beside it, nothing else is the project's.
-            top = name.partition(".")[0]
-            installed[top] = roots[0] / (top if name != top or (roots[0] / top).is_dir() else f"{top}.py")
-            roots = []
-        found = [root for root in [*roots, *_path_roots(path)] if root is not None] or [Path.cwd()]
-        return cls(tuple(dict.fromkeys(found)), tuple(sorted(installed.items())))
+        found = [*roots, *_path_roots(path)] or [Path.cwd()]
+        return cls(tuple(dict.fromkeys(found)), tuple(sorted({**dict(_installed(path)), **installed}.items())))
+
+    def module_name(self, module: ModuleType) -> str:
+        """The name by which guests import a module: its own, or for a script that of its file."""
+        file, name = module_source_file(module), real_name(module)
+        if name is not None and (file is None or _root_by_name(file, name) is not None):
+            return name
+        return module.__name__ if file is None else self.name_of(file)
 
     def file_of(self, module: str) -> Path | None:
         """The file of a project's module; None for all other modules, and for packages without `__init__.py`."""
@@ -61,6 +71,14 @@ class Project:
             if name == top:
                 return _file_in_install(place, rest)
         return None
+
+    def modules_below(self, package: str) -> list[str]:
+        """The modules right below a package or folder of the project."""
+        init = self.file_of(package)
+        folders = [root.joinpath(*package.split(".")) for root in self.roots] if init is None else [init.parent]
+        names = {file.stem for folder in folders for file in folder.glob("*.py") if file.stem not in ("__init__", "__main__")}
+        names |= {file.parent.name for folder in folders for file in folder.glob("*/__init__.py")}
+        return [f"{package}.{name}" for name in sorted(names)]
 
     def is_folder(self, module: str) -> bool:
         """Whether a module is a folder of the project without `__init__.py`."""
@@ -103,17 +121,16 @@ def package_root(file: Path) -> Path:
 
 def real_name(module: ModuleType) -> str | None:
     """The name by which a module is imported; None for a script that has none but `__main__`."""
-    if module.__name__ != "__main__":
+    if module.__name__ not in _SCRIPTS:
         return module.__name__
-    spec = getattr(module, "__spec__", None)
-    name: str | None = getattr(spec, "name", None)
-    return None if name == "__main__" else name
+    name: str | None = getattr(getattr(module, "__spec__", None), "name", None)
+    return None if name in _SCRIPTS else name
 
 
 def module_source_file(module: ModuleType) -> Path | None:
     """The source file of a module; None where it has none."""
     file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith(".py") or not os.path.isfile(file):
+    if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_file():
         return None
     return Path(file).resolve()
 
@@ -128,10 +145,10 @@ def _root_by_name(file: Path, name: str) -> Path | None:
 
 
 def _file_below(root: Path, module: str) -> Path | None:
-    place = os.path.join(root, *module.split("."))
-    for candidate in (os.path.join(place, "__init__.py"), place + ".py"):
-        if os.path.isfile(candidate):
-            return Path(candidate)
+    place = root.joinpath(*module.split("."))
+    for candidate in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+        if candidate.is_file():
+            return candidate
     return None
 
 
@@ -179,11 +196,12 @@ def _installed(path: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:
 def _path_install(folder: Path, note: Path) -> dict[str, Path]:
     """What a distribution that was installed from a folder holds in `folder`; an editable one is found where its sources are."""
     try:
-        url = json.loads(note.read_text("utf-8"))
+        origin = cast("object", json.loads(note.read_text("utf-8")))
         record = (note.parent / "RECORD").read_text("utf-8")
     except (OSError, ValueError):
         return {}
-    if not isinstance(url, dict) or not str(url.get("url", "")).startswith("file:") or "dir_info" not in url:
+    if not isinstance(origin, dict) or "dir_info" not in origin:
+        # Not from a folder: it came from an index, an archive or a repository.
         return {}
     tops = {line.split("/")[0].split(",")[0] for line in record.splitlines() if line.split(",")[0].endswith(".py")}
     places = [folder / top for top in tops if not top.startswith(("__editable__", "..", "_"))]
@@ -197,10 +215,11 @@ def _finder_mapping(finder: Path) -> dict[str, Path]:
     except (OSError, SyntaxError):
         return {}
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if any(isinstance(target, ast.Name) and target.id == "MAPPING" for target in targets):
-            value = getattr(node, "value", None)
-            mapping = ast.literal_eval(value) if value is not None else {}
-            places = {name: Path(place) for name, place in mapping.items() if "." not in name}
-            return {name: place if place.exists() else place.with_suffix(".py") for name, place in places.items()}
+        match node:
+            case ast.Assign(targets=[ast.Name(id="MAPPING")], value=value) | ast.AnnAssign(target=ast.Name(id="MAPPING"), value=ast.expr() as value):
+                mapping = cast("dict[str, str]", ast.literal_eval(value))
+                places = {name: Path(place) for name, place in mapping.items() if "." not in name}
+                return {name: place if place.exists() else place.with_suffix(".py") for name, place in places.items()}
+            case _:
+                continue
     return {}

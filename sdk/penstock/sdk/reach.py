@@ -5,28 +5,64 @@ imported one, names bound to constants don't, because nothing reads them. What c
 Standard library alone.
 """
 
+import ast
+import builtins
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.sdk.module_syntax import Code, ModuleSyntax, parse_module
 from penstock.sdk.project import Project, label_of
-from penstock.sdk.references import Chain, Import
+from penstock.sdk.references import Chain, Import, References, chain_of
 from penstock.sdk.syntax_encoding import syntax_digest, text_digest
 
 _STANDARD = frozenset(sys.stdlib_module_names) | {"penstock", "__future__"}
+_BUILTINS = frozenset(dir(builtins)) | {"__file__", "__path__", "__package__", "__builtins__"}
+_ENVIRON = frozenset({("os", "environ"), ("os", "getenv"), *(("os", "environ", read) for read in ("get", "pop", "setdefault"))})
 
 
 @dataclass
 class Module:
+    """A module of the project, and what was reached of it."""
+
     syntax: ModuleSyntax
-    file: Path | None
+    file: Path
     label: str
     touched: bool = False
     whole: bool = False
-    followed: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
-    """The imports that were followed: name to targets. Which one a name stands for is as much code as the name's use."""
     reached: dict[str, Code] = field(default_factory=dict[str, Code])
+    followed: set[str] = field(default_factory=set[str])
+    """The names that were followed through an import: what they are bound to is as much code as their use."""
+
+    @property
+    def counting(self) -> list[ast.stmt]:
+        """The statements that count, in their order."""
+        codes = self.syntax.statements + (self.syntax.literals if self.touched else [])
+        return sorted((node for code in codes for node in code.nodes), key=lambda node: (node.lineno, node.col_offset))
+
+    def components(self) -> Iterator[tuple[str, str]]:
+        if self.whole:
+            yield f"{self.label} (whole)", self.syntax.everything.digest
+        else:
+            yield from ((f"{self.label}::{name}", code.digest) for name, code in self.reached.items())
+            if statements := self.counting:
+                yield f"{self.label} (top level)", syntax_digest(*statements)
+        if self.followed:
+            targets = {name: [target.target for target in self.syntax.imports[name]] for name in sorted(self.followed)}
+            yield f"{self.label} (imports)", text_digest("\n".join(f"{name}={target}" for name in targets for target in targets[name]))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the code something is referred to."""
+
+    label: str
+    line: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.label}:{self.line}"
 
 
 class Reach:
@@ -37,87 +73,77 @@ class Reach:
         self.modules: dict[str, Module] = {}
         self.imports: set[str] = set()
         self.environ: dict[str, str] = {}
-        self.notes: dict[str, None] = {}
+        self.notes: list[str] = []
         self._waiting: list[tuple[Module, Code]] = []
+        self._resolved: dict[tuple[str, Chain], bool] = {}
 
-    def add(self, module: str, code: Code) -> None:
-        """Reaches all that `code`, a part of the project's `module`, refers to."""
-        home = self.module(module)
-        assert home is not None
-        self._touch(home)
-        self._waiting.append((home, code))
-        while self._waiting:
-            self._follow(*self._waiting.pop())
+    def add(self, module: Module, code: Code) -> None:
+        """Reaches all that `code`, a part of `module`, refers to."""
+        self._touch(module)
+        self._waiting.append((module, code))
+        self._finish()
 
-    def add_name(self, module: str, chain: Chain) -> None:
-        """Reaches what `chain` names in a module of the project."""
-        home = self.module(module)
-        assert home is not None
-        self._resolve_in(home, chain, (home, 1))
-        while self._waiting:
-            self._follow(*self._waiting.pop())
+    def add_name(self, module: Module, chain: Chain) -> None:
+        """Reaches what `chain` names in a module."""
+        self._resolve_in(module, chain, Place(module.label, 1))
+        self._finish()
 
-    def adopt(self, name: str, syntax: ModuleSyntax, label: str) -> Module:
-        """Takes in a module that has no file."""
-        self.modules[name] = Module(syntax, None, label)
-        return self.modules[name]
+    def adopt(self, syntax: ModuleSyntax, file: Path) -> Module:
+        """Takes in a module that is not found by its name."""
+        module = self.modules[syntax.name] = Module(syntax, file, label_of(syntax.name, file))
+        self._imported(module)
+        return module
 
     def module(self, name: str) -> Module | None:
-        """The project's module of that name, which counts as imported from here on; None if it is not the project's."""
+        """The project's module of that name, which counts as imported from here on; None if it is not the project's.
+
+        :raises SyntaxError: its source can't be read by this Python.
+        """
         if name in self.modules:
             return self.modules[name]
         file = self.project.file_of(name)
         if file is None:
             return None
-        syntax = parse_module(file.read_bytes(), name, is_package=file.name == "__init__.py")
-        module = self.modules[name] = Module(syntax, file, label_of(name, file))
+        label = label_of(name, file)
+        syntax = parse_module(file.read_bytes(), name, is_package=file.name == "__init__.py", filename=label)
+        module = self.modules[name] = Module(syntax, file, label)
         self._imported(module)
         return module
 
     def components(self) -> dict[str, str]:
         """What was reached, by label: the digest of each definition, and of the statements and imports of each module."""
-        found: dict[str, str] = {}
-        for module in self.modules.values():
-            if module.whole:
-                found[f"{module.label} (whole)"] = module.syntax.everything.digest
-            else:
-                found |= {f"{module.label}::{name}": code.digest for name, code in module.reached.items()}
-                statements = [node for code in self._counting(module) for node in code.nodes]
-                if statements:
-                    statements.sort(key=lambda node: (node.lineno, node.col_offset))
-                    found[f"{module.label} (top level)"] = syntax_digest(*statements)
-            if module.followed:
-                lines = [f"{name}={target}" for name, targets in sorted(module.followed.items()) for target in sorted(targets)]
-                found[f"{module.label} (imports)"] = text_digest("\n".join(lines))
-        return found
+        return dict(component for module in self.modules.values() for component in module.components())
 
-    def _counting(self, module: Module) -> list[Code]:
-        return module.syntax.statements + (module.syntax.literals if module.touched else [])
+    def _finish(self) -> None:
+        while self._waiting:
+            self._follow(*self._waiting.pop())
 
     def _imported(self, module: Module) -> None:
         """The statements of a module run, and so do its imports and its parent packages."""
-        parent = module.syntax.name.rpartition(".")[0]
+        syntax = module.syntax
+        parent = syntax.name.rpartition(".")[0]
         if parent:
             self.module(parent)
-        for name, target, _ in module.syntax.executed:
+        for name, target, _ in syntax.executed:
             self._execute(target)
-            if name.partition(".")[0] not in module.syntax.used_names:
+            if name.partition(".")[0] not in syntax.used_names:
                 # Nothing uses the name here: the import is there for what it does, or for others to import from here.
                 self._third_party(target)
-        self._waiting += [(module, code) for code in module.syntax.statements]
+        self._waiting += [(module, code) for code in syntax.statements]
+        for name, node in syntax.classes.items():
+            if name in syntax.definitions and any(self._registers(module, chain_of(base), set()) for base in node.bases):
+                self._reach_definition(module, name)
 
     def _touch(self, module: Module) -> None:
         if not module.touched:
             module.touched = True
             self._waiting += [(module, code) for code in module.syntax.literals]
 
-    def _widen(self, module: Module, place: tuple[Module, int], why: str) -> None:
-        if module.syntax.name not in self.modules:
-            return
+    def _widen(self, module: Module, place: Place, why: str) -> None:
         self._touch(module)
         if not module.whole:
             module.whole = True
-            self.notes[f"{place[0].label}:{place[1]}: {why}, so all of {module.label} counts"] = None
+            self.notes.append(f"{place.text}: {why}, so all of {module.label} counts")
             self._waiting.append((module, module.syntax.everything))
 
     def _follow(self, module: Module, code: Code) -> None:
@@ -125,54 +151,78 @@ class Reach:
         for target in references.executed:
             self._execute(target)
             self._third_party(target)
-        for what, line in references.dynamic.items():
-            self._widen(module, (module, line), f"{what} can reach any name")
         for chain, line in references.chains.items():
+            place = Place(module.label, line)
             for target in references.imports.get(chain[0], []):
-                self._follow_import(target, chain[1:], (module, line))
-            self._resolve_in(module, chain, (module, line))
+                self._follow_import(target, chain[1:], place)
+            self._resolve_in(module, chain, place)
+            if "modules" in chain and any(target[:2] == ("sys", "modules") for target in self._targets(module, references, chain)):
+                self._widen(module, place, "sys.modules can reach any name")
+        self._follow_calls(module, references)
         for (chain, key), line in references.variables.items():
-            if self._reads_environ(module, code, chain):
+            if not _ENVIRON.isdisjoint(self._targets(module, references, chain)):
                 self.environ.setdefault(key, f"{module.label}:{line}")
 
-    def _resolve_in(self, module: Module, chain: Chain, place: tuple[Module, int]) -> bool:
+    def _follow_calls(self, module: Module, references: References) -> None:
+        for what, line in references.dynamic.items():
+            self._widen(module, Place(module.label, line), f"{what} can reach any name")
+        for name, line in references.loaded.items():
+            package = name.removesuffix(".*")
+            for found in self.project.modules_below(package) if package != name else [name]:
+                loaded = self.module(found)
+                if loaded is not None:
+                    self._widen(loaded, Place(module.label, line), f"{name} is loaded by a call")
+
+    def _resolve_in(self, module: Module, chain: Chain, place: Place) -> bool:
         """Reaches what a chain names among the names of a module; False if the module has no such name."""
+        key = (module.syntax.name, chain)
+        if key not in self._resolved:
+            # What comes back here on its way is an import of a name from its own module: there it has no such name.
+            self._resolved[key] = False
+            self._resolved[key] = self._resolve_anew(module, chain, place)
+        return self._resolved[key]
+
+    def _resolve_anew(self, module: Module, chain: Chain, place: Place) -> bool:
         name, syntax = chain[0], module.syntax
-        known = False
         if name in syntax.pipelines:
             return True
+        known = name in syntax.definitions or name in syntax.bound
         if name in syntax.definitions:
-            known = True
-            self._touch(module)
-            if name not in module.reached:
-                module.reached[name] = syntax.definitions[name]
-                self._waiting.append((module, syntax.definitions[name]))
+            self._reach_definition(module, name)
         if name in syntax.bound:
-            known = True
             self._touch(module)
         for target in syntax.imports.get(name, []):
             known = True
-            module.followed.setdefault(name, set()).add(target.target)
+            module.followed.add(name)
             self._follow_import(target, chain[1:], place)
-        if not known:
-            known = self._resolve_by_stars(module, chain, place)
-        return known
+        return known or self._resolve_by_stars(module, chain, place)
 
-    def _resolve_by_stars(self, module: Module, chain: Chain, place: tuple[Module, int]) -> bool:
-        for target in module.syntax.imports.get("*", []):
-            source = self.module(target.module)
-            if source is not None:
-                self._widen(source, place, f"`from {target.module} import *` may bind {chain[0]!r}")
+    def _reach_definition(self, module: Module, name: str) -> None:
+        self._touch(module)
+        if name not in module.reached:
+            module.reached[name] = module.syntax.definitions[name]
+            self._waiting.append((module, module.syntax.definitions[name]))
+
+    def _resolve_by_stars(self, module: Module, chain: Chain, place: Place) -> bool:
+        sources = [source for target in module.syntax.imports.get("*", []) if (source := self.module(target.module)) is not None]
+        if sources:
+            module.followed.add("*")
+        # All of them, not the first that has it: which one counts last depends on more.
+        if sum(self._resolve_in(source, chain, place) for source in sources):
+            return True
+        if chain[0] not in _BUILTINS:
+            for source in sources:
+                self._widen(source, place, f"`from {source.syntax.name} import *` may bind {chain[0]}")
         return False
 
-    def _follow_import(self, target: Import, rest: Chain, place: tuple[Module, int]) -> None:
+    def _follow_import(self, target: Import, rest: Chain, place: Place) -> None:
         self._third_party(target)
         if target.name is None:
             self._attribute(target.module, rest, place)
         elif target.name != "*":
             self._attribute(target.module, (target.name, *rest), place)
 
-    def _attribute(self, name: str, chain: Chain, place: tuple[Module, int]) -> None:
+    def _attribute(self, name: str, chain: Chain, place: Place) -> None:
         """Reaches what a chain names in a module that may be the project's."""
         module = self.module(name)
         if module is None:
@@ -180,23 +230,25 @@ class Reach:
                 self._attribute(f"{name}.{chain[0]}", chain[1:], place)
             return
         if not chain:
-            self._widen(module, place, f"{name} is used as a value")
+            self._widen(module, place, f"the module {name} is used as a value")
         elif chain[0] == "__dict__":
             self._widen(module, place, f"{name}.__dict__ can reach any name")
         elif not self._resolve_in(module, chain, place):
-            if self.project.file_of(f"{name}.{chain[0]}") is not None or self.project.is_folder(f"{name}.{chain[0]}"):
-                self._attribute(f"{name}.{chain[0]}", chain[1:], place)
-            elif "__getattr__" in module.syntax.definitions:
-                self._widen(module, place, f"{name}.__getattr__ answers for {chain[0]!r}")
-            else:
-                self._touch(module)
+            self._submodule(module, chain, place)
+
+    def _submodule(self, module: Module, chain: Chain, place: Place) -> None:
+        name = f"{module.syntax.name}.{chain[0]}"
+        if self.project.file_of(name) is not None or self.project.is_folder(name):
+            self._attribute(name, chain[1:], place)
+        elif "__getattr__" in module.syntax.definitions:
+            self._widen(module, place, f"__getattr__ of {module.syntax.name} answers for {chain[0]}")
+        else:
+            self._touch(module)
 
     def _execute(self, target: Import) -> None:
-        """An import runs: its module, and the module that it may name in a package."""
+        """An import runs: its module's, and that of the module that it may name in a package."""
         module = self.module(target.module)
-        if target.name == "*" and module is not None:
-            self._widen(module, (module, 1), "a star import takes all names")
-        elif target.name is not None:
+        if target.name is not None and target.name != "*":
             defined = module is not None and (target.name in module.syntax.definitions or target.name in module.syntax.bound)
             if not defined:
                 self.module(f"{target.module}.{target.name}")
@@ -206,9 +258,25 @@ class Reach:
         if top and top not in _STANDARD and self.project.file_of(top) is None and not self.project.is_folder(top):
             self.imports.add(top)
 
-    def _reads_environ(self, module: Module, code: Code, chain: Chain) -> bool:
-        for target in [*code.references.imports.get(chain[0], []), *module.syntax.imports.get(chain[0], [])]:
-            path = (target.module, *([target.name] if target.name else []), *chain[1:])
-            if path in (("os", "environ"), ("os", "environ", "get"), ("os", "getenv"), ("os", "environ", "pop"), ("os", "environ", "setdefault")):
-                return True
+    def _targets(self, module: Module, references: References, chain: Chain) -> set[Chain]:
+        """What a chain may name, in full, by the imports that bind its root."""
+        bound: Iterable[Import] = [*references.imports.get(chain[0], []), *module.syntax.imports.get(chain[0], [])]
+        return {(target.module, *([target.name] if target.name else []), *chain[1:]) for target in bound}
+
+    def _registers(self, module: Module, base: Chain | None, seen: set[tuple[str, Chain]]) -> bool:
+        """Whether a class with this base acts when it is defined: a base of the project's hooks into that."""
+        if base is None or (module.syntax.name, base) in seen:
+            return False
+        seen.add((module.syntax.name, base))
+        node = module.syntax.classes.get(base[0])
+        if node is not None:
+            hooks = any(isinstance(part, ast.FunctionDef) and part.name == "__init_subclass__" for part in node.body)
+            meta = any(keyword.arg == "metaclass" for keyword in node.keywords) and node.name not in module.syntax.definitions
+            return hooks or meta or any(self._registers(module, chain_of(inner), seen) for inner in node.bases)
+        for target in module.syntax.imports.get(base[0], []):
+            path = (*target.module.split("."), *([target.name] if target.name else []), *base[1:])
+            for cut in range(len(path) - 1, 0, -1):
+                home = self.module(".".join(path[:cut]))
+                if home is not None and self._registers(home, path[cut:], seen):
+                    return True
         return False

@@ -5,12 +5,17 @@ Standard library alone.
 """
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 Chain = tuple[str, ...]
 """A name and the attributes taken of it: `helpers.sub.clean` is ("helpers", "sub", "clean")."""
 
-_DYNAMIC = frozenset({"globals", "eval", "exec", "__import__"})
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+_DYNAMIC = frozenset({"globals", "eval", "exec"})
+_READS = frozenset({"get", "getenv", "pop", "setdefault"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class References:
     """By the name that an import inside the code binds."""
     executed: list[Import] = field(default_factory=list[Import])
     """All imports inside the code, whether their name is used or not."""
+    loaded: dict[str, int] = field(default_factory=dict[str, int])
+    """Modules loaded by a call, of which any name may be used; `models.*` is any module below `models`."""
     dynamic: dict[str, int] = field(default_factory=dict[str, int])
     """What can reach any name of the module, such as `globals()`."""
     variables: dict[tuple[Chain, str], int] = field(default_factory=dict[tuple[Chain, str], int])
@@ -87,7 +94,7 @@ def chain_of(node: ast.AST) -> Chain | None:
     return (node.id, *reversed(attributes)) if isinstance(node, ast.Name) else None
 
 
-class _Scope(ast.NodeVisitor):
+class _Scope:
     """Visits one scope; nested scopes are visited by others that know which names are hidden from the top level."""
 
     def __init__(self, found: References, package: str, hidden: frozenset[str]) -> None:
@@ -95,135 +102,171 @@ class _Scope(ast.NodeVisitor):
         self._package = package
         self._hidden = hidden
 
-    def visit_Name(self, node: ast.Name) -> None:
-        self._refer((node.id,), node)
+    def visit(self, node: ast.AST) -> None:
+        match node:
+            case ast.Name() | ast.Attribute():
+                self._name(node)
+            case ast.Global(names=names):
+                for name in names:
+                    self._found.chains.setdefault((name,), node.lineno)
+            case ast.Import() | ast.ImportFrom():
+                self._import(node)
+            case ast.Call() if self._attribute_call(node):
+                pass
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() | ast.ClassDef():
+                self._visit_scope(node)
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                self._visit_comprehension(node)
+            case ast.AnnAssign():
+                self.visit_annotation(node.annotation)
+                self.visit_all(part for part in (node.target, node.value) if part is not None)
+            case _:
+                self._visit_plain(node)
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        chain = chain_of(node)
-        if chain is None:
-            self.visit(node.value)
-        else:
-            self._refer(chain, node)
-
-    def visit_Global(self, node: ast.Global) -> None:
-        for name in node.names:
-            self._found.chains.setdefault((name,), node.lineno)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        self._import(node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        self._import(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        chain = chain_of(node.func) or ()
-        literal = _literal_text(node.args[0]) if node.args else None
-        if chain[-1:] == ("import_module",) or chain == ("__import__",):
-            self._import_call(node, chain, literal)
-        elif len(chain) == 1 and chain[0] in _DYNAMIC and chain[0] not in self._hidden:
-            self._found.dynamic.setdefault(f"{chain[0]}()", node.lineno)
-        elif chain[-1:] in (("get",), ("getenv",), ("pop",), ("setdefault",)) and literal is not None and chain[0] not in self._hidden:
-            self._found.variables.setdefault((chain, literal), node.lineno)
-        self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        chain, literal = chain_of(node.value), _literal_text(node.slice)
-        if chain and literal is not None and isinstance(node.ctx, ast.Load) and chain[0] not in self._hidden:
-            self._found.variables.setdefault((chain, literal), node.lineno)
-        self.generic_visit(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self._function(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self._function(node)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._arguments(node.args)
-        self._inner(_argument_names(node.args) | _bound_in([node.body])).visit(node.body)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        for part in [*node.decorator_list, *node.bases, *node.keywords]:
-            self.visit(part)
-        # A class body may read the global of a name before it binds its own, and its names are not seen by methods.
-        inner = self._inner(_type_parameters(node))
-        for part in [*getattr(node, "type_params", []), *node.body]:
-            inner.visit(part)
-
-    def visit_ListComp(self, node: ast.ListComp) -> None:
-        self._comprehension(node)
-
-    def visit_SetComp(self, node: ast.SetComp) -> None:
-        self._comprehension(node)
-
-    def visit_DictComp(self, node: ast.DictComp) -> None:
-        self._comprehension(node)
-
-    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> None:
-        self._comprehension(node)
-
-    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
-        self.visit(node.generators[0].iter)
-        targets = [generator.target for generator in node.generators]
-        self._inner(_bound_in(targets)).generic_visit(node)
-
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for decorator in node.decorator_list:
-            self.visit(decorator)
-        annotated = self._inner(_type_parameters(node))
-        annotated._arguments(node.args)
-        for parameter in [*getattr(node, "type_params", []), node.returns]:
-            if parameter is not None:
-                annotated._annotation(parameter)
-        outer = _declared(node.body, ast.Global)
-        bound = (_argument_names(node.args) | _bound_in(node.body)) - outer - _declared(node.body, ast.Nonlocal)
-        inner = _Scope(self._found, self._package, (self._hidden | _type_parameters(node) | bound) - outer)
-        for statement in node.body:
-            inner.visit(statement)
-
-    def _arguments(self, arguments: ast.arguments) -> None:
-        for default in [*arguments.defaults, *arguments.kw_defaults]:
-            if default is not None:
-                self.visit(default)
+    def visit_arguments(self, arguments: ast.arguments) -> None:
+        self.visit_all(default for default in [*arguments.defaults, *arguments.kw_defaults] if default is not None)
         for argument in _all_arguments(arguments):
             if argument.annotation is not None:
-                self._annotation(argument.annotation)
+                self.visit_annotation(argument.annotation)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self._annotation(node.annotation)
-        self.visit(node.target)
-        if node.value is not None:
-            self.visit(node.value)
-
-    def _annotation(self, node: ast.AST) -> None:
+    def visit_annotation(self, node: ast.AST) -> None:
         """An annotation may be written as text; what it names is then in that text."""
         self.visit(node)
         for part in ast.walk(node):
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
                 try:
-                    quoted = ast.parse(part.value.strip(), mode="eval")
+                    quoted = ast.parse(part.value.strip(), mode="eval").body
                 except (SyntaxError, ValueError):
                     continue
-                self.visit(ast.fix_missing_locations(ast.copy_location(quoted.body, part)))
+                for inner in ast.walk(quoted):
+                    ast.copy_location(inner, part)
+                self.visit(quoted)
 
-    def _inner(self, names: frozenset[str]) -> "_Scope":
-        return _Scope(self._found, self._package, self._hidden | names)
+    def visit_all(self, nodes: Iterable[ast.AST]) -> None:
+        for node in nodes:
+            self.visit(node)
+
+    def _visit_plain(self, node: ast.AST) -> None:
+        match node:
+            case ast.Call():
+                self._call(node)
+            case ast.Subscript(ctx=ast.Load()):
+                self._read(chain_of(node.value), node.slice)
+            case ast.Compare(ops=[ast.In() | ast.NotIn()]):
+                self._read(chain_of(node.comparators[0]), node.left)
+            case _:
+                pass
+        self.visit_all(ast.iter_child_nodes(node))
+
+    def _name(self, node: ast.Name | ast.Attribute) -> None:
+        chain = chain_of(node)
+        if chain is not None:
+            self._refer(chain, node)
+        elif isinstance(node, ast.Attribute):
+            self.visit(node.value)
 
     def _refer(self, chain: Chain, node: ast.expr) -> None:
         if chain[0] not in self._hidden:
             self._found.chains.setdefault(chain, node.lineno)
+
+    def _read(self, chain: Chain | None, key: ast.expr) -> None:
+        literal = _literal_text(key)
+        if chain and literal is not None and chain[0] not in self._hidden:
+            self._found.variables.setdefault((chain, literal), key.lineno)
+
+    def _visit_scope(self, node: Function | ast.Lambda | ast.ClassDef) -> None:
+        match node:
+            case ast.Lambda():
+                self.visit_arguments(node.args)
+                self._inner(_argument_names(node.args) | _bound_in([node.body])).visit(node.body)
+            case ast.ClassDef():
+                self.visit_all([*node.decorator_list, *node.bases, *node.keywords])
+                # A class body may read the global of a name before it binds its own, and its names are not seen by methods.
+                self._inner(_type_parameters(node)).visit_all([*getattr(node, "type_params", []), *node.body])
+            case _:
+                self._visit_function(node)
+
+    def _visit_function(self, node: Function) -> None:
+        self.visit_all(node.decorator_list)
+        annotated = self._inner(_type_parameters(node))
+        annotated.visit_arguments(node.args)
+        for part in [*getattr(node, "type_params", []), *([node.returns] if node.returns else [])]:
+            annotated.visit_annotation(part)
+        outer = _declared(node.body, ast.Global)
+        bound = (_argument_names(node.args) | _bound_in(node.body)) - outer - _declared(node.body, ast.Nonlocal)
+        inner = _Scope(self._found, self._package, (self._hidden | _type_parameters(node) | bound) - outer)
+        inner.visit_all(node.body)
+
+    def _visit_comprehension(self, node: Comprehension) -> None:
+        self.visit(node.generators[0].iter)
+        targets = [generator.target for generator in node.generators]
+        self._inner(_bound_in(targets)).visit_all(ast.iter_child_nodes(node))
+
+    def _inner(self, names: frozenset[str]) -> "_Scope":
+        return _Scope(self._found, self._package, self._hidden | names)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         for name, target in imports_of(node, self._package):
             self._found.imports.setdefault(name, []).append(target)
             self._found.executed.append(target)
 
-    def _import_call(self, node: ast.Call, chain: Chain, literal: str | None) -> None:
-        if literal is not None and not literal.startswith("."):
-            # What is done with the module it returns can't be followed: all of its names count.
-            self._found.executed.append(Import(literal, "*"))
-        else:
+    def _call(self, node: ast.Call) -> None:
+        chain = chain_of(node.func)
+        if chain is None:
+            return
+        if chain[-1] == "import_module" or chain == ("__import__",):
+            self._import_call(node, chain)
+        elif len(chain) == 1 and chain[0] in _DYNAMIC and chain[0] not in self._hidden:
+            self._found.dynamic.setdefault(f"{chain[0]}()", node.lineno)
+        elif chain[-1] in _READS and node.args:
+            self._read(chain, node.args[0])
+
+    def _attribute_call(self, node: ast.Call) -> bool:
+        """`getattr` of a name with literal text is an attribute like any other."""
+        chain = chain_of(node.args[0]) if chain_of(node.func) == ("getattr",) and len(node.args) > 1 else None
+        literal = _literal_text(node.args[1]) if chain else None
+        if chain is None or literal is None:
+            return False
+        self._refer((*chain, literal), node)
+        self.visit_all(node.args[2:])
+        return True
+
+    def _import_call(self, node: ast.Call, chain: Chain) -> None:
+        name = _text_before_computed(node.args[0], self._package) if node.args else None
+        if name is None:
             self._found.dynamic.setdefault(f"{'.'.join(chain)}() of a name that is computed", node.lineno)
+            return
+        level = len(name) - len(name.lstrip("."))
+        module = absolute_module(name[level:], level, self._package)
+        self._found.loaded.setdefault(module, node.lineno)
+        if not module.endswith("*"):
+            self._found.executed.append(Import(module))
+
+
+def _text_before_computed(node: ast.expr, package: str) -> str | None:
+    """The name that an expression spells; `models.*` where what comes after `models.` is computed; None for all others."""
+    text = ""
+    for part in _text_parts(node):
+        match part:
+            case ast.Constant(value=str(piece)):
+                text += piece
+            case ast.Name(id="__name__" | "__package__") if not text:
+                text = package
+            case _:
+                return f"{text}*" if text.endswith(".") and text.strip(".") else None
+    return text or None
+
+
+def _text_parts(node: ast.expr) -> list[ast.expr]:
+    match node:
+        case ast.JoinedStr(values=values):
+            return [inner for value in values for inner in _text_parts(value)]
+        case ast.FormattedValue(value=value):
+            return [value]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _text_parts(left) + _text_parts(right)
+        case _:
+            return [node]
 
 
 def _literal_text(node: ast.AST) -> str | None:
@@ -265,10 +308,6 @@ def _declared(body: list[ast.stmt], kind: type[ast.Global] | type[ast.Nonlocal])
     return frozenset(name for node in _own_scope(list(body)) if isinstance(node, kind) for name in node.names)
 
 
-_INNER_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-
-
 def _own_scope(nodes: list[ast.AST]) -> list[ast.AST]:
     """The nodes and all below them that belong to the same scope; an inner scope itself, not what is in it."""
     own: list[ast.AST] = []
@@ -276,9 +315,9 @@ def _own_scope(nodes: list[ast.AST]) -> list[ast.AST]:
     while waiting:
         node = waiting.pop()
         own.append(node)
-        if isinstance(node, _COMPREHENSIONS):
+        if isinstance(node, Comprehension):
             # A walrus inside binds in the scope around; the loop variables don't.
             own += [part.target for part in ast.walk(node) if isinstance(part, ast.NamedExpr)]
-        elif not isinstance(node, _INNER_SCOPES):
+        elif not isinstance(node, Function | ast.ClassDef | ast.Lambda):
             waiting += ast.iter_child_nodes(node)
     return own

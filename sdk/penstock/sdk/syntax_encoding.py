@@ -8,6 +8,7 @@ import ast
 import hashlib
 import struct
 from collections.abc import Mapping
+from typing import cast
 
 ENCODING_VERSION = 1
 
@@ -18,23 +19,24 @@ NEUTRAL_NAME = "·"
 _LEFT_OUT = frozenset({"ctx", "type_comment", "type_ignores", "kind"})
 
 
-def syntax_digest(*nodes: ast.AST, renamed: Mapping[str, str] | None = None) -> str:
-    """`sha256:<hex>` of the nodes' encoding; `renamed` gives names and definitions another name first."""
-    data = b"".join(encode_syntax(node, renamed=renamed) for node in nodes)
+def syntax_digest(*nodes: ast.AST, renamed: Mapping[str, str] | None = None, neutral: ast.AST | None = None) -> str:
+    """`sha256:<hex>` of the nodes' encoding; names are `renamed` first, and the definition `neutral` has `NEUTRAL_NAME`."""
+    data = b"".join(encode_syntax(node, renamed=renamed, neutral=neutral) for node in nodes)
     return "sha256:" + hashlib.sha256(b"syntax %d\n" % ENCODING_VERSION + data).hexdigest()
 
 
-def encode_syntax(node: ast.AST, *, renamed: Mapping[str, str] | None = None) -> bytes:
+def encode_syntax(node: ast.AST, *, renamed: Mapping[str, str] | None = None, neutral: ast.AST | None = None) -> bytes:
     """The bytes of a tree. Equal trees (but for what is left out) give equal bytes, others differ."""
     out = bytearray()
-    _Encoder(out, renamed or {}).node(node)
+    _Encoder(out, renamed or {}, _place(neutral)).node(node)
     return bytes(out)
 
 
 class _Encoder:
-    def __init__(self, out: bytearray, renamed: Mapping[str, str]) -> None:
+    def __init__(self, out: bytearray, renamed: Mapping[str, str], neutral: tuple[object, ...]) -> None:
         self._out = out
         self._renamed = renamed
+        self._neutral = neutral
 
     def node(self, node: ast.AST) -> None:
         if isinstance(node, ast.JoinedStr):
@@ -42,7 +44,7 @@ class _Encoder:
             return
         self._out += b"(" + type(node).__name__.encode()
         for name, value in sorted(ast.iter_fields(node)):
-            if name in _LEFT_OUT or value is None and not isinstance(node, ast.Constant) or value == []:
+            if name in _LEFT_OUT or (value is None and not isinstance(node, ast.Constant)) or value == []:
                 # A field that is empty counts as absent: newer versions add fields, and they are empty in older code.
                 continue
             self._out += b" " + name.encode() + b"="
@@ -51,9 +53,12 @@ class _Encoder:
 
     def _field(self, node: ast.AST, name: str, value: object) -> None:
         if isinstance(value, list):
-            self._list(without_docstring(node, value) if name == "body" else value)
-        elif isinstance(value, str) and _is_name(node, name):
+            values = cast("list[object]", value)
+            self._list(without_docstring(node, values) if name == "body" else values)
+        elif isinstance(value, str) and name == "id":
             self._constant(self._renamed.get(value, value))
+        elif name == "name" and _place(node) == self._neutral:
+            self._constant(NEUTRAL_NAME)
         else:
             self._value(value)
 
@@ -102,10 +107,8 @@ def without_docstring(owner: ast.AST, body: list[object]) -> list[object]:
             return body
 
 
-def _is_name(node: ast.AST, field: str) -> bool:
-    return (isinstance(node, ast.Name) and field == "id") or (
-        isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and field == "name"
-    )
+def _place(node: ast.AST | None) -> tuple[object, ...]:
+    return () if node is None else (type(node), getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
 
 
 def _constant_bytes(value: object) -> tuple[bytes, bytes]:
