@@ -4,7 +4,14 @@ import subprocess
 import sys
 
 # What uv writes when an index can't be reached, against what it writes when the lock file is out of date.
-UNREACHABLE = ("Failed to fetch", "error sending request", "dns error", "Connection refused", "No such file or directory")
+UNREACHABLE = (
+    "Failed to fetch",
+    "error sending request",
+    "dns error",
+    "Connection refused",
+    "network was disabled",
+    "No such file or directory",
+)
 
 
 def main(uv: str) -> int:
