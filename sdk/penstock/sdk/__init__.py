@@ -2,8 +2,11 @@
 
 from penstock.contracts.errors import GraphError, InvalidInput, PenstockError, RunFailed
 from penstock.sdk.conditions import either, not_, otherwise, when
+from penstock.sdk.context import current_run, recorded_run
 from penstock.sdk.fanout import collect, each
+from penstock.sdk.later import Decision, approval, register, transfer
 from penstock.sdk.pipelines import Pipeline, pipeline
+from penstock.sdk.run import Run, StepRun, StepRuns
 from penstock.sdk.scripts import CommandStep, ScriptStep
 from penstock.sdk.steps import Step, step
 from penstock.sdk.triggers import All, Any, Cron, OnData, OnEvent, OnRun
@@ -14,6 +17,7 @@ __all__ = [
     "Any",
     "CommandStep",
     "Cron",
+    "Decision",
     "Directory",
     "Done",
     "Environment",
@@ -29,17 +33,25 @@ __all__ = [
     "Pipeline",
     "Resources",
     "Retry",
+    "Run",
     "RunFailed",
     "RunSummary",
     "ScriptStep",
     "Secret",
     "Step",
+    "StepRun",
+    "StepRuns",
+    "approval",
     "collect",
+    "current_run",
     "each",
     "either",
     "not_",
     "otherwise",
     "pipeline",
+    "recorded_run",
+    "register",
     "step",
+    "transfer",
     "when",
 ]

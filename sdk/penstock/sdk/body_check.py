@@ -34,7 +34,11 @@ def check_body(function: Callable[..., Any]) -> None:
     tree, file, offset = found
     checker = _Checker(function.__name__, file, offset)
     if isinstance(tree, ast.AsyncFunctionDef):
-        checker.fail(tree, "is `async def`, but its body only draws the graph", "write `def`; steps may be async, and `await pipeline.arun(...)` waits for a run")
+        checker.fail(
+            tree,
+            "is `async def`, but its body only draws the graph",
+            "write `def`; steps may be async, and `await pipeline.arun(...)` waits for a run",
+        )
     for node in _walk(tree):
         checker.look(node, _handle_names(tree))
 

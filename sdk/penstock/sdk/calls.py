@@ -101,7 +101,9 @@ def _after(drawing: Drawing, options: StepOptions, scope: tuple[Any, ...], where
             raise GraphError(f"{where}: after= takes what a step call gave, or a list of such, not {value!r}")
         inner = joined([drawing.base, *(opening.scope for opening in source.openings)], f"after= of {where}")
         if scope[: len(inner)] != inner:
-            raise GraphError(f"{where}: after={source.label} names an item of a fan-out; wait for all of them with after=collect({source.label})")
+            raise GraphError(
+                f"{where}: after={source.label} names an item of a fan-out; wait for all of them with after=collect({source.label})"
+            )
         names.append(source.node)
     return tuple(dict.fromkeys(names))
 
@@ -142,5 +144,3 @@ def _mend_constant(value: object, hint: Any) -> str:
 
 def _type_of(value: object) -> Any:
     return type(None) if value is None else type(value)
-
-

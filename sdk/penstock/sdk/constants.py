@@ -1,6 +1,10 @@
 """Constants of a pipeline: small JSON values travel in the spec, everything else as staged files by digest."""
 
+import contextlib
 import hashlib
+import secrets
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,13 @@ from penstock.sdk.types import Directory, File
 
 
 class Constants:
-    """`blobs` maps digests to the staged files that hold their bytes; `sources` the user's files that were read to their SHA-256."""
+    """`blobs` maps digests to the staged files that hold their bytes; `sources` the user's files that were read to their SHA-256.
 
-    def __init__(self, staging: Path) -> None:
-        self.staging = staging
+    The folder of staged files is there only while it holds one.
+    """
+
+    def __init__(self) -> None:
+        self.staging = Path(tempfile.gettempdir(), f"penstock-constants-{secrets.token_hex(8)}")
         self.blobs: dict[str, str] = {}
         self.sources: dict[str, str] = {}
 
@@ -24,10 +31,14 @@ class Constants:
 
         :raises GraphError: it can't be stored.
         """
+        self.staging.mkdir(mode=0o700, exist_ok=True)
         try:
             encoded = encode(value, annotation, self.staging)
         except InvalidInput as error:
             raise GraphError(f"{user_place()}: {error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                self.staging.rmdir()
         self.blobs |= {staged.digest: str(staged.path) for staged in encoded.files}
         self._note_sources(value)
         return encoded.value
@@ -37,6 +48,10 @@ class Constants:
         if ref.digest not in self.blobs:
             raise ArtifactLost(f"no constant has the digest {ref.digest}", ref.digest)
         return Path(self.blobs[ref.digest])
+
+    def remove(self) -> None:
+        """Deletes the staged files."""
+        shutil.rmtree(self.staging, ignore_errors=True)
 
     def _note_sources(self, value: object) -> None:
         match value:

@@ -1,12 +1,10 @@
 """The drawing in progress: the nodes that a pipeline's body has made so far, in order, and the blocks that it is in."""
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from penstock.contracts.errors import GraphError
@@ -37,7 +35,7 @@ class Drawing:
         self.name = name
         self.nodes: list[Node] = []
         self.makers: dict[str, Any] = {}
-        self.constants = Constants(Path(tempfile.mkdtemp(prefix="penstock-trace-")))
+        self.constants = Constants()
         self.conditions: list[Handle] = []
         self.last_blocks: dict[int, tuple[Handle, ...]] = {}
         self.base: Scope = ()

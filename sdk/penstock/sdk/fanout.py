@@ -104,13 +104,19 @@ def collect(item: Any, *, missing: Missing = "fail", at_least: float = 1.0, unti
     placed = drawing.place(arguments, f"collect({label})")
     scope = joined([drawing.base, *(opening.scope for handle in handles for opening in handle.__penstock__.openings)], f"collect({label})")
     if len(scope) == len(drawing.base):
-        raise GraphError(f"{user_place()}: collect({label}): {label} is no item of a fan-out: it is there once; pass it as it is, or in a list")
+        raise GraphError(
+            f"{user_place()}: collect({label}): {label} is no item of a fan-out: it is there once; pass it as it is, or in a list"
+        )
     if placed.scope != scope:
         raise GraphError(f"{user_place()}: collect({label}) is under a condition of another fan-out; collect outside of that block")
     over, outside = scope[-1], scope[:-1]
     if any(scope[-1] in handle.__penstock__.openings for handle in drawing.conditions):
-        raise GraphError(f"{user_place()}: collect({label}) is under a condition that each item decides for itself; collect outside of the `with` block")
-    name = drawing.name_for(f"collect-{(handles[0].__penstock__.node or over.name or 'items').removeprefix(drawing.prefix).replace('/', '.')}"[:63])
+        raise GraphError(
+            f"{user_place()}: collect({label}) is under a condition that each item decides for itself; collect outside of the `with` block"
+        )
+    name = drawing.name_for(
+        f"collect-{(handles[0].__penstock__.node or over.name or 'items').removeprefix(drawing.prefix).replace('/', '.')}"[:63]
+    )
     drawing.add(
         CollectSpec(
             name=name,

@@ -151,7 +151,23 @@ _OPERATORS = {
 for _symbol, _operator in _OPERATORS.items():
     setattr(Handle, f"__{_operator}__", _refuse_operator(_symbol))
     setattr(Handle, f"__r{_operator}__", _refuse_operator(_symbol))
-for _method in ("neg", "pos", "abs", "invert", "int", "float", "index", "round", "complex", "bytes", "fspath", "enter", "await", "setitem", "delitem"):
+for _method in (
+    "neg",
+    "pos",
+    "abs",
+    "invert",
+    "int",
+    "float",
+    "index",
+    "round",
+    "complex",
+    "bytes",
+    "fspath",
+    "enter",
+    "await",
+    "setitem",
+    "delitem",
+):
     setattr(Handle, f"__{_method}__", _refuse_operator(f"{_method}(...)"))
 
 
@@ -179,7 +195,11 @@ def _selected(handle: Handle, key: str | int, annotation: Any) -> Handle:
             return Select(select=(*whole.select, key), of=whole.of)
         return Select(select=(key,), of=whole)
 
-    label = f"{source.label}.{key}" if isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) else f"{source.label}[{key!r}]"
+    label = (
+        f"{source.label}.{key}"
+        if isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)
+        else f"{source.label}[{key!r}]"
+    )
     return Handle(Source(label=label, annotation=annotation, bind=bind, openings=source.openings, node=source.node))
 
 
@@ -203,7 +223,13 @@ def _inside(source: Source, label: str, annotation: Any, *, glob: str | None = N
         _refuse(source, "can be searched for constant names only", "choose the files in a step")
     bind = source.bind
     return Handle(
-        Source(label=label, annotation=annotation, bind=lambda: Files(of=bind(), glob=glob, file=file), openings=source.openings, node=source.node)
+        Source(
+            label=label,
+            annotation=annotation,
+            bind=lambda: Files(of=bind(), glob=glob, file=file),
+            openings=source.openings,
+            node=source.node,
+        )
     )
 
 
@@ -266,7 +292,9 @@ def split_template(text: str) -> list[str | tuple[Handle, str]]:
     for piece in rest:
         number, found, after = piece.partition(_CLOSE)
         if not found or f"{_OPEN}{number}{_CLOSE}" not in marked:
-            raise GraphError(f"{user_place()}: the text of an f-string over a handle was cut or changed; build the whole text in one f-string")
+            raise GraphError(
+                f"{user_place()}: the text of an f-string over a handle was cut or changed; build the whole text in one f-string"
+            )
         parts += [marked[f"{_OPEN}{number}{_CLOSE}"], after]
     return [part for part in parts if part != ""]
 
@@ -301,7 +329,11 @@ def _refuse_attribute(source: Source, name: str, fields: dict[str, Any] | None) 
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
         _refuse(source, f"has no field {name!r}", hint)
     kind = text_of(source.annotation)
-    _refuse(source, f"is a {kind}, whose attribute {name!r} is not known before the run", "read it in a step, or return a NamedTuple with that field")
+    _refuse(
+        source,
+        f"is a {kind}, whose attribute {name!r} is not known before the run",
+        "read it in a step, or return a NamedTuple with that field",
+    )
 
 
 def _refuse(source: Source, what: str, mend: str) -> NoReturn:

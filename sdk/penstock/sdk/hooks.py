@@ -38,7 +38,7 @@ def _hook(drawing: Drawing, kind: Kind, step: object) -> StepSpec:
     return StepSpec(
         name=name,
         run=FunctionTarget(module=hook.fn.__module__, function=hook.fn.__qualname__),
-        types={parameter: "RunSummary" for parameter in hook.signature.parameters},
+        types=dict.fromkeys(hook.signature.parameters, "RunSummary"),
         outputs=output_specs(hook.hints.get("return", Any)),
         code=UNKNOWN,
         environment=UNKNOWN,

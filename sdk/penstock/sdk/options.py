@@ -109,7 +109,9 @@ def checked_options(given: Mapping[str, Any], shape: type, where: str) -> dict[s
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, 1)
-            raise GraphError(f"{where}: unknown option {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"))
+            raise GraphError(
+                f"{where}: unknown option {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+            )
     return dict(given)
 
 

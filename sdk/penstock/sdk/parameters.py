@@ -16,7 +16,9 @@ from penstock.sdk.constants import Constants
 Read = Literal["text", "json", "file", "directory", "object"]
 
 
-def parameter_specs(function: Callable[..., Any], signature: inspect.Signature, hints: Mapping[str, Any], constants: Constants) -> list[ParameterSpec]:
+def parameter_specs(
+    function: Callable[..., Any], signature: inspect.Signature, hints: Mapping[str, Any], constants: Constants
+) -> list[ParameterSpec]:
     docs = _documented(inspect.getdoc(function) or "")
     specs: list[ParameterSpec] = []
     for name, parameter in signature.parameters.items():
@@ -102,7 +104,9 @@ def checked_value(name: str, value: Any, hint: Any) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = "".join(f"[{part!r}]" for part in first["loc"])
-        raise InvalidInput(f"the parameter {name!r} takes {text_of(hint)}, and got {_short(value)}: {first['msg']}{' at ' + place if place else ''}") from error
+        raise InvalidInput(
+            f"the parameter {name!r} takes {text_of(hint)}, and got {_short(value)}: {first['msg']}{' at ' + place if place else ''}"
+        ) from error
 
 
 def _short(value: Any) -> str:

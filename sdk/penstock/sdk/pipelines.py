@@ -1,5 +1,6 @@
 """Pipelines: functions whose body draws a graph of steps. A pipeline called in another becomes part of it."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cached_property, update_wrapper
@@ -13,12 +14,15 @@ from penstock.contracts.spec import FromParameter, PipelineSpec
 from penstock.sdk.annotations import hints_of
 from penstock.sdk.body_check import check_body
 from penstock.sdk.drawing import Drawing, current_drawing
+from penstock.sdk.graph_text import graph_text
 from penstock.sdk.handles import Handle, Source
 from penstock.sdk.hooks import hook_steps
 from penstock.sdk.options import RunOptions, StepOptions, checked_options
 from penstock.sdk.parameters import parameter_specs
 from penstock.sdk.places import user_place
 from penstock.sdk.results import output_bindings
+from penstock.sdk.run import Run
+from penstock.sdk.starting import started, waited
 from penstock.sdk.steps import Step
 from penstock.sdk.traced import Traced
 from penstock.sdk.tracing import traced
@@ -57,6 +61,10 @@ class Pipeline(Generic[P, R]):
     @property
     def triggers(self) -> tuple[Trigger, ...]:
         return tuple(self._declared.get("triggers", ()))
+
+    @property
+    def run_options(self) -> RunOptions:
+        return self._run_options
 
     @property
     def fn(self) -> Callable[P, R]:
@@ -121,6 +129,32 @@ class Pipeline(Generic[P, R]):
         """The spec, complete but for its snapshot, and the files it is made of."""
         drawing, spec = self.draw()
         return traced(drawing, spec)
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Runs it and waits.
+
+        :raises GraphError: the graph can't be built.
+        :raises InvalidInput: a parameter does not fit.
+        :raises RunFailed: a step failed; the text begins with the user's traceback.
+        """
+        run: Run[R] = started(self, args, kwargs)
+        waited(run)
+        run.raise_if_failed()
+        return run
+
+    async def arun(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """As `run`, without blocking the event loop."""
+        return await asyncio.to_thread(self.run, *args, **kwargs)
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Starts a run and returns at once; `.wait()` or `.result()` follows it."""
+        run: Run[R] = started(self, args, kwargs)
+        return run
+
+    @property
+    def text(self) -> str:
+        """The graph as text, a line a step."""
+        return graph_text(self.draw()[1])
 
     def _parameter(self, name: str) -> Handle:
         return Handle(Source(label=name, annotation=self.hints.get(name, Any), bind=lambda: FromParameter(parameter=name)))

@@ -54,7 +54,8 @@ class CommandStep:
         files = {} if source is None else script_snapshot(source)
         inside = None if source is None else f"scripts/{source.name}"
         outputs = tuple(
-            OutputSpec(name=output.name, type=text_of(output.type), kind=kind_of(output.type), path=output.path) for output in self._outputs.values()
+            OutputSpec(name=output.name, type=text_of(output.type), kind=kind_of(output.type), path=output.path)
+            for output in self._outputs.values()
         )
         call = Call(
             name=name,
@@ -113,7 +114,12 @@ class ScriptStep(CommandStep):
     """A Python script as a step; its folder is its code."""
 
     def __init__(
-        self, script: PathText, *, source_directory: PathText | None = None, arguments: list[Any] | None = None, **options: Unpack[StepOptions]
+        self,
+        script: PathText,
+        *,
+        source_directory: PathText | None = None,
+        arguments: list[Any] | None = None,
+        **options: Unpack[StepOptions],
     ) -> None:
         folder = Path(script).parent if source_directory is None else Path(source_directory)
         inside = Path(script).name if source_directory is None else Path(script).as_posix()

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.contracts.errors import GraphError
 from penstock.contracts.encoding import digest_of
+from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FunctionTarget, Identity, Node, PipelineSpec, StepSpec
 from penstock.sdk.calls import Call
 from penstock.sdk.closure import Closure, closure_of

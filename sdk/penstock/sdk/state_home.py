@@ -1,0 +1,53 @@
+"""Where the state of a pipeline's runs lives, and the engine that keeps it: one client a process and folder."""
+
+import atexit
+import os
+import threading
+from pathlib import Path
+
+from penstock.sdk.client import EngineClient, connect
+
+HOME_NAME = ".penstock"
+_ROOT_MARKS = ("pyproject.toml", ".git", "penstock.toml")
+
+
+def project_folder(start: Path) -> Path:
+    """The nearest folder at or above `start` that looks like a project, else the folder of `start`."""
+    folder = start.absolute() if start.is_dir() else start.absolute().parent
+    for candidate in (folder, *folder.parents):
+        if any((candidate / mark).exists() for mark in _ROOT_MARKS):
+            return candidate
+    return folder
+
+
+def state_home(start: Path) -> Path:
+    """`.penstock/` of the project around `start`, or where `PENSTOCK_HOME` says."""
+    named = os.environ.get("PENSTOCK_HOME")
+    return Path(named).expanduser().absolute() if named else project_folder(start) / HOME_NAME
+
+
+_lock = threading.Lock()
+_clients: dict[tuple[int, str, Path], EngineClient] = {}
+
+
+def engine_of(start: Path) -> EngineClient:
+    """The engine of the project around `start`; `PENSTOCK_ENGINE` names another than the embedded one."""
+    name, home = os.environ.get("PENSTOCK_ENGINE", "embedded"), state_home(start)
+    # By process: a fork must not use its parent's connections.
+    key = os.getpid(), name, home
+    with _lock:
+        if key not in _clients:
+            _clients[key] = connect(name, home=home)
+        return _clients[key]
+
+
+def close_engines() -> None:
+    """Closes the engines that this process opened."""
+    with _lock:
+        mine = [key for key in _clients if key[0] == os.getpid()]
+        clients = [_clients.pop(key) for key in mine]
+    for client in clients:
+        client.close()
+
+
+atexit.register(close_engines)
