@@ -80,7 +80,8 @@ def test_a_file_that_is_not_there_exits_with_2_and_names_the_nearest(penstock: I
 
 
 def test_a_failed_run_exits_with_1_and_shows_the_users_traceback_first(penstock: Invoke, engine: FakeEngine) -> None:
-    failure = Failure(kind=FailureKind.ERROR, message="ValueError: no rows", traceback='File "pipeline.py", line 3, in split\nValueError: no rows')
+    traceback = 'File "pipeline.py", line 3, in split\nValueError: no rows'
+    failure = Failure(kind=FailureKind.ERROR, message="ValueError: no rows", traceback=traceback)
     engine.scripted["split"] = [StepRunView(step="split", state=StepState.FAILED, failure=failure)]
     engine.scripted["train"] = [StepRunView(step="train", state=StepState.SKIPPED, reason="split failed")]
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import RESULT
 from penstock.contracts.views import RunView, StepRunView
-from penstock.deploy.cli.nearest import nearest_hint
 from penstock.sdk.client import EngineClient
+from penstock.sdk.nearest import nearest_hint
 
 LAST = "last"
 
@@ -20,6 +22,7 @@ class Address:
     index: tuple[int, ...] = ()
     output: str | None = None
 
+    @override
     def __str__(self) -> str:
         return "/".join([self.step, *map(str, self.index)])
 
@@ -92,5 +95,5 @@ def chosen_output(step_run: StepRunView, output: str | None) -> str:
         return RESULT if RESULT in step_run.outputs else next(iter(step_run.outputs))
     if output is None or output not in step_run.outputs:
         wanted = f"no output {output!r}" if output else "no single output"
-        raise InvalidInput(f"{step_run.step} has {wanted}{nearest_hint(output or '', step_run.outputs)}")
+        raise InvalidInput(f"{step_run.step} has {wanted}{nearest_hint(output or '', list(step_run.outputs))}")
     return output

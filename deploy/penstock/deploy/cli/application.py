@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typing_extensions import override
 
 from penstock.contracts.errors import PenstockError
 from penstock.deploy.cli.exits import ExitCode, code_of_error
@@ -46,9 +47,11 @@ A first try:
 class LazyGroup(TyperGroup):
     """A group that imports a command's module on demand, and ends commands with the exit codes that are documented."""
 
+    @override
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
 
+    @override
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _COMMANDS:
             return None
@@ -57,6 +60,7 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    @override
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

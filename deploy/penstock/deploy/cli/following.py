@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
@@ -77,7 +77,7 @@ def display_for(quiet: bool) -> Display:
 
 
 @contextmanager
-def _on_interrupt(interruption: Interruption) -> Iterator[None]:
+def _on_interrupt(interruption: Interruption) -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.artifacts import INLINE_LIMIT, JSON, ArtifactRef, Value, inline_json
 from penstock.contracts.encoding import canonical
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import ParameterSpec, PipelineSpec
-from penstock.deploy.cli.nearest import nearest_hint
 from penstock.sdk.client import EngineClient
+from penstock.sdk.nearest import nearest_hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +56,26 @@ def given_in_file(path: Path) -> dict[str, Given]:
         raise InvalidInput(f"--params {path}: {error}") from error
     if not isinstance(document, dict):
         raise InvalidInput(f"--params {path}: it holds {type(document).__name__}, not a map of parameter names to values")
-    return {str(name): Given(plain=value, is_plain=True, folder=path.absolute().parent) for name, value in document.items()}
+    entries = cast(dict[object, Any], document)
+    return {str(name): Given(plain=value, is_plain=True, folder=path.absolute().parent) for name, value in entries.items()}
 
 
 def values_for(spec: PipelineSpec, given: dict[str, Given], client: EngineClient) -> dict[str, Value]:
-    """A value for every parameter that was given; defaults are the engine's to fill in.
+    """A value for every parameter: what was given, else its default.
 
     :raises InvalidInput: an unknown, missing or unfit parameter; the message names it, what came and what is wanted.
     """
     known = {parameter.name: parameter for parameter in spec.parameters}
     for name in given:
         if name not in known:
-            raise InvalidInput(f"{spec.name} has no parameter {name!r}{nearest_hint(name, known)}")
+            raise InvalidInput(f"{spec.name} has no parameter {name!r}{nearest_hint(name, list(known))}")
     missing = [parameter for parameter in spec.parameters if parameter.required and parameter.name not in given]
     if missing:
         wanted = ", ".join(f"{parameter.name} ({parameter.type})" for parameter in missing)
         example = " ".join(f"-p {parameter.name}=..." for parameter in missing)
         raise InvalidInput(f"{spec.name} needs a value for {wanted}; give it with {example}")
-    return {name: _value(known[name], entry, client) for name, entry in given.items()}
+    defaults = {parameter.name: parameter.default for parameter in spec.parameters if parameter.default is not None}
+    return {**defaults, **{name: _value(known[name], entry, client) for name, entry in given.items()}}
 
 
 def _value(parameter: ParameterSpec, given: Given, client: EngineClient) -> Value:
@@ -100,7 +102,8 @@ def _path_value(parameter: ParameterSpec, given: Given, client: EngineClient) ->
     if path.is_dir() != (parameter.read == "directory"):
         found = "a folder" if path.is_dir() else "a file"
         raise InvalidInput(f"parameter {parameter.name!r} wants a {parameter.read}; {path} is {found}")
-    return client.put_path(path)
+    ref = client.put_path(path)
+    return ref.model_copy(update={"name": path.name}) if "KeepName" in parameter.type else ref
 
 
 def _text(parameter: ParameterSpec, given: Given) -> str:
@@ -162,9 +165,10 @@ def _with_fields(parameter: ParameterSpec, given: Given, texts: list[str]) -> An
     for path, text in given.fields:
         place = value
         for key in path[:-1]:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
+            inner = place.setdefault(key, {})
+            if not isinstance(inner, dict):
                 raise InvalidInput(f"parameter {parameter.name!r}: {key!r} has no fields")
+            place = cast(dict[str, Any], inner)
         place[path[-1]] = _json_or_text(_content(text, given.folder, parameter))
     return value
 
@@ -175,7 +179,7 @@ def _fit(parameter: ParameterSpec, candidates: list[Any]) -> Any:
         return candidates[0]
     from jsonschema import Draft202012Validator  # noqa: PLC0415 -- heavy, and only parameters that were given need it
 
-    validator = Draft202012Validator(parameter.schema_)
+    validator: Any = Draft202012Validator(parameter.schema_)
     for candidate in candidates:
         if validator.is_valid(candidate):
             return candidate

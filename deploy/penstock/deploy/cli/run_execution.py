@@ -15,10 +15,10 @@ from penstock.contracts.states import RunState
 from penstock.contracts.views import RunView
 from penstock.deploy.cli.exits import ExitCode, code_of_run
 from penstock.deploy.cli.following import display_for, follow_run
-from penstock.deploy.cli.nearest import nearest_hint
 from penstock.deploy.cli.run_json import run_json
 from penstock.deploy.cli.summary import failure_lines, header_lines, next_line, output_lines, summary_lines
 from penstock.sdk.client import EngineClient
+from penstock.sdk.nearest import nearest_hint
 from penstock.sdk.run_ids import new_run_id
 
 
@@ -77,7 +77,7 @@ def execute(client: EngineClient, spec: PipelineSpec, values: Mapping[str, Value
     """
     for name in request.save:
         if name not in spec.outputs:
-            raise InvalidInput(f"--save: {spec.name} has no output {name!r}{nearest_hint(name, spec.outputs)}")
+            raise InvalidInput(f"--save: {spec.name} has no output {name!r}{nearest_hint(name, list(spec.outputs))}")
     submitted = client.submit(
         SubmitRun(
             run_id=new_run_id(),

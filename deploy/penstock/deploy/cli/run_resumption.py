@@ -9,11 +9,11 @@ from penstock.contracts.views import RunView
 from penstock.deploy.cli.exits import ExitCode
 from penstock.deploy.cli.following import display_for, follow_run
 from penstock.deploy.cli.loaded_pipeline import load, stored_spec
-from penstock.deploy.cli.nearest import nearest_hint
 from penstock.deploy.cli.run_execution import RunRequest, conclude, execute
 from penstock.deploy.cli.trace_record import last_target_of
 from penstock.deploy.cli.wiring import housekeeping
 from penstock.sdk.client import EngineClient
+from penstock.sdk.nearest import nearest_hint
 
 
 def resume_run(client: EngineClient, run: str, as_json: bool) -> ExitCode:

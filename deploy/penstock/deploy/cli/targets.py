@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from penstock.contracts.errors import InvalidInput
-from penstock.deploy.cli.nearest import nearest_hint
+from penstock.sdk.nearest import nearest_hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class Target:
         """From where the project around it is looked for."""
         return self.file if self.file is not None else Path.cwd()
 
+    @override
     def __str__(self) -> str:
         own = str(self.file) if self.file is not None else f"-m {self.module}"
         return f"{own}:{self.pipeline}" if self.pipeline else own

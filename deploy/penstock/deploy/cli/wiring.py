@@ -1,6 +1,6 @@
 """What commands are connected to: the engine of a state folder, and the tracer of pipeline files. Tests hand in others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 
 from penstock.contracts.errors import InvalidInput
 from penstock.deploy.cli.targets import Target
-from penstock.deploy.settings import Settings, state_folder
+from penstock.deploy.settings import Settings
 from penstock.sdk.client import EngineClient, Housekeeping, connect
 from penstock.sdk.traced import Traced
 
@@ -29,7 +29,7 @@ def wiring(context: typer.Context) -> Wiring:
 
 
 @contextmanager
-def engine(context: typer.Context, start: Path | None = None) -> Iterator[EngineClient]:
+def engine(context: typer.Context, start: Path | None = None) -> Generator[EngineClient]:
     """The engine of the project around `start` (the current folder), closed at the end."""
     client = wiring(context).connect(home_of(start))
     try:
@@ -40,7 +40,7 @@ def engine(context: typer.Context, start: Path | None = None) -> Iterator[Engine
 
 def home_of(start: Path | None = None) -> Path:
     """The state folder of the project around `start`, or of the current folder."""
-    return state_folder(start or Path.cwd(), Settings())
+    return Settings.read().state_folder(start or Path.cwd())
 
 
 def housekeeping(client: EngineClient) -> Housekeeping:
@@ -54,7 +54,7 @@ def housekeeping(client: EngineClient) -> Housekeeping:
 
 
 def _connect(home: Path) -> EngineClient:
-    return connect(Settings().engine, home=home)
+    return connect(Settings.read().engine, home=home)
 
 
 def _trace(target: Target) -> Traced:

@@ -38,7 +38,5 @@ def rerun(
     as_json: Annotated[bool, typer.Option("--json", help="Last line on stdout: the run as JSON.")] = False,
 ) -> None:
     with engine(context) as client:
-        exit_code = rerun_run(
-            context, client, run, failed=failed, from_step=from_step, original=code is Code.ORIGINAL, as_json=as_json
-        )
+        exit_code = rerun_run(context, client, run, failed=failed, from_step=from_step, original=code is Code.ORIGINAL, as_json=as_json)
     raise typer.Exit(exit_code)
