@@ -173,14 +173,17 @@ def _is_movable(path: Path, work: Staging) -> bool:
     return path.resolve().is_relative_to(work.movable.resolve())
 
 
-def _holds_files(value: Any) -> bool:
+def _holds_files(value: Any, depth: int = 8) -> bool:
+    """Whether files are in it, not so deep down that people would not see them. Values may contain themselves."""
     kind = class_of(value)
-    if isinstance(value, File | Directory):
-        return True
+    if depth == 0:
+        return False
     if kind is dict:
-        return any(_holds_files(item) for item in value.values())
-    if kind in (list, tuple) or is_named_tuple(kind):
-        return any(_holds_files(item) for item in value)
-    if dataclasses.is_dataclass(kind):
-        return any(_holds_files(getattr(value, field.name, None)) for field in dataclasses.fields(kind))
-    return False
+        parts = list(value.values())
+    elif kind in (list, tuple) or is_named_tuple(kind):
+        parts = value
+    elif dataclasses.is_dataclass(kind):
+        parts = [getattr(value, field.name, None) for field in dataclasses.fields(kind)]
+    else:
+        return isinstance(value, File | Directory)
+    return any(_holds_files(part, depth - 1) for part in parts)

@@ -21,7 +21,7 @@ from penstock.contracts.artifacts import (
 )
 from penstock.contracts.errors import InvalidInput
 from penstock.sdk.annotations import bare, fields_of, fixed_tuple, is_list, is_union, item_of, text_of
-from penstock.sdk.formats import FILE, read_format
+from penstock.sdk.formats import FILE, PICKLE, read_format
 from penstock.sdk.json_values import NotJson, class_of, read_json
 from penstock.sdk.types import Directory, File
 from penstock.transport.directories import materialise_directory, materialise_file
@@ -90,7 +90,7 @@ class Decoder:
         if ref.kind == "directory":
             return self._as_path(self._directory(ref), annotation)
         plain = bare(annotation)
-        if ref.media_type == FILE or (plain is File and not ref.is_inline):
+        if ref.media_type == FILE or (plain is File and ref.media_type not in (JSON, PICKLE)):
             return self._as_path(self._file(ref), annotation)
         if ref.media_type != JSON:
             return self._checked(read_format(ref.media_type, self._local(ref)), annotation)

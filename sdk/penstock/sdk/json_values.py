@@ -21,6 +21,7 @@ from penstock.sdk.annotations import is_list, is_named_tuple, is_union
 
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _PLAIN_LEAVES = (bool, int, float, str)
+_EXACT_FLOATS = 2**53
 _TEXT_LEAVES = (dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
 
 
@@ -35,13 +36,18 @@ def json_bytes(value: Any, annotation: Any) -> bytes:
     :raises NotJson: there is none.
     """
     kind = class_of(value)
-    if kind is int and annotation is float and float(value) == value:  # 1 and 1.0 are one float
-        value, kind = float(value), float
+    if kind is int and annotation is float and abs(value) <= _EXACT_FLOATS:
+        value, kind = float(value), float  # 1 and 1.0 are one value of that type.
     if value is None or (kind in _PLAIN_LEAVES and (annotation is kind or annotation is Any)):
         return _dumps(value)
-    if annotation is Any:
-        return _dumps(_exactly_plain(value))
-    data = _dumps(_plain(value))
+    try:
+        if annotation is Any:
+            if not _is_exactly_plain(value):
+                raise NotJson
+            return _dumps(value)
+        data = _dumps(_plain(value))
+    except RecursionError as error:
+        raise NotJson("it is nested too deeply, or contains itself") from error
     if not _same(read_json(data, annotation), value, annotation):
         raise NotJson
     return data
@@ -99,8 +105,8 @@ def _new_adapter(annotation: Any) -> TypeAdapter[Any] | None:
         annotation = Sequence[get_args(annotation)[0]]  # type: ignore[misc]  # the item's type is known at run time only
     try:
         return TypeAdapter[Any](annotation)
-    except (PydanticSchemaGenerationError, PydanticUserError, NameError):
-        pass
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError, AttributeError):
+        pass  # A class that pydantic knows nothing of.
     if is_union(annotation):
         options = [option for option in get_args(annotation) if _adapter_of(option) is not None]
         if options:
@@ -114,27 +120,19 @@ def _either(left: Any, right: Any) -> Any:
 
 def _dumps(plain: object) -> bytes:
     try:
-        return _encoder.encode(plain).encode("utf-8", "surrogatepass")
+        return _encoder.encode(plain).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise NotJson(str(error)) from error
 
 
-def _exactly_plain(value: object) -> object:
-    """`value` if it is made of plain JSON types alone, so that it comes back as it was without any annotation."""
+def _is_exactly_plain(value: object) -> bool:
+    """Whether it is made of plain JSON types alone, so that it comes back as it was without any annotation."""
     kind = type(value)
-    if value is None or kind in _PLAIN_LEAVES:
-        return value
     if kind is list:
-        for item in typing.cast(list[object], value):
-            _exactly_plain(item)
-        return value
+        return all(_is_exactly_plain(item) for item in typing.cast(list[object], value))
     if kind is dict:
-        for key, item in typing.cast(dict[object, object], value).items():
-            if type(key) is not str:
-                raise NotJson
-            _exactly_plain(item)
-        return value
-    raise NotJson
+        return all(type(key) is str and _is_exactly_plain(item) for key, item in typing.cast(dict[object, object], value).items())
+    return value is None or kind in _PLAIN_LEAVES
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 What Parquet would change (units of time, objects of mixed types, labels) is refused, so that it is stored otherwise.
 """
 
+import json
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from penstock.sdk.staged import Unfit
 _KIND = b"penstock.table"
 _SERIES_NAME = b"penstock.series-name"
 _FREQUENCY = b"penstock.index-frequency"
+_COLUMN_RANGE = b"penstock.column-range"
 _COLUMN = "value"
 # Below it, starting threads costs more than it saves.
 _THREADS_FROM_BYTES = 32 * 1024 * 1024
@@ -60,6 +62,8 @@ def read_table(path: Path) -> Any:
     frame = table.to_pandas(use_threads=threads)
     if _FREQUENCY in metadata:
         frame.index.freq = metadata[_FREQUENCY].decode()
+    if _COLUMN_RANGE in metadata:
+        frame.columns = import_module("pandas").RangeIndex(*json.loads(metadata[_COLUMN_RANGE]), name=frame.columns.name)
     if kind == "pandas.Series":
         name = metadata.get(_SERIES_NAME)
         return frame[_COLUMN].rename(None if name is None else name.decode())
@@ -67,9 +71,12 @@ def read_table(path: Path) -> Any:
 
 
 def _from_frame(frame: Any) -> Any:
+    columns = frame.columns
+    if "mixed" in columns.inferred_type:
+        raise Unfit("its column labels are of several types")
     table = _arrow().Table.from_pandas(frame, nthreads=1)
     labels = table.schema.empty_table().to_pandas().columns
-    if not labels.equals(frame.columns) or labels.dtype != frame.columns.dtype:
+    if not labels.equals(columns) or labels.dtype != columns.dtype or labels.names != columns.names:
         raise Unfit("Parquet would change its column labels")
     objects = frame[[label for label, dtype in frame.dtypes.items() if str(dtype) == "object"]]
     levels = getattr(frame.index, "levels", [frame.index])
@@ -78,6 +85,8 @@ def _from_frame(frame: Any) -> Any:
         back = table.to_pandas()[objects.columns]
         if not (back.equals(objects) and back.map(type).equals(objects.map(type)) and back.index.equals(frame.index)):
             raise Unfit("Parquet would change its objects")
+    if type(columns).__name__ == "RangeIndex":
+        table = _with_metadata(table, _COLUMN_RANGE, json.dumps([columns.start, columns.stop, columns.step]))
     return _with_metadata(table, _FREQUENCY, getattr(frame.index, "freqstr", None))
 
 
@@ -108,8 +117,10 @@ def _with_metadata(table: Any, key: bytes, text: str | None) -> Any:
 
 
 def _essence(kind: Any) -> Any:
-    """An Arrow type; of a dictionary only what it holds, because Parquet is free in the width of its indexes."""
-    return (kind.value_type, kind.ordered) if _arrow().types.is_dictionary(kind) else kind
+    """An Arrow type; of a dictionary what it holds, because Parquet is free in the width of its indexes and texts."""
+    if not _arrow().types.is_dictionary(kind):
+        return kind
+    return (str(kind.value_type).removeprefix("large_"), kind.ordered)
 
 
 def _kind_of(value: object) -> str:

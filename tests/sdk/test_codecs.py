@@ -1,0 +1,619 @@
+"""Python values to artifacts and back."""
+
+import dataclasses
+import datetime as dt
+import enum
+import math
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from pydantic import BaseModel
+from typing_extensions import override
+
+from penstock.contracts.artifacts import (
+    INLINE_LIMIT,
+    ArtifactRef,
+    ListValue,
+    RecordValue,
+    SelectedValue,
+    TemplateValue,
+    Value,
+    inline,
+    refs_in,
+)
+from penstock.contracts.errors import ArtifactLost, InvalidInput
+from penstock.sdk.codecs import Encoded, decode, encode, encode_attachment
+from penstock.sdk.formats import PICKLE
+from penstock.sdk.types import Directory, File, KeepName
+from penstock.transport.blobs import BlobFolder
+
+
+class Bench:
+    """An artifact store, and encoding and decoding against it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs = BlobFolder(root / "artifacts")
+        self.workdir = root / "work"
+        self.workdir.mkdir()
+        self.read: list[str] = []
+
+    def encode(self, value: object, annotation: Any = Any) -> Value:
+        return self.take(encode(value, annotation, self.blobs.staging))
+
+    def take(self, encoded: Encoded) -> Value:
+        for staged in encoded.files:
+            self.blobs.take(staged.path, staged.digest)
+        assert list(self.blobs.staging.iterdir()) == []
+        return encoded.value
+
+    def decode(self, value: Value, annotation: Any = Any, parameter: str = "data") -> Any:
+        return decode(value, annotation, self.local, parameter=parameter, workdir=self.workdir)
+
+    def local(self, ref: ArtifactRef) -> Path:
+        self.read.append(ref.digest)
+        return self.blobs.local(ref.digest)
+
+    def there_and_back(self, value: object, annotation: Any = Any) -> Any:
+        return self.decode(self.encode(value, annotation), annotation)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Config(NamedTuple):
+    rate: float
+    depths: tuple[int, ...] = ()
+
+
+class Trial(NamedTuple):
+    config: Config
+    score: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    start: dt.date
+    width: dt.timedelta
+
+
+class Settings(BaseModel):
+    name: str
+    window: dict[str, int] = {}
+
+
+class Model:
+    """A class that only pickle can hold."""
+
+    def __init__(self, weights: list[float]) -> None:
+        self.weights = weights
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Model) and other.weights == self.weights
+
+    __hash__ = None  # type: ignore[assignment]  # it is mutable
+
+
+class HasWeights(Protocol):
+    weights: list[float]
+
+
+JSON_VALUES: list[tuple[object, Any]] = [
+    (5, int),
+    (10**400, int),
+    (0.1, float),
+    (True, bool),
+    ("naïve", str),
+    ("e\N{COMBINING ACUTE ACCENT}", str),
+    (None, None),
+    (None, int | None),
+    ({"b": [1, None], "a": {"x": 0.5}}, Any),
+    ([1, "a", None], Any),
+    ({1: "a", 2: "b"}, dict[int, str]),
+    ((1, "a"), tuple[int, str]),
+    ((1, 2, 3), tuple[int, ...]),
+    ({3, 1, 2}, set[int]),
+    (dt.date(2026, 11, 20), dt.date),
+    (dt.datetime(2026, 11, 20, 12, 30, 0, 5, tzinfo=dt.UTC), dt.datetime),
+    (dt.timedelta(minutes=90), dt.timedelta),
+    (Decimal("1.10"), Decimal),
+    (uuid.UUID(int=7), uuid.UUID),
+    (Colour.RED, Colour),
+    (Level.HIGH, Level),
+    ("red", Literal["red", "blue"]),
+    (Config(0.1, (3, 5)), Config),
+    (Trial(Config(0.1), None), Trial),
+    (Window(dt.date(2026, 1, 1), dt.timedelta(days=7)), Window),
+    (Settings(name="a", window={"x": 1}), Settings),
+    ([Config(0.1), Config(0.2)], list[Config]),
+    ({"a": [Window(dt.date(2026, 1, 1), dt.timedelta(1))]}, dict[str, list[Window]]),
+]
+
+
+@pytest.mark.parametrize(("value", "annotation"), JSON_VALUES, ids=lambda part: repr(part)[:40])
+def test_a_small_json_value_travels_inline_and_comes_back(bench: Bench, value: object, annotation: Any) -> None:
+    encoded = encode(value, annotation, bench.blobs.staging)
+
+    assert isinstance(encoded.value, ArtifactRef)
+    assert encoded.value.is_inline
+    assert encoded.files == []
+    back = bench.decode(encoded.value, annotation)
+    assert back == value
+    assert type(back) is type(value)
+
+
+OTHER_VALUES: list[tuple[object, Any]] = [
+    (math.inf, float),
+    ({"loss": -math.inf}, dict[str, float]),
+    (b"\x00\xff", bytes),
+    ("lone \ud800 surrogate", str),
+    ((1, 2), Any),
+    (dt.date(2026, 11, 20), Any),
+    (Config(0.1), Any),
+    ({1: "a"}, Any),
+    ({1: "a", "1": "b"}, dict[int | str, str]),
+    (Model([0.1]), Model),
+    (Model([0.1]), Any),
+    (Model([0.1]), HasWeights),
+    ({"best": Model([0.1]), "score": 0.5}, dict[str, Any]),
+    ((Model([0.1]), 0.5), tuple[Model, float]),
+    ([Model([0.1]), Model([0.2])], list[Model]),
+    ([Model([0.1])], Any),
+    (Model([0.1]), Model | None),
+]
+
+
+@pytest.mark.parametrize(("value", "annotation"), OTHER_VALUES, ids=lambda part: repr(part)[:40])
+def test_what_json_would_change_comes_back_all_the_same(bench: Bench, value: object, annotation: Any) -> None:
+    back = bench.there_and_back(value, annotation)
+
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_a_number_that_is_not_one_comes_back(bench: Bench) -> None:
+    assert math.isnan(bench.there_and_back(math.nan, float))
+
+
+def test_an_object_that_contains_itself_comes_back(bench: Bench) -> None:
+    loop: dict[str, Any] = {}
+    loop["self"] = loop
+
+    back = bench.there_and_back(loop)
+
+    assert back["self"] is back
+
+
+def test_a_value_of_another_type_than_declared_is_stored_all_the_same(bench: Bench) -> None:
+    assert bench.decode(bench.encode("text", float)) == "text"
+
+
+def test_the_order_of_keys_does_not_change_the_digest(bench: Bench) -> None:
+    assert bench.encode({"a": 1, "b": 2}, dict[str, int]) == bench.encode({"b": 2, "a": 1}, dict[str, int])
+
+
+def test_one_and_one_point_zero_are_the_same_float(bench: Bench) -> None:
+    assert bench.encode(1, float) == bench.encode(1.0, float)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "annotation"), [(np.float32(0.5), float), (np.int64(5), int), (np.bool_(True), bool), (np.float64(1), Any)]
+)
+def test_scalars_of_numpy_travel_as_plain_numbers(bench: Bench, scalar: Any, annotation: Any) -> None:
+    value = bench.encode(scalar, annotation)
+
+    assert isinstance(value, ArtifactRef)
+    assert value.json_value() == scalar.item()
+
+
+def test_scalars_of_numpy_inside_a_dict_are_plain_numbers(bench: Bench) -> None:
+    assert bench.encode({"n": np.int64(5)}, dict[str, int]) == inline({"n": 5})
+
+
+def test_fields_of_a_named_tuple_are_stored_by_name(bench: Bench) -> None:
+    assert bench.encode(Trial(Config(0.5), 1.0), Trial) == inline({"config": {"rate": 0.5, "depths": []}, "score": 1.0})
+
+
+def test_a_large_json_value_is_a_blob_of_json(bench: Bench) -> None:
+    value = bench.encode("x" * INLINE_LIMIT, str)
+
+    assert isinstance(value, ArtifactRef)
+    assert (value.is_inline, value.media_type, value.kind) == (False, "application/json", "blob")
+    assert bench.decode(value, str) == "x" * INLINE_LIMIT
+
+
+@pytest.mark.parametrize("annotation", [list[int], Sequence[int], list[Any], list, Sequence[int] | None])
+def test_a_long_list_is_a_list_artifact_of_its_items(bench: Bench, annotation: Any) -> None:
+    numbers = list(range(INLINE_LIMIT))
+
+    value = bench.encode(numbers, annotation)
+
+    assert isinstance(value, ArtifactRef)
+    assert value.kind == "list"
+    assert list(bench.decode(value, annotation)) == numbers
+
+
+def test_a_long_list_nested_in_something_else_is_json(bench: Bench) -> None:
+    value = bench.encode({"all": list(range(INLINE_LIMIT))}, dict[str, list[int]])
+
+    assert isinstance(value, ArtifactRef)
+    assert (value.kind, value.media_type) == ("blob", "application/json")
+
+
+def test_a_sequence_reads_an_item_when_it_is_asked_for(bench: Bench) -> None:
+    value = bench.encode([Model([float(i)]) for i in range(5)], list[Model])
+    models = bench.decode(value, Sequence[Model])
+    bench.read.clear()
+
+    assert models[3] == Model([3.0])
+    assert len(bench.read) == 1
+    assert len(models) == 5
+    assert models[-1] == Model([4.0])
+    assert [model.weights for model in models[1:5:2]] == [[1.0], [3.0]]
+    assert models.index(Model([2.0])) == 2
+    with pytest.raises(IndexError):
+        models[5]
+
+
+def test_a_list_is_read_at_once(bench: Bench) -> None:
+    value = bench.encode([Model([0.1]), Model([0.2])], list[Model])
+
+    assert bench.decode(value, list[Model]) == [Model([0.1]), Model([0.2])]
+
+
+@pytest.mark.parametrize("annotation", [Iterable[int], Collection[int], Sequence[int]])
+def test_an_inline_list_can_be_gone_through_twice(bench: Bench, annotation: Any) -> None:
+    numbers = bench.there_and_back([1, 2], annotation)
+
+    assert [*numbers, *numbers] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (list[int], [1, 2]),
+        (tuple[int, ...], (1, 2)),
+        (tuple[int, int], (1, 2)),
+        (set[int], {1, 2}),
+        (Any, [1, 2]),
+        (list[int] | None, [1, 2]),
+    ],
+)
+def test_gathered_values_become_the_declared_collection(bench: Bench, annotation: Any, expected: object) -> None:
+    gathered = ListValue(list=(inline(1), inline(2)))
+
+    assert bench.decode(gathered, annotation) == expected
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [(Config, Config(0.5, (3,))), (dict[str, Any], {"rate": 0.5, "depths": [3]}), (Any, {"rate": 0.5, "depths": [3]})],
+)
+def test_a_record_becomes_the_declared_type(bench: Bench, annotation: Any, expected: object) -> None:
+    record = RecordValue(record={"rate": inline(0.5), "depths": inline([3])})
+
+    assert bench.decode(record, annotation) == expected
+
+
+def test_a_selected_part_is_read_without_the_rest(bench: Bench) -> None:
+    whole = bench.encode({"models": [Model([0.1]), Model([0.2])], "rest": Model([9.0])}, dict[str, list[Model] | Model])
+    bench.read.clear()
+
+    part = bench.decode(SelectedValue(select=("models", 1), of=whole), Model)
+
+    assert part == Model([0.2])
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "path", "part_type", "expected"),
+    [
+        (Trial(Config(0.5, (3, 5)), 1.0), Trial, ("config", "depths", 1), int, 5),
+        ({"a": {"b": [1, 2]}}, Any, ("a", "b", -1), int, 2),
+        ([dt.date(2026, 1, 1)], list[dt.date], (0,), dt.date, dt.date(2026, 1, 1)),
+        (Model([0.1, 0.2]), Model, ("weights", 1), float, 0.2),
+        ({"items": 5}, Any, ("items",), int, 5),
+    ],
+)
+def test_a_part_is_selected_by_fields_keys_and_indexes(
+    bench: Bench, value: object, annotation: Any, path: tuple[str | int, ...], part_type: Any, expected: object
+) -> None:
+    part = bench.decode(SelectedValue(select=path, of=bench.encode(value, annotation)), part_type)
+
+    assert part == expected
+
+
+@pytest.mark.parametrize("path", [("absent",), (7,), ("a", "b", "c")])
+def test_a_part_that_is_not_there_is_named(bench: Bench, path: tuple[str | int, ...]) -> None:
+    with pytest.raises(InvalidInput, match=r"data: there is no (item )?'?(absent|7|b)"):
+        bench.decode(SelectedValue(select=path, of=bench.encode({"a": 1})), Any)
+
+
+def test_a_template_is_text_with_values_in_it(bench: Bench) -> None:
+    template = TemplateValue(template=("rate=", inline(0.5), ", day ", inline("2026-11-20")))
+
+    assert bench.decode(template, str) == "rate=0.5, day 2026-11-20"
+
+
+MISFITS: list[tuple[object, Any, str]] = [
+    ("many", int, r"data takes int, but got str 'many'"),
+    (None, float, r"data takes float, but got NoneType None"),
+    ({"rate": "fast"}, Config, r"data takes Config, .*rate"),
+    (Model([0.1]), int, r"data takes int, but got Model"),
+    (Model([0.1]), File | None, r"data takes File \| None, but got Model"),
+    (5, Model, r"data takes Model, but got int 5"),
+    (np.arange(3), list[int], r"data takes list\[int\], but got ndarray"),
+]
+
+
+@pytest.mark.parametrize(("value", "annotation", "told"), MISFITS)
+def test_a_value_that_does_not_fit_says_what_was_wanted_and_what_came(bench: Bench, value: object, annotation: Any, told: str) -> None:
+    encoded = bench.encode(value)
+
+    with pytest.raises(InvalidInput, match=told):
+        bench.decode(encoded, annotation)
+
+
+def test_a_file_keeps_its_suffix_under_the_name_of_the_parameter(bench: Bench) -> None:
+    source = bench.root / "wine.csv"
+    source.write_text("x,y")
+
+    back = bench.decode(bench.encode(File(source), File), File, parameter="raw")
+
+    assert back.path == bench.workdir / "raw.csv"
+    assert back.path.read_text() == "x,y"
+    assert source.read_text() == "x,y"
+
+
+def test_a_file_parameter_takes_an_array_as_its_file(bench: Bench) -> None:
+    value = bench.encode(np.arange(3), Any)
+
+    back = bench.decode(value, File)
+
+    assert np.array_equal(np.load(back.path), np.arange(3))
+
+
+def test_the_name_of_a_file_counts_only_where_it_matters(bench: Bench) -> None:
+    for name in ("a.csv", "b.csv"):
+        (bench.root / name).write_text("same")
+    one, other = (File(bench.root / name) for name in ("a.csv", "b.csv"))
+    named = Annotated[File, KeepName]
+
+    assert bench.encode(one, File) == bench.encode(other, File)
+    assert bench.encode(one, named) != bench.encode(other, named)
+    assert bench.decode(bench.encode(one, named), named).path.name == "a.csv"
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "..", "a\\b", "a\0"])
+def test_the_name_of_a_file_can_not_lead_out_of_the_working_directory(bench: Bench, name: str) -> None:
+    source = bench.root / "x"
+    source.write_text("evil")
+    ref = bench.encode(File(source), File)
+    assert isinstance(ref, ArtifactRef)
+
+    with pytest.raises(InvalidInput, match="file name"):
+        bench.decode(ref.model_copy(update={"name": name}), File)
+
+
+def test_a_file_is_read_in_place_without_a_working_directory(bench: Bench) -> None:
+    source = bench.root / "wine.csv"
+    source.write_text("x,y")
+    ref = bench.encode(File(source), File)
+    assert isinstance(ref, ArtifactRef)
+
+    back = decode(ref, File, bench.local)
+
+    assert back.path == bench.blobs.path_of(ref.digest)
+
+
+def test_files_of_a_list_have_names_of_their_own(bench: Bench) -> None:
+    for name in ("a.jpg", "b.png"):
+        (bench.root / name).write_text(name)
+
+    value = bench.encode([File(bench.root / "a.jpg"), File(bench.root / "b.png")], list[File])
+    images = bench.decode(value, Sequence[File], parameter="images")
+
+    assert [image.path.name for image in images] == ["images-0.jpg", "images-1.png"]
+    assert [image.path.read_text() for image in images] == ["a.jpg", "b.png"]
+
+
+class Trained(NamedTuple):
+    model: File
+    score: float
+
+
+@dataclasses.dataclass
+class Report:
+    pages: list[File]
+    title: str
+
+
+def _trained(file: File) -> object:
+    return Trained(file, 0.5)
+
+
+def _report(file: File) -> object:
+    return Report([file], "all")
+
+
+def _mapping(file: File) -> object:
+    return {"model": file, "score": 0.5}
+
+
+def _pair(file: File) -> object:
+    return [file, 0.5]
+
+
+@pytest.mark.parametrize("wrap", [_trained, _report, _mapping, _pair])
+@pytest.mark.parametrize("declared", [True, False])
+def test_files_inside_other_values_are_stored_with_their_bytes(bench: Bench, wrap: Callable[[File], object], declared: bool) -> None:
+    source = bench.root / "model.bin"
+    source.write_text("weights")
+    wrapped = wrap(File(source))
+
+    value = bench.encode(wrapped, type(wrapped) if declared else Any)
+    source.unlink()
+
+    assert only_file(bench.decode(value, type(wrapped) if declared else Any)).path.read_text() == "weights"
+
+
+def only_file(value: Any) -> File:
+    while not isinstance(value, File):
+        parts = value.pages if isinstance(value, Report) else value
+        value = next(iter(parts.values() if hasattr(parts, "values") else parts), None)
+    return value
+
+
+def test_a_file_hidden_in_an_object_is_refused(bench: Bench) -> None:
+    model = Model([])
+    model.weights = File("x")  # type: ignore[assignment]  # what no type checker sees
+
+    with pytest.raises(InvalidInput, match=r"File\('x'\) is inside"):
+        bench.encode(model, Model)
+    assert list(bench.blobs.staging.iterdir()) == []
+
+
+def test_a_directory_comes_back_with_all_its_files(bench: Bench) -> None:
+    source = bench.root / "images"
+    (source / "deep").mkdir(parents=True)
+    (source / "a.txt").write_text("a")
+    (source / "deep/run.sh").write_text("b")
+    (source / "deep/run.sh").chmod(0o755)
+
+    value = bench.encode(Directory(source), Directory)
+    back = bench.decode(value, Directory, parameter="images")
+
+    assert isinstance(value, ArtifactRef)
+    assert value.kind == "directory"
+    assert back.path == bench.workdir / "images"
+    assert [file.path.relative_to(back.path).as_posix() for file in back.files()] == ["a.txt", "deep/run.sh"]
+    assert back.file("deep/run.sh").path.stat().st_mode & 0o100
+    assert (source / "a.txt").read_text() == "a"
+
+
+def test_files_of_a_working_directory_are_not_copied(bench: Bench) -> None:
+    output = bench.workdir / "model.bin"
+    output.write_text("weights")
+
+    encoded = encode(File(output), File, bench.blobs.staging, movable=bench.workdir)
+
+    assert [staged.path for staged in encoded.files] == [output]
+
+
+def test_files_outside_of_the_working_directory_stay_where_they_are(bench: Bench) -> None:
+    source = bench.root / "precious.bin"
+    source.write_text("mine")
+    (bench.workdir / "link").symlink_to(source)
+    (bench.workdir / "hard").hardlink_to(source)
+
+    for path in (source, bench.workdir / "link", bench.workdir / "hard"):
+        bench.take(encode(File(path), File, bench.blobs.staging, movable=bench.workdir))
+
+    assert source.read_text() == "mine"
+    assert source.stat().st_mode & 0o200
+
+
+def test_equal_files_of_a_working_directory_can_all_be_outputs(bench: Bench) -> None:
+    for name in ("a", "b"):
+        (bench.workdir / name).write_text("same")
+
+    encoded = encode(Directory(bench.workdir), Directory, bench.blobs.staging, movable=bench.workdir)
+    other = encode(File(bench.workdir / "b"), File, bench.blobs.staging, movable=bench.workdir)
+
+    bench.take(encoded)
+    bench.take(other)
+    assert len(refs_in(encoded.value)) == 1
+
+
+def test_a_missing_file_is_named_with_the_place_it_was_looked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench.root)
+
+    with pytest.raises(InvalidInput, match=rf"File\('absent.csv'\) does not exist in {bench.root}"):
+        bench.encode(File("absent.csv"), File)
+
+
+def test_a_folder_given_as_a_file_is_refused(bench: Bench) -> None:
+    with pytest.raises(InvalidInput, match="use Directory"):
+        bench.encode(File(bench.workdir), File)
+
+
+def test_what_can_not_be_stored_says_why(bench: Bench) -> None:
+    with pytest.raises(InvalidInput, match="a value of type function can't be stored"):
+        bench.encode(lambda: None)
+    assert list(bench.blobs.staging.iterdir()) == []
+
+
+def test_a_pickle_of_spoiled_bytes_is_never_loaded(bench: Bench) -> None:
+    value = bench.encode(Model([0.1]), Model)
+    assert isinstance(value, ArtifactRef)
+    assert value.media_type == PICKLE
+    blob = bench.blobs.path_of(value.digest)
+    blob.chmod(0o644)
+    blob.write_bytes(b"cbuiltins\nexit\n(tR.")
+
+    with pytest.raises(ArtifactLost):
+        bench.decode(value, Model)
+
+
+def test_a_pickle_of_code_that_is_not_here_says_so(bench: Bench) -> None:
+    path = bench.blobs.staging / "pickle"
+    path.write_bytes(b"cno_such_module\nModel\n.")
+    value = Encoded(ArtifactRef(uri="cas:x", digest="x", size=1, media_type=PICKLE), [])
+
+    with pytest.raises(InvalidInput, match="no_such_module"):
+        decode(value.value, Any, lambda ref: path)
+
+
+def test_figures_are_attached_as_the_same_picture_each_time(bench: Bench) -> None:
+    def drawn() -> Figure:
+        figure = Figure(figsize=(1, 1))
+        figure.text(0.1, 0.5, "loss")
+        return figure
+
+    first, second = (bench.take(encode_attachment(drawn(), bench.blobs.staging)) for _ in range(2))
+
+    assert first == second
+    assert isinstance(first, ArtifactRef)
+    assert (first.media_type, first.suffix) == ("image/png", ".png")
+
+
+def test_paths_are_attached_as_files_and_folders(bench: Bench) -> None:
+    (bench.workdir / "report.html").write_text("<p>")
+
+    file = bench.take(encode_attachment(bench.workdir / "report.html", bench.blobs.staging))
+    folder = bench.take(encode_attachment(str(bench.workdir), bench.blobs.staging))
+
+    assert isinstance(file, ArtifactRef)
+    assert isinstance(folder, ArtifactRef)
+    assert (file.suffix, folder.kind) == (".html", "directory")
+
+
+def test_no_library_is_imported_for_a_value_that_does_not_need_it() -> None:
+    script = (
+        "import sys; from pathlib import Path; from penstock.sdk.codecs import decode, encode\n"
+        "value = encode({'a': [1, 2.5]}, dict[str, list[float]], Path('/nowhere')).value\n"
+        "decode(value, dict[str, list[float]], None); encode(5, int, Path('/nowhere'))\n"
+        "print({'numpy', 'pandas', 'pyarrow', 'polars', 'matplotlib'} & set(sys.modules))"
+    )
+
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert told.strip() == "set()"
