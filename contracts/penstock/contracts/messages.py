@@ -175,6 +175,15 @@ class Heartbeat(_Message):
     progress: tuple["Progress", ...] = ()
 
 
+class Tick(_Message):
+    """A coordinator hears its own ticks come back, and so knows that it can hear. `sent_at`: its own monotonic seconds."""
+
+    type: Literal["tick"] = "tick"
+    version: Literal[1] = 1
+    coordinator: str
+    sent_at: float
+
+
 class Progress(_Message):
     attempt: AttemptKey
     done: float
@@ -249,9 +258,9 @@ class Reports(_Message):
     reports: tuple[Report, ...]
 
 
-Message = Annotated[Order | Reports | ClaimAnswer | Heartbeat | CancelAttempts | SubmitRun | CancelRun, Discriminator("type")]
+Message = Annotated[Order | Reports | ClaimAnswer | Heartbeat | Tick | CancelAttempts | SubmitRun | CancelRun, Discriminator("type")]
 _adapter: TypeAdapter[Message] = TypeAdapter(Message)
-_VERSIONS = {"order": 1, "reports": 1, "claim_answer": 1, "heartbeat": 1, "cancel_attempts": 1, "submit_run": 1, "cancel_run": 1}
+_VERSIONS = {"order": 1, "reports": 1, "claim_answer": 1, "heartbeat": 1, "tick": 1, "cancel_attempts": 1, "submit_run": 1, "cancel_run": 1}
 
 
 def encode(message: Message) -> bytes:

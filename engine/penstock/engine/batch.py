@@ -1,0 +1,157 @@
+"""One transaction of a coordinator: facts in, rows changed, orders out. Plain and synchronous."""
+
+import hmac
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import Connection
+
+from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Completed, Order, Released, Started
+from penstock.contracts.states import StepState
+from penstock.engine.core.decision import Fact
+from penstock.engine.core.rows import RunRow
+from penstock.engine.core.slice import Circumstances
+from penstock.engine.core.wants import Lost, Recount, Woken
+from penstock.engine.dispatcher import Dispatcher
+from penstock.engine.slices import decide, load_run, running_attempts
+from penstock.engine.statement import Statement
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
+
+CHORES = 1000
+"""Chores of one run that are looked at together."""
+
+_parked = Statement(
+    "SELECT s.run_no, s.node, s.item FROM json_each(:keys) k JOIN step_run s ON s.key = k.value AND s.state = 'parked'"
+)
+_chores = Statement(
+    "SELECT node, item, state FROM step_run WHERE run_no = :run_no AND ((state = 'waiting' AND waiting = 0) "
+    "OR state IN ('expanding', 'collecting', 'checking')) LIMIT :count"
+)
+_live = Statement(
+    "SELECT node, item, number, incarnation FROM attempt WHERE run_no = :run_no AND state IN ('dispatched', 'running')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """A step run that needs something done outside of a transaction, or another transaction."""
+
+    run_no: int
+    node: int
+    item: int
+    state: StepState
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is owed once the transaction is committed."""
+
+    orders: list[Order] = field(default_factory=list)
+    cancellations: list[AttemptKey] = field(default_factory=list)
+    answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list)
+    chores: list[Chore] = field(default_factory=list)
+    touched: set[int] = field(default_factory=set)
+    ended: set[int] = field(default_factory=set)
+
+    def add(self, other: "Outcome") -> None:
+        """What another transaction owes is owed too."""
+        self.orders += other.orders
+        self.cancellations += other.cancellations
+        self.answers += other.answers
+        self.chores += other.chores
+        self.touched |= other.touched
+        self.ended |= other.ended
+
+
+def work(
+    connection: Connection,
+    facts: Mapping[int, Sequence[Fact]],
+    circumstances: Circumstances,
+    dispatcher: Dispatcher,
+    slots: Mapping[str, int],
+) -> Outcome:
+    """Decides the facts of each run, wakes who waited for the same cache keys, and gives out what slots are free.
+
+    Runs are taken in the order of their numbers, so that two coordinators never wait for each other.
+    """
+    outcome = Outcome()
+    over: list[str] = []
+    for run_no in sorted(facts):
+        over += _decide(connection, run_no, facts[run_no], circumstances, dispatcher, outcome)
+    for run_no, woken in sorted(_woken(connection, over).items()):
+        _decide(connection, run_no, woken, circumstances, dispatcher, outcome)
+    for run_no in sorted(outcome.touched - outcome.ended):
+        outcome.chores += chores_of(connection, run_no)
+    outcome.orders += dispatcher.dispatch(connection, slots, circumstances.now)
+    return outcome
+
+
+def _decide(
+    connection: Connection, run_no: int, facts: Sequence[Fact], circumstances: Circumstances, dispatcher: Dispatcher, outcome: Outcome
+) -> list[str]:
+    """One run's part; returns the cache keys whose attempts are over."""
+    run = load_run(connection, run_no)
+    if run is None:
+        return []
+    over: list[str] = []
+    pending = [fact for fact in facts if _is_genuine(fact, run, dispatcher)]
+    while pending:
+        decision = decide(connection, run, pending, circumstances)
+        changes = decision.changes
+        over += changes.flights_over
+        outcome.cancellations += [cancellation.attempt for cancellation in changes.cancellations]
+        outcome.answers += [(reply_to, _with_token(answer, run, dispatcher)) for reply_to, answer in changes.answers]
+        pending = []
+        if changes.stop is not None:
+            outcome.cancellations += _of_running(connection, run_no)
+            pending = [Recount()]
+            run = load_run(connection, run_no) or run
+    outcome.touched.add(run_no)
+    if run.state.is_terminal:
+        outcome.ended.add(run_no)
+    return over
+
+
+def _is_genuine(fact: Fact, run: RunRow, dispatcher: Dispatcher) -> bool:
+    """Whether a report comes from somebody who was given that attempt."""
+    if not isinstance(fact, Started | Completed | Released | Claim):
+        return True
+    is_genuine = hmac.compare_digest(fact.token, dispatcher.token(run.workspace, fact.attempt))
+    if not is_genuine:
+        log.warning("report.forged", run_id=run.run_id, attempt=fact.attempt.model_dump())
+    return is_genuine
+
+
+def _with_token(answer: ClaimAnswer, run: RunRow, dispatcher: Dispatcher) -> ClaimAnswer:
+    if answer.attempt is None:
+        return answer
+    return answer.model_copy(update={"token": dispatcher.token(run.workspace, answer.attempt)})
+
+
+def _of_running(connection: Connection, run_no: int) -> list[AttemptKey]:
+    return [
+        AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number) for node, item, number in running_attempts(connection, run_no)
+    ]
+
+
+def _woken(connection: Connection, keys: list[str]) -> dict[int, list[Fact]]:
+    """Those who are parked on these keys, by run."""
+    woken: dict[int, list[Fact]] = defaultdict(list)
+    if keys:
+        for run_no, node, item in _parked.rows(connection, keys=json.dumps(sorted(set(keys)))):
+            woken[run_no].append(Woken((node, item)))
+    return woken
+
+
+def chores_of(connection: Connection, run_no: int) -> list[Chore]:
+    """What the run needs done; all of it can be found again from the rows after a crash."""
+    return [Chore(run_no, node, item, StepState(state)) for node, item, state in _chores.rows(connection, run_no=run_no, count=CHORES)]
+
+
+def orphans(connection: Connection, run_no: int, incarnation: str) -> list[Fact]:
+    """The attempts of a run that another process, which is gone, was executing."""
+    return [Lost((node, item), number, counts=False) for node, item, number, held_by in _live.rows(connection, run_no=run_no) if held_by != incarnation]

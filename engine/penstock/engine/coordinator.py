@@ -1,0 +1,286 @@
+"""The coordinator: takes reports and commands in, decides, commits, publishes what is owed, acknowledges. It keeps no state of its own.
+
+A crash after any line loses nothing and does nothing twice: what was not acknowledged comes again, what was not sent is found in the
+rows, and facts that no longer apply change nothing.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection
+
+from penstock.contracts.artifacts import DirectoryManifest
+from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
+from penstock.contracts.messages import (
+    AttemptKey,
+    CancelAttempts,
+    CancelRun,
+    Order,
+    SubmitRun,
+    encode,
+)
+from penstock.engine.batch import Chore, Outcome, orphans, work
+from penstock.engine.chores import Chores
+from penstock.engine.core.decision import Fact
+from penstock.engine.core.slice import Circumstances
+from penstock.engine.core.wants import Begin, ManifestsNeeded, Resumed, Stop
+from penstock.engine.dispatcher import Dispatcher
+from penstock.engine.inbox import BATCH, Batch, Inbox
+from penstock.engine.quarantine import quarantine
+from penstock.engine.runs import number_of, submit
+from penstock.engine.store import Store
+from penstock.engine.timers import next_timer
+from penstock.engine.upkeep import Duties, Upkeep
+from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.bus import INBOX, Bus, Envelope, Exchange
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
+
+PAUSE_SECONDS = 1.0
+"""Between two tries to reach a store or a bus that is away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorSettings:
+    """`name`: tells coordinators apart. `owner`: the process incarnation whose runs these are (embedded); None: every run. `token_key` makes attempt tokens."""
+
+    name: str
+    token_key: bytes
+    owner: str | None = None
+    check_after_seconds: float = 600.0
+    patience_seconds: float = 30.0
+
+
+class Coordinator:
+    """Any number may serve one store and one bus. `now` reads the store's clock in microseconds since 1970."""
+
+    def __init__(self, bus: Bus, store: Store, artifacts: ArtifactStore, settings: CoordinatorSettings, now: Callable[[], int]) -> None:
+        self._bus = bus
+        self._store = store
+        self._artifacts = artifacts
+        self._settings = settings
+        self._now = now
+        self._chores = Chores(store, artifacts)
+        self._dispatcher = Dispatcher(key=settings.token_key, owner=settings.owner, incarnation=settings.owner or "")
+        self._manifests: dict[str, DirectoryManifest] = {}
+        self._slots: dict[str, dict[str, int]] = {}
+        self._inbox = Inbox()
+        self._busy: dict[Chore, asyncio.Task[None]] = {}
+        self._sent: list[AttemptKey] = []
+        self._changed = asyncio.Condition()
+        self._next_timer: int | None = None
+        duties = Duties(
+            tell=self.tell,
+            send=self._send,
+            is_pending=lambda attempt: attempt in self._sent,
+            set_slots=self.set_slots,
+            next_timer=lambda: self._next_timer,
+            wake=self._inbox.wake,
+        )
+        self._upkeep = Upkeep(settings.name, bus, store, self._dispatcher, duties, now, settings.patience_seconds)
+
+    async def run(self) -> None:
+        """Serves until it is cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._take_in())
+                tasks.create_task(self._upkeep.listen())
+                tasks.create_task(self._upkeep.tick())
+                await self._work_through(tasks)
+        finally:
+            for task in self._busy.values():
+                task.cancel()
+
+    def set_slots(self, runner: str, slots: Mapping[str, int]) -> None:
+        """What a runner offers, by pool; its heartbeats say the same."""
+        if self._slots.get(runner) != dict(slots):
+            self._slots[runner] = dict(slots)
+            self._inbox.wake()
+
+    async def changed(self, seconds: float) -> None:
+        """Waits until something was committed, for so long at most."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def tell(self, run_no: int, fact: Fact) -> "asyncio.Future[None]":
+        """Has a fact decided; the future is done when it is committed."""
+        return self._inbox.tell(run_no, fact)
+
+    async def submit(self, request: SubmitRun) -> int:
+        """Makes a run and begins it; durable when this returns its number. The same `run_id` again changes nothing.
+
+        :raises ContractError: the request can't be accepted.
+        """
+        return await self._inbox.submit(request)
+
+    async def take_over(self, run_no: int, owner: str) -> None:
+        """Goes on with a run whose process is gone: what that process was executing is executed again."""
+        facts = await self._store.read(lambda connection: orphans(connection, run_no, self._settings.owner or ""))
+        await asyncio.gather(*(self.tell(run_no, fact) for fact in [Resumed(owner), *facts]))
+
+    async def _take_in(self) -> None:
+        while True:
+            try:
+                async with self._bus.consume(INBOX, prefetch=BATCH) as deliveries:
+                    async for delivery in deliveries:
+                        await self._inbox.deliver(delivery)
+            except BusUnavailable as error:
+                log.warning("bus.lost", reason=str(error))
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    # Working
+
+    async def _work_through(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            batch = await self._inbox.batch()
+            try:
+                outcome = await self._commit(batch)
+            except StoreUnavailable as error:
+                log.error("store.unavailable", reason=str(error))  # noqa: TRY400 - the trace says nothing that the text doesn't
+                await asyncio.sleep(PAUSE_SECONDS)
+                await self._inbox.give_back(batch)
+                continue
+            await self._perform(outcome, tasks)
+            for delivery in batch.deliveries:
+                await delivery.acknowledge()
+            batch.succeed()
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _commit(self, batch: Batch) -> Outcome:
+        """One transaction; again, alone, for each run where they fail together."""
+        try:
+            return await self._transaction(batch, batch.facts)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one poisonous fact must not stop the others
+            log.warning("batch.failed", reason=repr(error), runs=len(batch.facts))
+        outcome = await self._transaction(Batch(submits=batch.submits, cancels=batch.cancels), {})
+        for run_no, facts in batch.facts.items():
+            for fact in facts:
+                outcome.add(await self._commit_alone(run_no, fact))
+        return outcome
+
+    async def _commit_alone(self, run_no: int, fact: Fact) -> Outcome:
+        try:
+            return await self._transaction(Batch(), {run_no: [fact]})
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            log.exception("run.quarantined", run_no=run_no, fact=type(fact).__name__)
+            text = f"{type(fact).__name__} can't be decided: {error!r}"
+            await self._store.transaction(lambda connection: quarantine(connection, run_no, text, self._now()))
+            return Outcome(touched={run_no}, ended={run_no})
+
+    async def _transaction(self, batch: Batch, facts: Mapping[int, Sequence[Fact]]) -> Outcome:
+        sent = list(self._sent)
+        made: list[int | ContractError] = []
+
+        def function(connection: Connection) -> Outcome:
+            now = self._now()
+            self._dispatcher.mark_sent(connection, sent, now)
+            all_facts = {run_no: list(known) for run_no, known in facts.items()}
+            made[:] = [self._begin(connection, request, all_facts, now) for request, _ in batch.submits]
+            for command in batch.cancels:
+                self._cancel(connection, command, all_facts)
+            outcome = work(connection, all_facts, self._circumstances(now), self._dispatcher, self._all_slots())
+            self._next_timer = next_timer(connection)
+            return outcome
+
+        outcome = await self._with_manifests(function)
+        del self._sent[: len(sent)]
+        for (_, future), number in zip(batch.submits, made, strict=True):
+            if future is not None and not future.done():
+                future.set_result(number) if isinstance(number, int) else future.set_exception(number)
+        return outcome
+
+    async def _with_manifests(self, function: Callable[[Connection], Outcome]) -> Outcome:
+        """The transaction, again where a directory's manifest must be read first."""
+        while True:
+            try:
+                return await self._store.transaction(function)
+            except ManifestsNeeded as needed:
+                for digest in needed.digests:
+                    path = await self._artifacts.local(digest)
+                    self._manifests[digest] = DirectoryManifest.model_validate_json(path.read_bytes())
+
+    def _begin(self, connection: Connection, request: SubmitRun, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
+        try:
+            run_no, is_new = submit(connection, request, now)
+        except ContractError as error:
+            log.warning("run.refused", run_id=request.run_id, reason=str(error))
+            return error
+        if is_new:
+            facts.setdefault(run_no, []).insert(0, Begin())
+        return run_no
+
+    def _cancel(self, connection: Connection, command: CancelRun, facts: dict[int, list[Fact]]) -> None:
+        try:
+            run_no = number_of(connection, command.workspace, command.run_id)
+        except ContractError as error:
+            log.warning("cancel.refused", run_id=command.run_id, reason=str(error))
+            return
+        facts.setdefault(run_no, []).append(Stop("cancelled", command.reason))
+
+    def _circumstances(self, now: int) -> Circumstances:
+        return Circumstances(now=now, check_after=int(self._settings.check_after_seconds * 1_000_000), manifests=self._manifests)
+
+    def _all_slots(self) -> dict[str, int]:
+        total: dict[str, int] = defaultdict(int)
+        for slots in self._slots.values():
+            for pool, count in slots.items():
+                total[pool] += count
+        return total
+
+    # What is owed after a commit
+
+    async def _perform(self, outcome: Outcome, tasks: asyncio.TaskGroup) -> None:
+        for order in outcome.orders:
+            await self._send(order)
+        if outcome.cancellations:
+            message = CancelAttempts(attempts=tuple(outcome.cancellations))
+            await self._publish(Envelope(exchange=Exchange.CONTROL, body=encode(message)))
+        for reply_to, answer in outcome.answers:
+            await self._publish(Envelope(reply_queue=reply_to, body=encode(answer)))
+        for chore in outcome.chores:
+            self._start_chore(chore, tasks)
+        for run_no in outcome.ended:
+            self._dispatcher.forget(run_no)
+
+    async def _send(self, order: Order) -> None:
+        """Publishes an order. The store learns of it with the next commit; a crash before that sends it twice, which is harmless."""
+        key = f"{order.workspace}.{order.pool}.{order.pipeline}.{order.attempt.step_no}"
+        if await self._publish(Envelope(exchange=Exchange.WORK, key=key, body=encode(order))):
+            self._sent.append(order.attempt)
+
+    async def _publish(self, envelope: Envelope) -> bool:
+        try:
+            await self._bus.publish(envelope)
+        except BusUnavailable as error:
+            log.warning("publish.failed", exchange=str(envelope.exchange), reason=str(error))
+            return False
+        return True
+
+    def _start_chore(self, chore: Chore, tasks: asyncio.TaskGroup) -> None:
+        if chore not in self._busy:
+            task = tasks.create_task(self._do(chore))
+            self._busy[chore] = task
+            task.add_done_callback(lambda _: self._busy.pop(chore, None))
+
+    async def _do(self, chore: Chore) -> None:
+        try:
+            async for fact in self._chores.facts(chore, self._circumstances(self._now())):
+                await self.tell(chore.run_no, fact)
+        except ManifestsNeeded as needed:
+            log.info("chore.needs_manifests", count=len(needed.digests))
+        except StoreUnavailable:
+            return
+        except Exception as error:
+            log.exception("chore.failed", run_no=chore.run_no, node=chore.node, state=chore.state.value)
+            self.tell(chore.run_no, Stop("failed", f"{chore.state.value} failed: {error}"))

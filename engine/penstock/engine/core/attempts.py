@@ -1,0 +1,364 @@
+"""What runners report of attempts. A report that no longer applies (its attempt is closed, its step run has ended) changes nothing."""
+
+from collections.abc import Generator, Iterable, Sequence
+
+from penstock.contracts.artifacts import refs_in
+from penstock.contracts.messages import Claim, ClaimAnswer, Completed, Failure, Released, Started
+from penstock.contracts.spec import CollectSpec, StepSpec
+from penstock.contracts.states import AttemptState, FailureKind, StepState
+from penstock.engine.core.plan import Alignment
+from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET, GiveUp, Retry, after_failure
+from penstock.engine.core.rows import (
+    NONDETERMINISTIC,
+    RECOMPUTED,
+    SAW_IDENTITY,
+    AttemptRow,
+    CacheRow,
+    Key,
+    StepRow,
+    TimerRow,
+    pack_values,
+)
+from penstock.engine.core.slice import Slice, Steps, pack_failure
+from penstock.engine.core.wants import Arrive, Attempts, CacheEntries, Cancellation, Finding, Groups, Lost, Members, Running, StepRuns, Want
+
+Fact = Started | Completed | Released | Claim | Arrive
+_REVIVABLE = (AttemptState.LOST, AttemptState.SUPERSEDED)
+
+
+def _place(fact: Fact) -> tuple[int, int, int] | None:
+    match fact:
+        case Started() | Completed() | Released() | Claim():
+            return (fact.attempt.step_no, fact.attempt.item_no, fact.attempt.attempt_no)
+        case Lost():
+            return (*fact.place, fact.number)
+        case _:
+            return None
+
+
+def load(rows: Slice, facts: Sequence[Fact]) -> Steps:
+    """The rows that `facts` speak of."""
+    places = [place for fact in facts if (place := _place(fact)) is not None]
+    if not places:
+        return
+    yield Attempts(list(dict.fromkeys(places)))
+    yield StepRuns(rows.unknown([(node, item) for node, item, _ in places]))
+    keys = [row.key for node, item, _ in places if (row := rows.steps.get((node, item))) and row.key]
+    yield CacheEntries([key for key in dict.fromkeys(keys) if key not in rows.cache])
+
+
+def take(rows: Slice, fact: Started | Completed | Released | Claim | Lost) -> Steps:
+    """Takes one report in."""
+    place = _place(fact)
+    attempt = rows.attempts.get(place) if place is not None else None
+    row = rows.steps.get(place[:2]) if place is not None else None
+    if attempt is None or row is None:
+        if isinstance(fact, Claim):
+            deny(rows, fact, "there is no such attempt")
+        return
+    match fact:
+        case Claim():
+            _claim(rows, row, attempt, fact)
+        case Started():
+            _started(rows, row, attempt, fact)
+        case Completed():
+            yield from _completed(rows, row, attempt, fact)
+        case Released():
+            if not attempt.state.is_closed:
+                _close(rows, attempt, AttemptState.RELEASED)
+                _lose(rows, row, f"given back: {fact.reason}", counts=True)
+        case Lost():
+            if not attempt.state.is_closed:
+                _close(rows, attempt, AttemptState.LOST)
+                _lose(rows, row, "its runner is gone", counts=fact.counts)
+
+
+def _close(rows: Slice, attempt: AttemptRow, state: AttemptState) -> None:
+    attempt.state = state
+    attempt.ended_at = rows.now
+    rows.dirty_attempts.add((attempt.node, attempt.item, attempt.number))
+
+
+def _is_current(row: StepRow, attempt: AttemptRow) -> bool:
+    return row.state is StepState.RUNNING and row.attempts == attempt.number
+
+
+def _started(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Started) -> None:
+    if attempt.state is AttemptState.DISPATCHED:
+        attempt.state, attempt.runner, attempt.started_at = AttemptState.RUNNING, fact.runner, rows.now
+        rows.dirty_attempts.add((attempt.node, attempt.item, attempt.number))
+    if (attempt.state.is_closed or not _is_current(row, attempt)) and not _may_adopt(rows, row, attempt):
+        # Its runner works for nothing: it is told until it has stopped.
+        rows.changes.cancellations.append(Cancellation(fact.attempt, "the attempt is closed"))
+
+
+def _step_spec(rows: Slice, row: StepRow) -> StepSpec:
+    spec = rows.plan.nodes[row.node].spec
+    if not isinstance(spec, StepSpec):
+        raise TypeError(f"{rows.plan.nodes[row.node].name} is not a step, yet has attempts")
+    return spec
+
+
+def _may_adopt(rows: Slice, row: StepRow, attempt: AttemptRow) -> bool:
+    """Whether a success of this closed attempt would still count."""
+    return attempt.state in _REVIVABLE and not row.state.is_terminal and _step_spec(rows, row).idempotent
+
+
+def _completed(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Completed) -> Steps:
+    succeeded = fact.outcome is AttemptState.SUCCEEDED
+    if attempt.state.is_closed:
+        if not (succeeded and _may_adopt(rows, row, attempt)):
+            return
+        rows.note("attempt.adopted", row, attempt.number)
+    _record(rows, attempt, fact)
+    if not succeeded and not _is_current(row, attempt):
+        return
+    if row.state.is_terminal:
+        return
+    if row.state is StepState.RUNNING and row.attempts != attempt.number:
+        rows.cancel_attempt(row, "an earlier attempt has succeeded")
+        later = rows.attempts.get((*row.place, row.attempts))
+        if later is None:
+            yield Attempts([(*row.place, row.attempts)])
+        _close(rows, rows.attempts[(*row.place, row.attempts)], AttemptState.SUPERSEDED)
+    if row.state is StepState.READY:
+        rows.changes.unready.append(row.place)
+    if row.key is not None:
+        rows.changes.flights_over.append(row.key)
+    match fact.outcome:
+        case AttemptState.SUCCEEDED:
+            _succeed(rows, row, fact)
+        case AttemptState.INPUT_LOST:
+            yield from _input_lost(rows, row, fact.lost_digest or "")
+        case AttemptState.CANCELLED:
+            if rows.run.stop is not None:
+                rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
+            else:
+                _lose(rows, row, "its runner stopped it", counts=True)
+        case _:
+            _failed(rows, row, fact.failure or Failure(kind=FailureKind.ERROR, message="it failed without a reason"))
+
+
+def _record(rows: Slice, attempt: AttemptRow, fact: Completed) -> None:
+    attempt.runner = fact.runner
+    attempt.started_at = attempt.started_at or rows.now - int(fact.seconds * 1_000_000)
+    attempt.seconds, attempt.cpu_seconds, attempt.peak_memory = fact.seconds, fact.cpu_seconds, fact.peak_memory_bytes
+    attempt.failure = pack_failure(fact.failure) if fact.failure is not None else None
+    attempt.log = fact.log.model_dump_json(exclude_defaults=True).encode() if fact.log is not None else None
+    _close(rows, attempt, fact.outcome)
+
+
+def _succeed(rows: Slice, row: StepRow, fact: Completed) -> None:
+    rows.touch(row)
+    row.set_outputs(fact.outputs)
+    row.started_at = rows.now - int(fact.seconds * 1_000_000)
+    row.flags |= SAW_IDENTITY if fact.saw_identity else 0
+    rows.changes.findings.append(Finding(row.node, row.item, fact.attempt.attempt_no, fact))
+    spec = _step_spec(rows, row)
+    known = rows.cache.get(row.key or "")
+    if known is not None and known.outputs != row.outputs:
+        row.flags |= NONDETERMINISTIC
+        rows.note("step.nondeterministic", row)
+    if row.key is not None and spec.cache and not fact.saw_identity:
+        entry = CacheRow(row.key, pack_values(fact.outputs), rows.run.run_no, rows.now, rows.now)
+        rows.changes.cache.append(entry)
+        rows.cache[row.key] = entry
+    rows.end(row, StepState.SUCCEEDED)
+
+
+def _failed(rows: Slice, row: StepRow, failure: Failure) -> None:
+    rows.touch(row)
+    row.failures += 1
+    if rows.run.stop is not None:
+        row.failure = pack_failure(failure)
+        rows.end(row, StepState.FAILED, failure.message)
+        return
+    seed = f"{rows.run.run_id}/{row.node}/{row.item}"
+    match after_failure(_step_spec(rows, row).retries, failure, row.failures, seed, rows.now):
+        case Retry(at):
+            row.state = StepState.BACKOFF
+            row.failure = pack_failure(failure)
+            rows.changes.timers.append(TimerRow("retry", row.node, row.item, at))
+            rows.note("step.retrying", row, row.attempts, at=at, reason=failure.message)
+        case GiveUp():
+            rows.fail(row, failure)
+
+
+def _lose(rows: Slice, row: StepRow, reason: str, *, counts: bool) -> None:
+    """The current attempt came to nothing, through no fault of the user's code."""
+    if row.state is not StepState.RUNNING:
+        return
+    rows.touch(row)
+    if row.key is not None:
+        rows.changes.flights_over.append(row.key)
+    rows.note("attempt.lost", row, row.attempts, reason=reason)
+    if rows.run.stop is not None:
+        rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
+        return
+    row.losses += counts
+    if row.losses > INFRASTRUCTURE_BUDGET:
+        message = f"its attempts were lost {row.losses} times, the last one: {reason}"
+        rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=message))
+        return
+    rows.again(row)
+
+
+# Claims
+
+
+def deny(rows: Slice, fact: Claim, reason: str) -> None:
+    """Tells a runner not to execute what it asks for."""
+    rows.changes.answers.append((fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=False, reason=reason)))
+
+
+def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
+    if attempt.state.is_closed or not _is_current(row, attempt):
+        deny(rows, fact, "the attempt is closed")
+    elif attempt.state is AttemptState.RUNNING and attempt.runner != fact.runner:
+        # Presence decides whether its holder is gone; until then it is the holder's.
+        deny(rows, fact, "another runner holds it")
+    elif attempt.state is AttemptState.DISPATCHED and not attempt.runner and not _step_spec(rows, row).idempotent:
+        _grant(rows, attempt, fact)
+    elif attempt.runner == fact.runner:
+        _grant(rows, attempt, fact)
+    elif not _step_spec(rows, row).idempotent:
+        deny(rows, fact, "somebody may have begun it, and it may not run twice")
+    else:
+        _supersede(rows, row, attempt, fact)
+
+
+def _grant(rows: Slice, attempt: AttemptRow, fact: Claim) -> None:
+    attempt.state, attempt.runner, attempt.started_at = AttemptState.RUNNING, fact.runner, rows.now
+    rows.dirty_attempts.add((attempt.node, attempt.item, attempt.number))
+    rows.changes.answers.append((fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=True, attempt=fact.attempt)))
+
+
+def _supersede(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
+    """Whoever had the first delivery may still run it: the claimer gets an attempt of its own."""
+    _close(rows, attempt, AttemptState.SUPERSEDED)
+    rows.touch(row)
+    row.attempts += 1
+    row.losses += 1
+    key = fact.attempt.model_copy(update={"attempt_no": row.attempts})
+    rows.attempts[(*row.place, row.attempts)] = AttemptRow(
+        node=row.node,
+        item=row.item,
+        number=row.attempts,
+        state=AttemptState.RUNNING,
+        pool=attempt.pool,
+        runner=fact.runner,
+        incarnation=attempt.incarnation,
+        made_at=rows.now,
+        sent_at=rows.now,
+        started_at=rows.now,
+        is_new=True,
+    )
+    rows.dirty_attempts.add((*row.place, row.attempts))
+    rows.changes.answers.append((fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=True, attempt=key)))
+
+
+def abandon(rows: Slice) -> Steps:
+    """The grace of a stopped run is over: whoever still runs something for it is not waited for."""
+    if rows.run.stop is None:
+        return
+    yield Running()
+    keys = [key for key, row in rows.steps.items() if row.state is StepState.RUNNING]
+    for row in [rows.steps[key] for key in keys]:
+        yield Attempts([(*row.place, row.attempts)])
+        _close(rows, rows.attempts[(*row.place, row.attempts)], AttemptState.LOST)
+        rows.end(row, StepState.CANCELLED, "its runner did not answer")
+
+
+# Lost inputs
+
+
+def _input_lost(rows: Slice, row: StepRow, digest: str) -> Steps:
+    """An input is gone or corrupt: whatever made it makes it again, and the step run waits for it."""
+    rows.changes.lost_digests.append(digest)
+    producers = yield from _producers(rows, row, digest)
+    if not producers:
+        message = f"the input {digest} is gone or corrupt, and no step of this run can make it again"
+        rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=message, hint="Give the run its inputs again: submit it anew."))
+        return
+    row.losses += 1
+    if row.losses > INFRASTRUCTURE_BUDGET:
+        rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=f"the input {digest} was lost again and again"))
+        return
+    rows.touch(row)
+    row.state, row.waiting = StepState.WAITING, 0
+    for producer in producers:
+        yield from _revive(rows, producer)
+    if row.waiting == 0:
+        rows.startable.append(row)
+
+
+def _producers(rows: Slice, row: StepRow, digest: str) -> Generator[Want, None, list[StepRow]]:
+    """The step runs whose outputs hold `digest`, looking through collects."""
+    at = yield from rows.position(rows.plan.nodes[row.node], row.item, row.parent_item)
+    pending = rows.parents_at(rows.plan.nodes[row.node], at)
+    yield StepRuns(rows.unknown(pending))
+    found = [rows.steps[key] for key in pending if _holds(rows.steps[key], digest)]
+    for key in pending:
+        if isinstance(rows.plan.nodes[key[0]].spec, CollectSpec):
+            members = yield from _members_of(rows, rows.steps[key])
+            found += [member for member in members if _holds(member, digest)]
+    return [row for row in found if row.state is StepState.SUCCEEDED]
+
+
+def _holds(row: StepRow, digest: str) -> bool:
+    if row.outputs is None:
+        return False
+    return any(ref.digest == digest for value in row.values().values() for ref in refs_in(value))
+
+
+def _members_of(rows: Slice, collect: StepRow) -> Generator[Want, None, list[StepRow]]:
+    members: list[StepRow] = []
+    for number in rows.plan.parents(collect.node, Alignment.GROUP):
+        if (number, collect.item) not in rows.groups:
+            yield Groups([(number, collect.item)])
+        group = rows.groups.get((number, collect.item))
+        if group is not None:
+            yield Members(number, group.base, group.total)
+            members += [rows.steps[number, item] for item in range(group.base, group.base + group.total)]
+    return members
+
+
+def _revive(rows: Slice, producer: StepRow) -> Steps:
+    """Executes an ended step run again; those that wait for other things wait for it too."""
+    if producer.state is not StepState.SUCCEEDED:
+        return
+    rows.touch(producer)
+    rows.run.open += 1
+    if producer.key is not None:
+        rows.changes.cache_dropped.append(producer.key)
+        rows.cache[producer.key] = None
+    producer.flags |= RECOMPUTED
+    producer.ended_at = producer.hit_run = producer.hit_at = None
+    yield from _wait_again(rows, producer)
+    if isinstance(rows.plan.nodes[producer.node].spec, CollectSpec):
+        rows.again(producer)
+    else:
+        rows.note("step.recomputed", producer)
+        producer.state, producer.waiting = StepState.WAITING, 0
+        rows.startable.append(producer)
+
+
+def _wait_again(rows: Slice, producer: StepRow) -> Steps:
+    same = [(edge.child, producer.item) for edge in rows.plan.nodes[producer.node].edges_out if edge.alignment is Alignment.SAME]
+    yield StepRuns(rows.unknown(same))
+    waiting: Iterable[Key] = same
+    if rows.plan.nodes[producer.node].chain:
+        key = (producer.node, producer.parent_item)
+        if key not in rows.groups:
+            yield Groups([key])
+        group = rows.touch_group(rows.groups[key])
+        if group.remaining == 0:
+            collects = [(e.child, producer.parent_item) for e in rows.plan.nodes[producer.node].edges_out if e.alignment is Alignment.GROUP]
+            yield StepRuns(rows.unknown(collects))
+            waiting = [*same, *collects]
+        group.remaining += 1
+    for place in waiting:
+        row = rows.steps.get(place)
+        if row is not None and row.state is StepState.WAITING:
+            rows.touch(row)
+            row.waiting += 1

@@ -1,0 +1,212 @@
+"""What deciding asks for and what it answers. A decision yields wants; its driver loads the rows into the slice and goes on."""
+
+from dataclasses import dataclass, field
+
+from penstock.contracts.messages import AttemptKey, ClaimAnswer, Completed
+from penstock.contracts.spec import StepSpec
+from penstock.engine.core.rows import CacheRow, Key, Moment, ReadyRow, TimerRow
+
+
+@dataclass(frozen=True, slots=True)
+class StepRuns:
+    """Step runs by key."""
+
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """All step runs of a node whose items are in [base, base + count)."""
+
+    node: int
+    base: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """All step runs of the run that are being executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups by (node, parent item)."""
+
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Items of fan-outs by (each node, item)."""
+
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Attempts by (node, item, number)."""
+
+    keys: list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntries:
+    keys: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Succeeded step runs of the run that this one reruns, as new step rows keep them: by key of this run."""
+
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class NextItem:
+    """The next free item number of each of these fan-outs."""
+
+    eaches: list[int]
+
+
+Want = StepRuns | Members | Running | Groups | Items | Attempts | CacheEntries | Pins | NextItem
+
+
+class ManifestsNeeded(Exception):  # noqa: N818 - not a failure: the driver reads them outside the transaction and decides again
+    """Directory manifests must be read before this can be decided."""
+
+    def __init__(self, digests: set[str]) -> None:
+        super().__init__(f"{len(digests)} manifests")
+        self.digests = digests
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A completed attempt's facts that are stored beside its row."""
+
+    node: int
+    item: int
+    attempt: int
+    report: Completed
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    attempt: AttemptKey
+    reason: str
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a decision changes besides the rows of its slice, and what is owed after the commit."""
+
+    ready: list[ReadyRow] = field(default_factory=list)
+    unready: list[Key] = field(default_factory=list)
+    timers: list[TimerRow] = field(default_factory=list)
+    timers_done: list[tuple[str, Key]] = field(default_factory=list)
+    cache: list[CacheRow] = field(default_factory=list)
+    cache_touched: list[tuple[str, int]] = field(default_factory=list)
+    """Cache key and the time at which its bytes were found."""
+    cache_dropped: list[str] = field(default_factory=list)
+    lost_digests: list[str] = field(default_factory=list)
+    flights_over: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
+    sweeps: list[tuple[int, int, int]] = field(default_factory=list)
+    """(node, from item, to item): one more edge has arrived for those that wait."""
+    cancellations: list[Cancellation] = field(default_factory=list)
+    answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list)
+    stop: str | None = None
+    """Set when the run must stop: everything that does not run is cancelled."""
+    has_due: bool = False
+    """Step runs were left for the next transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrive:
+    """Facts of the coordinator itself, decided like reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin(Arrive):
+    """The run was just created: its outermost nodes exist from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due(Arrive):
+    """Step runs that wait for nothing any more and were left by an earlier transaction."""
+
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Expand(Arrive):
+    """Items `start`… of the fan-out at `place`, packed values; `total` in all."""
+
+    place: Key
+    start: int
+    total: int
+    values: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected(Arrive):
+    """The list of the collect at `place` is in the artifact store, as the packed value `outputs`."""
+
+    place: Key
+    outputs: bytes | None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Arrive):
+    """The bytes of the cache entry that the step run at `place` found are all there, or these are lost."""
+
+    place: Key
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fired(Arrive):
+    kind: str
+    place: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Woken(Arrive):
+    """The attempt of another step run with the same cache key is over."""
+
+    place: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Arrive):
+    """The runner of an attempt is gone. `counts`: on the infrastructure budget (not when the user's own process ended)."""
+
+    place: Key
+    number: int
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Arrive):
+    """Stop the run: `cancelled`, `failed`, `timeout`."""
+
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recount(Arrive):
+    """Look whether the run has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Arrive):
+    """Another process drives the run from now on."""
+
+    owner: str
+
+
+def summary_input(step: StepSpec) -> str:
+    """The parameter of a hook that takes the run summary."""
+    return next(iter({**step.inputs, **step.types}), "run")

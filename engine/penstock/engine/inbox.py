@@ -1,0 +1,110 @@
+"""What a coordinator has taken in and not yet decided: deliveries from the bus and facts of its own, batched for one transaction."""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import structlog
+
+from penstock.contracts.errors import ContractError
+from penstock.contracts.messages import COMMAND_LIMIT, CancelRun, Reports, SubmitRun, decode
+from penstock.engine.core.decision import Fact
+from penstock.transport.bus import Delivery
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
+
+BATCH = 300
+"""Deliveries, and facts of its own, that one transaction takes at most."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction takes in. Futures are done when it is committed."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    facts: dict[int, list[Fact]] = field(default_factory=lambda: defaultdict(list))
+    submits: list[tuple[SubmitRun, "asyncio.Future[int] | None"]] = field(default_factory=list)
+    cancels: list[CancelRun] = field(default_factory=list)
+    own: list[tuple[int, Fact, "asyncio.Future[None]"]] = field(default_factory=list)
+
+    def succeed(self) -> None:
+        """It is committed."""
+        for _, _, future in self.own:
+            if not future.done():
+                future.set_result(None)
+
+
+class Inbox:
+    """Takes things in one by one, gives them out in batches. Never waits for a batch to fill."""
+
+    def __init__(self) -> None:
+        self._deliveries: asyncio.Queue[Delivery] = asyncio.Queue(BATCH * 2)
+        self._facts: list[tuple[int, Fact, asyncio.Future[None]]] = []
+        self._submits: list[tuple[SubmitRun, asyncio.Future[int] | None]] = []
+        self._wake = asyncio.Event()
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """A message from the bus; waits while there are too many."""
+        await self._deliveries.put(delivery)
+        self._wake.set()
+
+    def tell(self, run_no: int, fact: Fact) -> "asyncio.Future[None]":
+        """A fact of the coordinator's own."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._facts.append((run_no, fact, future))
+        self._wake.set()
+        return future
+
+    def submit(self, request: SubmitRun) -> "asyncio.Future[int]":
+        """A run asked for in this process; its number once it is durable."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._submits.append((request, future))
+        self._wake.set()
+        return future
+
+    def wake(self) -> None:
+        """Have the next batch taken even if there is nothing in it."""
+        self._wake.set()
+
+    async def batch(self) -> Batch:
+        """What is there, once there is something."""
+        await self._wake.wait()
+        self._wake.clear()
+        batch = Batch()
+        while not self._deliveries.empty() and len(batch.deliveries) < BATCH:
+            self._read(self._deliveries.get_nowait(), batch)
+        taken, self._facts = self._facts[:BATCH], self._facts[BATCH:]
+        for run_no, fact, _ in taken:
+            batch.facts[run_no].append(fact)
+        batch.own = taken
+        batch.submits += self._submits
+        self._submits = []
+        if self._facts or not self._deliveries.empty():
+            self._wake.set()
+        return batch
+
+    async def give_back(self, batch: Batch) -> None:
+        """Nothing of it was committed, or that is unknown: all of it comes again."""
+        for delivery in batch.deliveries:
+            await delivery.give_back()
+        self._submits = batch.submits + self._submits
+        self._facts = batch.own + self._facts
+        self._wake.set()
+
+    def _read(self, delivery: Delivery, batch: Batch) -> None:
+        batch.deliveries.append(delivery)
+        try:
+            message = decode(delivery.body, COMMAND_LIMIT)
+        except ContractError as error:
+            log.warning("message.refused", reason=str(error), size=len(delivery.body))
+            return
+        match message:
+            case Reports():
+                for report in message.reports:
+                    batch.facts[report.attempt.run_no].append(report)
+            case SubmitRun():
+                batch.submits.append((message, None))
+            case CancelRun():
+                batch.cancels.append(message)
+            case _:
+                log.warning("message.refused", reason=f"{message.type} does not belong in the inbox")

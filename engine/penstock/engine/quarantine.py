@@ -1,0 +1,28 @@
+"""Puts a run aside that can't be decided, so that the others go on. Works on rows alone: deciding is what failed."""
+
+from sqlalchemy import Connection
+
+from penstock.engine.statement import Statement
+
+_stop_run = Statement(
+    "UPDATE run SET state = 'failed', stop = 'failed', error = :error, ended_at = :now, \"open\" = 0 WHERE run_no = :run_no AND ended_at IS NULL"
+)
+_stop_steps = Statement(
+    "UPDATE step_run SET state = 'cancelled', reason = 'its run was put aside', ended_at = :now "
+    "WHERE run_no = :run_no AND state NOT IN ('succeeded', 'failed', 'skipped', 'cancelled')"
+)
+_close_attempts = Statement(
+    "UPDATE attempt SET state = 'lost', ended_at = :now WHERE run_no = :run_no AND state IN ('dispatched', 'running')"
+)
+_clear_ready = Statement("DELETE FROM ready WHERE run_no = :run_no")
+_clear_timers = Statement("DELETE FROM timer WHERE run_no = :run_no")
+_clear_flights = Statement("DELETE FROM flight WHERE run_no = :run_no")
+
+
+def quarantine(connection: Connection, run_no: int, reason: str, now: int) -> None:
+    """Ends the run as failed, saying why."""
+    _stop_run(connection, run_no=run_no, error=f"internal error, please report it: {reason}", now=now)
+    _stop_steps(connection, run_no=run_no, now=now)
+    _close_attempts(connection, run_no=run_no, now=now)
+    for statement in (_clear_ready, _clear_timers, _clear_flights):
+        statement(connection, run_no=run_no)

@@ -1,0 +1,149 @@
+"""Runs as people ask for them: made, found, owned, stopped."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection
+
+from penstock.contracts.artifacts import Value
+from penstock.contracts.encoding import digest_bytes
+from penstock.contracts.errors import InvalidInput
+from penstock.contracts.messages import SubmitRun
+from penstock.contracts.names import dashed
+from penstock.contracts.spec import PipelineSpec
+from penstock.engine import tables
+from penstock.engine.core.plan import plan_of
+from penstock.engine.core.rows import pack_values
+from penstock.engine.slices import record_uses
+from penstock.engine.statement import Statement
+
+_find = Statement("SELECT run_no FROM run WHERE workspace = :workspace AND run_id = :run_id")
+_next_number = Statement("SELECT coalesce(max(number), 0) + 1 FROM run WHERE workspace = :workspace AND pipeline = :pipeline")
+_put_spec = Statement.insert(tables.spec, otherwise="ON CONFLICT DO NOTHING")
+_insert_run = Statement(
+    "INSERT INTO run (workspace, run_id, pipeline, number, name, experiment, spec_digest, state, params, options, cause, tags, owner, "
+    '"open", seq, created_at) VALUES (:workspace, :run_id, :pipeline, :number, :name, :experiment, :spec_digest, \'queued\', :params, :options, '
+    ":cause, :tags, :owner, 0, 0, :now)"
+)
+_put_timer = Statement.insert(tables.timer, otherwise="ON CONFLICT (run_no, kind, node, item) DO UPDATE SET fire_at = excluded.fire_at")
+_step_numbers = Statement("SELECT u.run_no, s.bytes FROM run u JOIN spec s ON s.workspace = u.workspace AND s.digest = u.spec_digest WHERE u.workspace = :workspace AND u.run_id = :run_id")
+_owned = Statement("SELECT run_no, owner FROM run WHERE ended_at IS NULL AND owner IS NOT NULL")
+_own = Statement("UPDATE run SET owner = :owner WHERE run_no = :run_no AND owner IS :before")
+
+
+def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, bool]:
+    """Makes the run that is asked for; its number, and whether it is new.
+
+    :raises InvalidInput: a parameter is missing or unknown, or a named step does not exist.
+    :raises ContractError: the spec is malformed.
+    """
+    found = _find.first(connection, workspace=request.workspace, run_id=request.run_id)
+    if found is not None:
+        return int(found[0]), False
+    spec = plan_of(request.spec).spec
+    parameters = complete_parameters(spec, request.parameters)
+    options = _options(connection, request, spec)
+    pipeline = dashed(spec.name)
+    number = _next_number.number(connection, workspace=request.workspace, pipeline=pipeline)
+    digest = digest_bytes(request.spec)
+    _put_spec(connection, workspace=request.workspace, digest=digest, bytes=request.spec)
+    _insert_run(
+        connection,
+        workspace=request.workspace,
+        run_id=request.run_id,
+        pipeline=pipeline,
+        number=number,
+        name=request.name or f"{pipeline}-{number}",
+        experiment=request.experiment,
+        spec_digest=digest,
+        params=pack_values(parameters),
+        options=json.dumps(options),
+        cause=request.cause.model_dump_json(exclude_defaults=True),
+        tags=json.dumps(request.tags),
+        owner=request.owner,
+        now=now,
+    )
+    run_no = number_of(connection, request.workspace, request.run_id)
+    named: list[tuple[str, Value]] = [(f"parameter {name}", value) for name, value in parameters.items()]
+    if spec.snapshot is not None:
+        named.append(("snapshot", spec.snapshot))
+    record_uses(connection, request.workspace, {"run_no": run_no, "node": -1, "item": 0}, named, now)
+    if request.options.timeout_seconds is not None:
+        _put_timer(connection, run_no=run_no, kind="timeout", node=-1, item=0, fire_at=now + int(request.options.timeout_seconds * 1_000_000))
+    return run_no, True
+
+
+def number_of(connection: Connection, workspace: str, run_id: str) -> int:
+    """The store's number of a run.
+
+    :raises InvalidInput: there is no such run.
+    """
+    found = _find.first(connection, workspace=workspace, run_id=run_id)
+    if found is None:
+        raise InvalidInput(f"there is no run {run_id} in the workspace {workspace}")
+    return int(found[0])
+
+
+def complete_parameters(spec: PipelineSpec, given: dict[str, Value]) -> dict[str, Value]:
+    """The value of every parameter of a pipeline.
+
+    :raises InvalidInput: one is missing or unknown.
+    """
+    known = {parameter.name for parameter in spec.parameters}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise InvalidInput(f"the pipeline {spec.name} has no parameter {unknown[0]!r} (it has {', '.join(sorted(known)) or 'none'})")
+    values = {}
+    for parameter in spec.parameters:
+        value = given.get(parameter.name, parameter.default)
+        if value is None:
+            raise InvalidInput(f"the pipeline {spec.name} needs the parameter {parameter.name!r} ({parameter.type})")
+        values[parameter.name] = value
+    return values
+
+
+def _options(connection: Connection, request: SubmitRun, spec: PipelineSpec) -> dict[str, Any]:
+    names = {step.name for step in spec.steps}
+    asked = request.options
+    for name in (*asked.rerun, *asked.pools, *([asked.until] if asked.until else [])):
+        if name not in names and name != "all":
+            raise InvalidInput(f"the pipeline {spec.name} has no step {name!r} (it has {', '.join(sorted(names))})")
+    options = asked.model_dump(mode="json", exclude_defaults=True)
+    if asked.pinned_from is not None:
+        options |= _pins(connection, request, spec)
+    return options
+
+
+def _pins(connection: Connection, request: SubmitRun, spec: PipelineSpec) -> dict[str, Any]:
+    """Which nodes keep the outputs of the run that this one reruns: all but the forced ones and those below them."""
+    row = _step_numbers.first(connection, workspace=request.workspace, run_id=request.options.pinned_from)
+    if row is None:
+        raise InvalidInput(f"there is no run {request.options.pinned_from} to rerun")
+    old = plan_of(bytes(row[1])).numbers
+    plan = plan_of(request.spec)
+    below = {plan.numbers[name] for name in request.options.rerun if name in plan.numbers}
+    for node in plan.nodes[: len(spec.nodes)]:
+        if any(edge.parent in below for edge in node.edges_in) or any(each in below for each in node.chain):
+            below.add(node.no)
+    # Items are numbered in the order of their list in one fan-out; inside a nested one the order of expansion counts: the cache knows those.
+    pins = {
+        str(node.no): old[node.name]
+        for node in plan.nodes[: len(spec.nodes)]
+        if node.name in old and node.no not in below and len(node.chain) <= 1
+    }
+    return {"pinned_run_no": row[0], "pins": pins}
+
+
+def live_owners(connection: Connection) -> list[tuple[int, str]]:
+    """(run, owning incarnation) of every run that has not ended and that a process owns."""
+    return [(row[0], row[1]) for row in _owned.rows(connection)]
+
+
+def own(connection: Connection, run_no: int, owner: str, before: str | None) -> bool:
+    """Takes a run over from the owner `before`; whether nobody else was faster."""
+    return _own(connection, run_no=run_no, owner=owner, before=before) > 0
+
+
+def ask_to_cancel(connection: Connection, run_no: int, now: int) -> None:
+    """Leaves word for whatever process drives the run."""
+    _put_timer(connection, run_no=run_no, kind="cancel", node=-1, item=0, fire_at=now)

@@ -1,0 +1,118 @@
+"""The store on SQLite: one writer thread, one reader thread, write-ahead log. Several processes may share the file."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import StaticPool
+
+from penstock.contracts.errors import StoreUnavailable
+from penstock.engine.migration import NEWEST, migrate, version_of
+
+T = TypeVar("T")
+
+_BUSY_MILLISECONDS = 60_000
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MILLISECONDS}", "cache_size=-65536", "temp_store=MEMORY")
+
+
+def connect(path: Path | None, begin: str) -> Engine:
+    """An engine on the file (None: in memory) whose transactions start with `begin`; it holds one connection."""
+    engine = create_engine(
+        f"sqlite:///{path}" if path is not None else "sqlite://",
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+class SqliteStore:
+    """A state database in a file. It is backed up beside itself before a migration.
+
+    :raises StateTooNew: a newer Penstock wrote the file.
+    :raises StoreUnavailable: the file can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = connect(path, "BEGIN IMMEDIATE")
+        self._reader = connect(path, "BEGIN")
+        self._write_thread = ThreadPoolExecutor(1, "penstock-store")
+        self._read_thread = ThreadPoolExecutor(1, "penstock-reader")
+        try:
+            self._migrate()
+        except OperationalError as error:
+            raise self._unavailable(error) from error
+
+    def _migrate(self) -> None:
+        with self._reader.begin() as connection:
+            version = version_of(connection)
+        if version == NEWEST:
+            return
+        if version is not None and version < NEWEST:
+            self._back_up(version)
+        with self._writer.begin() as connection:
+            migrate(connection, str(self._path))
+
+    def _back_up(self, version: str) -> None:
+        backup = self._path.with_suffix(f".{version}.backup")
+        with closing(sqlite3.connect(self._path)) as source, closing(sqlite3.connect(backup)) as target:
+            source.backup(target)
+
+    async def transaction(self, function: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, self._run, self._writer, function)
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, self._run, self._reader, function)
+
+    def _run(self, engine: Engine, function: Callable[[Connection], T]) -> T:
+        try:
+            with engine.begin() as connection:
+                return function(connection)
+        except OperationalError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: OperationalError) -> StoreUnavailable:
+        text = str(error.orig)
+        hint = "free some disk space; nothing is lost, the run goes on with `penstock resume`" if "full" in text else "see whether the folder is writable"
+        return StoreUnavailable(f"the state database {self._path} can't be used: {text} ({hint})")
+
+    async def close(self) -> None:
+        self._write_thread.shutdown()
+        self._read_thread.shutdown()
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+class MemoryStore:
+    """A state database in memory, called directly: the same SQL without threads, for simulation."""
+
+    def __init__(self) -> None:
+        self._engine = connect(None, "BEGIN")
+        with self._engine.begin() as connection:
+            migrate(connection, "the store in memory")
+
+    async def transaction(self, function: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return function(connection)
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        return await self.transaction(function)
+
+    async def close(self) -> None:
+        self._engine.dispose()

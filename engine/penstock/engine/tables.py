@@ -1,0 +1,267 @@
+"""The tables, for SQLite and PostgreSQL alike. Times are microseconds since 1970 UTC; values are packed bytes.
+
+Workspace is the first column of what people own. Everything inside a run is keyed by the run's number.
+"""
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint, text
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only where the key is exactly INTEGER.
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _key(name: str) -> Column[int]:
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+spec = Table(
+    "spec",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("digest", String(80), primary_key=True),
+    Column("bytes", LargeBinary, nullable=False),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("run_no", _NUMBER, primary_key=True, autoincrement=True),
+    Column("workspace", String(63), nullable=False),
+    Column("run_id", String(26), nullable=False),
+    Column("pipeline", String(255), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("experiment", String(255)),
+    Column("spec_digest", String(80), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("params", LargeBinary, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("owner", String(64)),
+    Column("open", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("stop", String(16)),
+    Column("error", Text),
+    Column("outputs", LargeBinary),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    UniqueConstraint("workspace", "run_id"),
+    Index("run_by_pipeline", "workspace", "pipeline", "number"),
+    Index("run_live", "owner", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+)
+
+_DUE = "(state = 'waiting' AND waiting = 0) OR state IN ('expanding', 'collecting', 'checking')"
+
+step_run = Table(
+    "step_run",
+    metadata,
+    _key("run_no"),
+    _key("node"),
+    _key("item"),
+    Column("parent_item", BigInteger, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("waiting", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("cursor", BigInteger, nullable=False),
+    Column("flags", Integer, nullable=False),
+    Column("key", String(64)),
+    Column("inputs", LargeBinary),
+    Column("outputs", LargeBinary),
+    Column("hit_run", BigInteger),
+    Column("hit_at", BigInteger),
+    Column("reason", Text),
+    Column("failure", LargeBinary),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Index("step_run_due", "run_no", sqlite_where=text(_DUE), postgresql_where=text(_DUE)),
+    Index("step_run_parked", "key", sqlite_where=text("state = 'parked'"), postgresql_where=text("state = 'parked'")),
+    sqlite_with_rowid=False,
+)
+
+step_group = Table(
+    "step_group",
+    metadata,
+    _key("run_no"),
+    _key("node"),
+    _key("parent_item"),
+    Column("base", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("remaining", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("skipped", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+fan_item = Table(
+    "fan_item",
+    metadata,
+    _key("run_no"),
+    _key("each_node"),
+    _key("item"),
+    Column("parent_item", BigInteger, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+fan_counter = Table(
+    "fan_counter",
+    metadata,
+    _key("run_no"),
+    _key("each_node"),
+    Column("next_item", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+_LIVE = "state IN ('dispatched', 'running')"
+
+attempt = Table(
+    "attempt",
+    metadata,
+    _key("run_no"),
+    _key("node"),
+    _key("item"),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(12), nullable=False),
+    Column("pool", String(63), nullable=False),
+    Column("incarnation", String(64), nullable=False),
+    Column("runner", String(255), nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("sent_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("failure", LargeBinary),
+    Column("log", LargeBinary),
+    Column("seconds", Float, nullable=False),
+    Column("cpu_seconds", Float, nullable=False),
+    Column("peak_memory", BigInteger, nullable=False),
+    Index("attempt_live", "pool", "run_no", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+    sqlite_with_rowid=False,
+)
+
+ready = Table(
+    "ready",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("pool", String(63), primary_key=True),
+    Column("urgency", Integer, primary_key=True, autoincrement=False),
+    Column("fair", BigInteger, primary_key=True, autoincrement=False),
+    _key("run_no"),
+    _key("node"),
+    _key("item"),
+    Index("ready_by_run", "run_no", "node", "item"),
+    sqlite_with_rowid=False,
+)
+
+fair_share = Table(
+    "fair_share",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("pool", String(63), primary_key=True),
+    _key("run_no"),
+    Column("tag", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+timer = Table(
+    "timer",
+    metadata,
+    _key("run_no"),
+    Column("kind", String(16), primary_key=True),
+    _key("node"),
+    _key("item"),
+    Column("fire_at", BigInteger, nullable=False),
+    Index("timer_by_time", "fire_at"),
+    sqlite_with_rowid=False,
+)
+
+cache_entry = Table(
+    "cache_entry",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("outputs", LargeBinary, nullable=False),
+    Column("run_no", BigInteger, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+flight = Table(
+    "flight",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("run_no", BigInteger, nullable=False),
+    Column("node", BigInteger, nullable=False),
+    Column("item", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("digest", String(80), primary_key=True),
+    Column("kind", String(12), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+artifact_use = Table(
+    "artifact_use",
+    metadata,
+    Column("digest", String(80), primary_key=True),
+    _key("run_no"),
+    _key("node"),
+    _key("item"),
+    Column("role", String(255), primary_key=True),
+    Index("artifact_use_by_run", "run_no"),
+    sqlite_with_rowid=False,
+)
+
+metric = Table(
+    "metric",
+    metadata,
+    _key("run_no"),
+    _key("node"),
+    _key("item"),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(255), nullable=False),
+    Column("step", BigInteger),
+    Column("value", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+attachment = Table(
+    "attachment",
+    metadata,
+    _key("run_no"),
+    _key("node"),
+    _key("item"),
+    Column("name", String(255), primary_key=True),
+    Column("ref", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+timeline = Table(
+    "timeline",
+    metadata,
+    _key("run_no"),
+    _key("seq"),
+    Column("at", BigInteger, nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("node", BigInteger),
+    Column("item", BigInteger),
+    Column("attempt", Integer),
+    Column("data", Text),
+    sqlite_with_rowid=False,
+)

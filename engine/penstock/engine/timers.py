@@ -1,0 +1,37 @@
+"""Durable timers: rows that become facts when their time has come."""
+
+from sqlalchemy import Connection
+
+from penstock.contracts.messages import AttemptKey
+from penstock.engine.core.decision import Fact
+from penstock.engine.core.wants import Fired, Stop
+from penstock.engine.statement import Statement
+
+_due = Statement(
+    "SELECT t.run_no, t.kind, t.node, t.item FROM timer t JOIN run u ON u.run_no = t.run_no AND u.owner IS :owner "
+    "WHERE t.fire_at <= :now ORDER BY t.fire_at LIMIT 1000"
+)
+_next = Statement("SELECT min(fire_at) FROM timer")
+_live = Statement("SELECT run_no, node, item, number, state FROM attempt WHERE state IN ('dispatched', 'running') AND incarnation = :incarnation")
+
+
+def due(connection: Connection, now: int, owner: str | None) -> list[tuple[int, Fact]]:
+    """The facts of all timers whose time has come, with their runs."""
+    facts: list[tuple[int, Fact]] = []
+    for run_no, kind, node, item in _due.rows(connection, now=now, owner=owner):
+        facts.append((run_no, Stop("cancelled", "it was cancelled") if kind == "cancel" else Fired(kind, (node, item))))
+    return facts
+
+
+def next_timer(connection: Connection) -> int | None:
+    """When the next timer fires, in microseconds since 1970."""
+    row = _next.first(connection)
+    return row[0] if row is not None else None
+
+
+def live_attempts(connection: Connection, incarnation: str) -> dict[AttemptKey, bool]:
+    """Every attempt that is not closed, and whether a runner said that it runs."""
+    return {
+        AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number): state == "running"
+        for run_no, node, item, number, state in _live.rows(connection, incarnation=incarnation)
+    }

@@ -1,0 +1,124 @@
+"""A coordinator's upkeep, once a second: timers that are due, orders that were not sent, runners that are gone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
+from penstock.contracts.messages import AttemptKey, Heartbeat, Order, Tick, decode, encode
+from penstock.engine.core.decision import Fact
+from penstock.engine.core.wants import Lost
+from penstock.engine.dispatcher import Dispatcher
+from penstock.engine.presence import Presence
+from penstock.engine.store import Store
+from penstock.engine.timers import due, live_attempts
+from penstock.transport.bus import Bus, Envelope, Exchange
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
+
+TICK_SECONDS = 1.0
+UNSENT_MICROSECONDS = 2_000_000
+"""An attempt that was committed and not sent for so long is sent again."""
+UNSEEN_MICROSECONDS = 30_000_000
+"""A sent order that no heartbeat names for so long is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What upkeep asks of its coordinator."""
+
+    tell: Callable[[int, Fact], object]
+    send: Callable[[Order], Awaitable[None]]
+    is_pending: Callable[[AttemptKey], bool]
+    """Whether the order was just sent, which the store does not know yet."""
+    set_slots: Callable[[str, dict[str, int]], None]
+    next_timer: Callable[[], int | None]
+    wake: Callable[[], None]
+
+
+class Upkeep:
+    """`name` tells this coordinator's ticks from others'."""
+
+    def __init__(self, name: str, bus: Bus, store: Store, dispatcher: Dispatcher, duties: Duties, now: Callable[[], int], patience: float) -> None:
+        self._name = name
+        self._bus = bus
+        self._store = store
+        self._dispatcher = dispatcher
+        self._duties = duties
+        self._now = now
+        self._presence: Presence[AttemptKey] = Presence(patience=patience)
+
+    async def tick(self) -> None:
+        """Ticks until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        last_vital = -TICK_SECONDS
+        while True:
+            if loop.time() - last_vital >= TICK_SECONDS:
+                last_vital = loop.time()
+                await self._send_tick(last_vital)
+            try:
+                await self._look()
+            except StoreUnavailable as error:
+                log.warning("store.unavailable", reason=str(error))
+            self._duties.wake()
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        """Until the next timer, a second at most."""
+        next_timer = self._duties.next_timer()
+        if next_timer is None:
+            return TICK_SECONDS
+        return min(TICK_SECONDS, max(0.005, (next_timer - self._now()) / 1_000_000))
+
+    async def _send_tick(self, at: float) -> None:
+        try:
+            await self._bus.publish(Envelope(exchange=Exchange.VITALS, key="tick", body=encode(Tick(coordinator=self._name, sent_at=at))))
+        except BusUnavailable as error:
+            log.warning("publish.failed", exchange=Exchange.VITALS.value, reason=str(error))
+
+    async def _look(self) -> None:
+        now, owner = self._now(), self._dispatcher.owner
+        for run_no, fact in await self._store.read(lambda connection: due(connection, now, owner)):
+            self._duties.tell(run_no, fact)
+        live = await self._store.read(lambda connection: live_attempts(connection, self._dispatcher.incarnation))
+        unheld = set(self._presence.lost(live))
+        for attempt in unheld:
+            if live[attempt]:
+                self._duties.tell(attempt.run_no, Lost((attempt.step_no, attempt.item_no), attempt.attempt_no))
+        await self._send_again(now, unheld)
+
+    async def _send_again(self, now: int, unheld: set[AttemptKey]) -> None:
+        before = (now - UNSENT_MICROSECONDS, now - UNSEEN_MICROSECONDS)
+        orders = await self._store.read(lambda connection: self._dispatcher.unsent(connection, *before))
+        for order, was_sent in orders:
+            if not self._duties.is_pending(order.attempt) and (not was_sent or order.attempt in unheld):
+                log.info("order.sent_again", run_id=order.run_id, attempt=order.attempt.model_dump())
+                await self._duties.send(order)
+
+    async def listen(self) -> None:
+        """Hears heartbeats and its own ticks until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with self._bus.listen(Exchange.VITALS) as listener:
+                    async for body in listener:
+                        self._hear(body, loop.time())
+            except BusUnavailable:
+                await asyncio.sleep(TICK_SECONDS)
+
+    def _hear(self, body: bytes, at: float) -> None:
+        try:
+            message = decode(body)
+        except ContractError as error:
+            log.warning("heartbeat.refused", reason=str(error))
+            return
+        match message:
+            case Tick() if message.coordinator == self._name:
+                self._presence.tick_returned(message.sent_at)
+            case Heartbeat():
+                self._presence.heard(message.attempts, at)
+                self._duties.set_slots(message.runner, message.pools)
+            case _:
+                pass

@@ -1,0 +1,156 @@
+"""The bus inside one process: the same promises as a broker's, for as long as the process lives."""
+
+import asyncio
+import fnmatch
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from penstock.transport.bus import INBOX, Envelope, Exchange, Listener, pool_queue
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Messages nobody has yet, oldest first. `arrived` is set while there are any."""
+
+    waiting: deque[tuple[bytes, bool]] = field(default_factory=deque)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, body: bytes, *, redelivered: bool = False) -> None:
+        if redelivered:
+            self.waiting.appendleft((body, True))
+        else:
+            self.waiting.append((body, False))
+        self.arrived.set()
+
+    async def get(self) -> tuple[bytes, bool]:
+        while not self.waiting:
+            self.arrived.clear()
+            await self.arrived.wait()
+        return self.waiting.popleft()
+
+
+class MemoryDelivery:
+    """A message taken from a queue; unacknowledged, it goes back when its consumer ends."""
+
+    __slots__ = ("_consumer", "_redelivered", "body")
+
+    def __init__(self, consumer: "_Consumer", body: bytes, *, redelivered: bool) -> None:
+        self._consumer = consumer
+        self.body = body
+        self._redelivered = redelivered
+
+    @property
+    def redelivered(self) -> bool:
+        return self._redelivered
+
+    async def acknowledge(self) -> None:
+        self._consumer.settle(self)
+
+    async def give_back(self) -> None:
+        if self._consumer.settle(self):
+            self._consumer.queue.put(self.body, redelivered=True)
+
+
+class _Consumer:
+    def __init__(self, queue: _Queue, prefetch: int) -> None:
+        self.queue = queue
+        self._prefetch = prefetch
+        self._held: dict[int, MemoryDelivery] = {}
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def settle(self, delivery: MemoryDelivery) -> bool:
+        self._room.set()
+        return self._held.pop(id(delivery), None) is not None
+
+    async def deliveries(self) -> AsyncGenerator[MemoryDelivery, None]:
+        while True:
+            while len(self._held) >= self._prefetch:
+                self._room.clear()
+                await self._room.wait()
+            body, redelivered = await self.queue.get()
+            delivery = MemoryDelivery(self, body, redelivered=redelivered)
+            self._held[id(delivery)] = delivery
+            yield delivery
+
+    def close(self) -> None:
+        for delivery in reversed(self._held.values()):
+            self.queue.put(delivery.body, redelivered=True)
+        self._held.clear()
+
+
+@dataclass(slots=True)
+class MemoryListener:
+    """A private queue on an exchange."""
+
+    name: str
+    exchange: Exchange
+    pattern: str
+    queue: _Queue = field(default_factory=_Queue)
+
+    def matches(self, envelope: Envelope) -> bool:
+        """Whether a message is for it; in a pattern `*` is one word and `#` any number of them."""
+        if envelope.reply_queue is not None:
+            return envelope.reply_queue == self.name
+        return envelope.exchange is self.exchange and (self.pattern == "#" or _matches(self.pattern, envelope.key))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            body, _ = await self.queue.get()
+            yield body
+
+
+class MemoryBus:
+    """Queues in memory. A pool's queue exists from its first consumer or order on, so an order is never without one."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, _Queue] = {}
+        self._listeners: list[MemoryListener] = []
+        self._named = 0
+
+    async def publish(self, envelope: Envelope) -> None:
+        if envelope.exchange is Exchange.WORK and envelope.reply_queue is None:
+            workspace, pool, _ = envelope.key.split(".", 2)
+            self._queue(pool_queue(workspace, pool)).put(envelope.body)
+        elif envelope.exchange is Exchange.REPORTS and envelope.reply_queue is None:
+            self._queue(INBOX).put(envelope.body)
+        else:
+            for listener in self._listeners:
+                if listener.matches(envelope):
+                    listener.queue.put(envelope.body)
+
+    @asynccontextmanager
+    async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[AsyncIterator[MemoryDelivery], None]:
+        consumer = _Consumer(self._queue(queue), prefetch)
+        deliveries = consumer.deliveries()
+        try:
+            yield deliveries
+        finally:
+            await deliveries.aclose()
+            consumer.close()
+
+    @asynccontextmanager
+    async def listen(self, exchange: Exchange, key: str = "#") -> AsyncGenerator[Listener, None]:
+        self._named += 1
+        listener = MemoryListener(f"listener-{self._named}", exchange, key)
+        self._listeners.append(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.remove(listener)
+
+    def _queue(self, name: str) -> _Queue:
+        if name not in self._queues:
+            self._queues[name] = _Queue()
+        return self._queues[name]
+
+
+def _matches(pattern: str, key: str) -> bool:
+    if "#" in pattern:
+        return key.startswith(pattern.split("#", 1)[0])
+    wanted, parts = pattern.split("."), key.split(".")
+    return len(wanted) == len(parts) and all(fnmatch.fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=True))
+
+
