@@ -152,7 +152,11 @@ def _results(spec: PipelineSpec) -> Iterator[tuple[str, str]]:
 
 def _identity(kind: str, name: str) -> str:
     """A name that both languages take as it is; `_` is doubled so that no two names meet."""
-    return f"{kind}_" + re.sub(r"[^0-9A-Za-z_]", "_", name.replace("_", "__"))
+    return f"{kind}_" + re.sub(r"[^0-9A-Za-z_]", _letter, name.replace("_", "__"))
+
+
+def _letter(match: re.Match[str]) -> str:
+    return "_" if match[0] == "-" else f"_{ord(match[0]):x}_"
 
 
 def _quoted(text: str) -> str:

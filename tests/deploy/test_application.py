@@ -1,0 +1,79 @@
+"""The command tree as a whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from penstock.contracts.errors import StateTooNew
+from penstock.deploy.cli.application import app
+from penstock.deploy.cli.targets import Target
+from penstock.deploy.cli.wiring import Wiring
+from penstock.sdk.client import EngineClient
+from penstock.sdk.traced import Traced
+from tests.deploy.conftest import Invoke
+
+COMMANDS = (
+    "run",
+    "check",
+    "graph",
+    "runs",
+    "why",
+    "debug",
+    "logs",
+    "resume",
+    "rerun",
+    "artifacts",
+    "cache",
+    "gc",
+    "init",
+    "demo",
+    "doctor",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_examples(penstock: Invoke, command: str) -> None:
+    result = penstock(command, "--help")
+
+    assert result.exit_code == 0
+    assert f"penstock {command}" in result.output.replace("Usage", "")
+    assert "Example" in result.output
+
+
+def test_help_lists_every_command(penstock: Invoke) -> None:
+    output = penstock("--help").output
+
+    assert all(command in output for command in COMMANDS)
+
+
+def test_an_unknown_command_exits_with_2(penstock: Invoke) -> None:
+    assert penstock("rnu").exit_code == 2
+
+
+@pytest.mark.usefixtures("project")
+def test_an_engine_that_can_not_answer_exits_with_3() -> None:
+    def connect(home: Path) -> EngineClient:
+        raise StateTooNew("written by a newer Penstock")
+
+    def trace(target: Target) -> Traced:
+        raise AssertionError(target)
+
+    result = CliRunner().invoke(app, ["runs", "ls"], obj=Wiring(connect=connect, trace=trace))
+
+    assert result.exit_code == 3
+    assert "written by a newer Penstock" in result.output
+
+
+def test_running_imports_neither_drawing_nor_scientific_libraries() -> None:
+    code = (
+        "import sys; import penstock.deploy.cli.commands.run; import penstock.deploy.main\n"
+        "heavy = {'rich.live', 'jsonschema', 'yaml', 'pandas', 'numpy', 'pydantic_settings'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert finished.returncode == 0, finished.stderr
