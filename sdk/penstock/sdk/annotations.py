@@ -96,6 +96,18 @@ def item_of(annotation: Any) -> Any:
     return arguments[0] if arguments else Any
 
 
+def list_of(annotation: Any) -> Any:
+    """The type of a list of such."""
+    return types.GenericAlias(list, (annotation,))
+
+
+def optional(annotation: Any) -> Any:
+    """The type with None."""
+    if annotation is Any or accepts_none(annotation):
+        return annotation
+    return typing.Optional[annotation]  # noqa: UP045  # `annotation | None` fails for text
+
+
 def kind_of(annotation: Any) -> OutputKind:
     plain = bare(annotation)
     if plain is File:
@@ -113,7 +125,7 @@ def fixed_tuple(annotation: Any) -> tuple[Any, ...] | None:
 
 
 def is_named_tuple(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields")
+    return isinstance(annotation, type) and hasattr(annotation, "_fields") and issubclass(annotation, tuple)
 
 
 def fields_of(annotation: Any) -> dict[str, Any] | None:
@@ -122,17 +134,20 @@ def fields_of(annotation: Any) -> dict[str, Any] | None:
     if (items := fixed_tuple(plain)) is not None:
         return {str(i): item for i, item in enumerate(items)}
     plain = get_origin(plain) or plain
-    if not isinstance(plain, type):
+    return _class_fields(plain) if isinstance(plain, type) else None
+
+
+def _class_fields(kind: type[Any]) -> dict[str, Any] | None:
+    if issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if is_named_tuple(kind):
+        names: tuple[str, ...] = getattr(kind, "_fields", ())
+    elif dataclasses.is_dataclass(kind):
+        names = tuple(field.name for field in dataclasses.fields(kind))
+    else:
         return None
-    if issubclass(plain, BaseModel):
-        return {name: field.annotation for name, field in plain.model_fields.items()}
-    if is_named_tuple(plain):
-        hints = _class_hints(plain)
-        return {name: hints.get(name, Any) for name in plain._fields}  # type: ignore[attr-defined]  # a NamedTuple has it
-    if dataclasses.is_dataclass(plain):
-        hints = _class_hints(plain)
-        return {field.name: hints.get(field.name, Any) for field in dataclasses.fields(plain)}
-    return None
+    hints = _class_hints(kind)
+    return {name: hints.get(name, Any) for name in names}
 
 
 def outputs_of(annotation: Any) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from penstock.contracts.errors import GraphError
 
 _CLOCKS = {
     "date.today", "datetime.now", "datetime.today", "datetime.utcnow", "datetime.date.today", "datetime.datetime.now",
-    "datetime.datetime.today", "datetime.datetime.utcnow", "time.time", "time.time_ns", "time.strftime", "Timestamp.now", "pd.Timestamp.now",
+    "datetime.datetime.today", "datetime.datetime.utcnow", "time.time", "time.time_ns", "time.strftime", "Timestamp.now",
+    "pd.Timestamp.now",
     "pd.Timestamp.today", "pandas.Timestamp.now",
 }  # fmt: skip
 _CHANCE = {

@@ -1,12 +1,12 @@
 """A call of a step or program in a pipeline's body, and the node that it becomes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FromNode, Identity, OutputSpec, StepSpec, Target
-from penstock.sdk.annotations import accepts_none, cannot_fit, is_list, kind_of, outputs_of, text_of
+from penstock.sdk.annotations import accepts_none, cannot_fit, is_list, kind_of, optional, outputs_of, text_of
 from penstock.sdk.drawing import Drawing, bound
 from penstock.sdk.handles import Handle, Source, handles_in, source_of
 from penstock.sdk.openings import joined, names_of
@@ -56,11 +56,11 @@ def draw_call(drawing: Drawing, call: Call) -> Handle:
         code=UNKNOWN,
         environment=UNKNOWN,
         doc=call.doc,
-        **{"cache": bool(outputs), **fields},
-    )
+        cache=bool(outputs),
+    ).model_copy(update=fields)
     drawing.add(node, replace(call, options=options))
     result = Done if not outputs else call.result
-    annotation = result | None if options.get("allow_failure") and not accepts_none(result) and result is not Any else result
+    annotation = optional(result) if options.get("allow_failure") else result
     is_several = call.outputs is None and outputs_of(call.result) is not None
     return Handle(
         Source(
@@ -93,7 +93,7 @@ def _after(drawing: Drawing, options: StepOptions, scope: tuple[Any, ...], where
     if "after" not in options:
         return ()
     given = options["after"]
-    values: list[object] = list(given) if isinstance(given, list | tuple) else [given]
+    values = cast(Sequence[object], given) if isinstance(given, list | tuple) else [given]
     names: list[str] = []
     for value in values:
         source = source_of(value)

@@ -1,6 +1,6 @@
 """Conditions: blocks of steps that happen only if values allow it, and values of one branch or the other."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, cast
 
@@ -53,7 +53,7 @@ def either(*options: T) -> T:
 
 
 @contextmanager
-def _block(drawing: Drawing, conditions: tuple[Handle, ...]) -> Iterator[None]:
+def _block(drawing: Drawing, conditions: tuple[Handle, ...]) -> Generator[None]:
     depth = len(drawing.conditions)
     with drawing.under(conditions):
         yield
@@ -73,7 +73,8 @@ def _checked(what: str, conditions: tuple[Any, ...]) -> tuple[Handle, ...]:
             )
         if source.annotation not in (bool, Any):
             raise GraphError(
-                f"{user_place()}: {what}(...) got {source.label}, which is no condition: compare it ({source.label} >= ...), or return a bool from a step"
+                f"{user_place()}: {what}(...) got {source.label}, which is no condition: "
+                f"compare it ({source.label} >= ...), or return a bool from a step"
             )
     return conditions
 

@@ -5,8 +5,9 @@ import hashlib
 import secrets
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import ArtifactLost, GraphError, InvalidInput
@@ -60,8 +61,7 @@ class Constants:
             case Directory():
                 self.sources |= {str(file.path.resolve()): file_sha256(file.path) for file in value.files()}
             case list() | tuple():
-                items: list[object] = list(value)
-                for item in items:
+                for item in cast(Sequence[object], value):
                     self._note_sources(item)
             case _:
                 pass

@@ -1,20 +1,21 @@
 """The drawing in progress: the nodes that a pipeline's body has made so far, in order, and the blocks that it is in."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.errors import GraphError
-from penstock.contracts.spec import Binding, CollectSpec, EachSpec, FromNode, ListOf, Literal_, Node, RecordOf, StepSpec
+from penstock.contracts.spec import Binding, CollectSpec, EachSpec, ListOf, Literal_, Node, RecordOf, StepSpec
 from penstock.sdk.annotations import fields_of, is_named_tuple
 from penstock.sdk.constants import Constants
-from penstock.sdk.handles import Handle, bind_constant, bind_template, handles_in, has_marker, source_of, start_marking
+from penstock.sdk.handles import Handle, bind_constant, bind_template, handles_in, source_of
 from penstock.sdk.openings import Opening, Scope, joined, names_of
 from penstock.sdk.options import StepOptions
 from penstock.sdk.places import user_place
+from penstock.sdk.templates import has_marker, marking
 
 # 63 as every name that ends in a routing key.
 _STEP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
@@ -107,7 +108,7 @@ class Drawing:
             self.makers[node.name] = maker
 
     @contextmanager
-    def inside(self, sub_pipeline: str, scope: Scope) -> Iterator[None]:
+    def inside(self, sub_pipeline: str, scope: Scope) -> Generator[None]:
         """What is made meanwhile belongs to a call of a sub-pipeline."""
         before = self.prefix, self.base
         self.prefix, self.base = self._unique(self.prefix + sub_pipeline) + "/", scope
@@ -117,7 +118,7 @@ class Drawing:
             self.prefix, self.base = before
 
     @contextmanager
-    def under(self, conditions: tuple[Handle, ...]) -> Iterator[None]:
+    def under(self, conditions: tuple[Handle, ...]) -> Generator[None]:
         """What is made meanwhile happens only if all `conditions` hold."""
         depth = len(self.conditions)
         self.conditions += conditions
@@ -127,12 +128,12 @@ class Drawing:
             del self.conditions[depth:]
 
     @contextmanager
-    def drawn(self) -> Iterator[None]:
+    def drawn(self) -> Generator[None]:
         """While it lasts, calls of steps add nodes here."""
-        start_marking()
         token, constant = _current.set(self), bind_constant.set(lambda value: bound(self, value))
         try:
-            yield
+            with marking():
+                yield
         finally:
             _current.reset(token)
             bind_constant.reset(constant)
@@ -174,15 +175,8 @@ def bound(drawing: Drawing, value: object, annotation: Any = Any) -> Binding:
     if not handles_in(value):
         return Literal_(value=drawing.constants.value(value, annotation))
     if isinstance(value, dict):
-        entries: dict[str, object] = value
-        return RecordOf(record={key: bound(drawing, item) for key, item in entries.items()})
+        return RecordOf(record={key: bound(drawing, item) for key, item in cast(dict[str, object], value).items()})
     if is_named_tuple(type(value)):
         fields = fields_of(type(value)) or {}
         return RecordOf(record={name: bound(drawing, getattr(value, name), field) for name, field in fields.items()})
-    items: list[object] = list(value)  # type: ignore[call-overload]  # handles are found in lists, tuples and dicts only
-    return ListOf(list=tuple(bound(drawing, item) for item in items))
-
-
-def whole_node(name: str) -> FromNode:
-    """A step with several outputs as a whole."""
-    return FromNode(node=name, output=None)
+    return ListOf(list=tuple(bound(drawing, item) for item in cast(Sequence[object], value)))

@@ -11,7 +11,7 @@ from penstock.sdk.calls import Call
 from penstock.sdk.client import EngineClient
 from penstock.sdk.codecs import decode
 from penstock.sdk.results import rebuilt
-from penstock.sdk.run import RunSource, StepRun
+from penstock.sdk.run import StepRun
 
 _PAGE = 1000
 
@@ -24,7 +24,7 @@ class Annotations:
     calls: Mapping[str, Call] = field(default_factory=dict[str, Call])
 
 
-class EngineRun(RunSource):
+class EngineRun:
     """Reads a run from an engine. A terminal run is read once."""
 
     def __init__(self, client: EngineClient, run_id: str, annotations: Annotations | None = None) -> None:

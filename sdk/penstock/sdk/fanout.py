@@ -1,11 +1,11 @@
 """Fan-out and fan-in: `each` opens a dimension, `collect` closes the innermost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, cast, overload
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import CollectSpec, FromItem, FromNode
-from penstock.sdk.annotations import item_of
+from penstock.sdk.annotations import item_of, list_of, optional
 from penstock.sdk.drawing import bound, needed_drawing
 from penstock.sdk.handles import Handle, Source, handles_in, source_of
 from penstock.sdk.openings import Opening, joined, names_of
@@ -45,7 +45,7 @@ def each(*lists: Iterable[Any], batch: int | None = None) -> Any:
         return Source(label=label, annotation=annotation, bind=lambda: FromItem(item=_named(opening), field=field), openings=(opening,))
 
     if len(given) == 1:
-        return Handle(source(f"each({labels[0]})", types[0] if batch is None else list[types[0]], None))
+        return Handle(source(f"each({labels[0]})", types[0] if batch is None else list_of(types[0]), None))
     return tuple(Handle(source(f"each({', '.join(labels)})[{i}]", annotation, i)) for i, annotation in enumerate(types))
 
 
@@ -58,14 +58,13 @@ def _named(opening: Opening) -> str:
 def _items(items: object) -> object:
     if isinstance(items, Handle):
         return items
-    if isinstance(items, str | bytes | dict) or not isinstance(items, Iterable):
-        raise GraphError(f"{user_place()}: each(...) takes a list, and {items!r} is a {type(items).__name__}")
-    found: list[object] = list(items)
-    return found
+    if not isinstance(items, Iterable) or isinstance(items, str | bytes | Mapping):
+        raise GraphError(f"{user_place()}: each(...) takes a list, not {items!r}")
+    return list(cast(Iterable[object], items))
 
 
 def _same_length(lists: tuple[object, ...]) -> None:
-    lengths = {len(items) for items in lists if isinstance(items, list)}
+    lengths = {len(cast(list[object], items)) for items in lists if isinstance(items, list)}
     if len(lengths) > 1:
         raise GraphError(f"{user_place()}: each(a, b) zips lists of one length; these have {' and '.join(map(str, sorted(lengths)))}")
 
@@ -129,9 +128,9 @@ def collect(item: Any, *, missing: Missing = "fail", at_least: float = 1.0, unti
             when=placed.when,
         )
     )
-    inner = annotation | None if missing == "none" else annotation
+    inner = optional(annotation) if missing == "none" else annotation
     return Handle(
-        Source(label=f"collect({label})", annotation=list[inner], bind=lambda: FromNode(node=name), openings=outside[-1:], node=name)
+        Source(label=f"collect({label})", annotation=list_of(inner), bind=lambda: FromNode(node=name), openings=outside[-1:], node=name)
     )
 
 

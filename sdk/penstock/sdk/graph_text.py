@@ -1,5 +1,7 @@
 """A pipeline's graph as text: its parameters, then a line a step with what it reads, under the fan-outs around it."""
 
+from typing import cast
+
 from penstock.contracts.artifacts import ArtifactRef, ListValue, Value
 from penstock.contracts.spec import (
     Binding,
@@ -76,7 +78,7 @@ def _value_length(value: Value) -> int | None:
     if isinstance(value, ListValue):
         return len(value.list)
     if isinstance(value, ArtifactRef) and value.is_inline and isinstance(found := value.json_value(), list):
-        return len(found)
+        return len(cast(list[object], found))
     return None
 
 

@@ -4,12 +4,11 @@ A handle has no public attributes of its own. What it supports makes other handl
 """
 
 import keyword
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import count
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast, get_args
 
 from typing_extensions import override
 
@@ -18,6 +17,7 @@ from penstock.contracts.spec import Binding, Compare, Files, Select, Template, T
 from penstock.sdk.annotations import bare, fields_of, fixed_tuple, is_list, is_named_tuple, item_of, text_of
 from penstock.sdk.openings import Opening
 from penstock.sdk.places import user_place
+from penstock.sdk.templates import has_marker, marker, split_template
 from penstock.sdk.types import Directory, File
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
@@ -49,7 +49,7 @@ class Handle:
         object.__setattr__(self, "__penstock__", source)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name.startswith("_repr_") or name.startswith("_ipython_"):
+        if name.startswith(("__", "_repr_", "_ipython_")):
             raise AttributeError(name)
         source = self.__penstock__
         if bare(source.annotation) is Directory and name in ("files", "file"):
@@ -84,7 +84,7 @@ class Handle:
 
     @override
     def __format__(self, format_spec: str) -> str:
-        return _marker(self, format_spec)
+        return marker(self, format_spec)
 
     @override
     def __str__(self) -> str:
@@ -144,31 +144,15 @@ def _refuse_operator(symbol: str) -> Callable[..., Any]:
     return operate
 
 
-_OPERATORS = {
-    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul",
-    "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
-}  # fmt: skip
-for _symbol, _operator in _OPERATORS.items():
-    setattr(Handle, f"__{_operator}__", _refuse_operator(_symbol))
-    setattr(Handle, f"__r{_operator}__", _refuse_operator(_symbol))
-for _method in (
-    "neg",
-    "pos",
-    "abs",
-    "invert",
-    "int",
-    "float",
-    "index",
-    "round",
-    "complex",
-    "bytes",
-    "fspath",
-    "enter",
-    "await",
-    "setitem",
-    "delitem",
-):
-    setattr(Handle, f"__{_method}__", _refuse_operator(f"{_method}(...)"))
+for _symbol, _words in {
+    "+": "add radd", "-": "sub rsub", "*": "mul rmul", "/": "truediv rtruediv", "//": "floordiv rfloordiv", "%": "mod rmod",
+    "**": "pow rpow", "@": "matmul rmatmul", "&": "and rand", "|": "or ror", "^": "xor rxor", "<<": "lshift rlshift",
+    ">>": "rshift rrshift",
+    "-x": "neg pos abs invert", "int(...)": "int float index round complex bytes", "open(...)": "fspath", "with": "enter", "await": "await",
+    "x[k] =": "setitem delitem",
+}.items():  # fmt: skip
+    for _word in _words.split():
+        setattr(Handle, f"__{_word}__", _refuse_operator(_symbol))
 
 
 def source_of(value: object) -> Source | None:
@@ -204,7 +188,7 @@ def _selected(handle: Handle, key: str | int, annotation: Any) -> Handle:
 
 
 def _value_type(annotation: Any) -> Any:
-    arguments = getattr(bare(annotation), "__args__", ())
+    arguments = get_args(bare(annotation))
     return arguments[1] if len(arguments) == 2 else Any
 
 
@@ -219,7 +203,8 @@ def _directory_method(source: Source, name: str) -> Callable[..., Any]:
 
 
 def _inside(source: Source, label: str, annotation: Any, *, glob: str | None = None, file: str | None = None) -> Handle:
-    if isinstance(glob or file, Handle) or has_marker(glob or file or ""):
+    given: object = glob if file is None else file
+    if not isinstance(given, str) or has_marker(given):
         _refuse(source, "can be searched for constant names only", "choose the files in a step")
     bind = source.bind
     return Handle(
@@ -260,67 +245,27 @@ def _bind_constant() -> Callable[[object], Binding]:
     return bind
 
 
-_marked: ContextVar[dict[str, tuple[Handle, str]] | None] = ContextVar("marked", default=None)
-_numbers = count()
-# Private-use characters: they can't be typed, so text that holds them came out of an f-string over a handle.
-_OPEN, _CLOSE = "\U000f0001", "\U000f0002"
-
-
-def start_marking() -> None:
-    _marked.set({})
-
-
-def _marker(handle: Handle, format_spec: str) -> str:
-    marked = _marked.get()
-    if marked is None:
-        raise GraphError("a handle was used after its pipeline had been drawn")
-    name = f"{_OPEN}{next(_numbers)}{_CLOSE}"
-    marked[name] = (handle, format_spec)
-    return name
-
-
-def has_marker(text: str) -> bool:
-    return _OPEN in text
-
-
-def split_template(text: str) -> list[str | tuple[Handle, str]]:
-    """The parts of a text that came out of an f-string over handles: text, or a handle with its format spec."""
-    parts: list[str | tuple[Handle, str]] = []
-    marked = _marked.get() or {}
-    before, *rest = text.split(_OPEN)
-    parts.append(before)
-    for piece in rest:
-        number, found, after = piece.partition(_CLOSE)
-        if not found or f"{_OPEN}{number}{_CLOSE}" not in marked:
-            raise GraphError(
-                f"{user_place()}: the text of an f-string over a handle was cut or changed; build the whole text in one f-string"
-            )
-        parts += [marked[f"{_OPEN}{number}{_CLOSE}"], after]
-    return [part for part in parts if part != ""]
-
-
 def bind_template(text: str) -> Template:
-    parts = split_template(text)
-    return Template(
-        template=tuple(part if isinstance(part, str) else TemplatePart(of=part[0].__penstock__.bind(), format=part[1]) for part in parts)
-    )
+    """The binding of a text that came out of an f-string over handles."""
+    return Template(template=tuple(part if isinstance(part, str) else _template_part(*part) for part in split_template(text)))
+
+
+def _template_part(handle: object, format_spec: str) -> TemplatePart:
+    return TemplatePart(of=cast(Handle, handle).__penstock__.bind(), format=format_spec)
 
 
 def handles_in(value: object) -> list[Handle]:
     """Every handle in a value: itself, inside lists, tuples and dicts, and in the texts of f-strings."""
-    match value:
-        case Handle():
-            return [value]
-        case str():
-            return [part[0] for part in split_template(value) if not isinstance(part, str)] if has_marker(value) else []
-        case list() | tuple():
-            items: list[object] = list(value)
-            return [handle for item in items for handle in handles_in(item)]
-        case dict():
-            entries: dict[object, object] = value
-            return [handle for item in entries.values() for handle in handles_in(item)]
-        case _:
-            return []
+    if isinstance(value, Handle):
+        return [value]
+    if isinstance(value, str):
+        parts = split_template(value) if has_marker(value) else []
+        return [part[0] for part in parts if not isinstance(part, str) and isinstance(part[0], Handle)]
+    if isinstance(value, list | tuple):
+        return [handle for item in cast(Sequence[object], value) for handle in handles_in(item)]
+    if isinstance(value, dict):
+        return [handle for item in cast(dict[object, object], value).values() for handle in handles_in(item)]
+    return []
 
 
 def _refuse_attribute(source: Source, name: str, fields: dict[str, Any] | None) -> NoReturn:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FunctionTarget, StepSpec
@@ -26,7 +26,7 @@ def hook_steps(drawing: Drawing, declared: Mapping[str, Any]) -> dict[Kind, Step
 def _hook(drawing: Drawing, kind: Kind, step: object) -> StepSpec:
     if not isinstance(step, Step):
         raise GraphError(f"{drawing.name}: {kind}= takes a step, not {step!r}; put @step on the function")
-    hook: Step[..., Any] = step
+    hook = cast(Step[..., Any], step)
     if len(hook.signature.parameters) != 1:
         raise GraphError(f"{drawing.name}: the step {hook.name!r} of {kind}= must take one parameter, the RunSummary of the run")
     options: StepOptions = {**drawing.defaults, **hook.declared}
@@ -43,5 +43,5 @@ def _hook(drawing: Drawing, kind: Kind, step: object) -> StepSpec:
         code=UNKNOWN,
         environment=UNKNOWN,
         doc=inspect.getdoc(hook.fn) or "",
-        **{**spec_fields(options, f"step {name!r}"), "cache": False},
-    )
+        cache=False,
+    ).model_copy(update={**spec_fields(options, f"step {name!r}"), "cache": False})

@@ -7,9 +7,10 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.errors import InvalidInput, RunFailed
 from penstock.contracts.messages import Failure, Metric
@@ -23,7 +24,7 @@ from penstock.sdk.inline_steps import called, executed
 from penstock.sdk.inline_values import Absent, Index, Missing, Outputs, Values, output_of
 from penstock.sdk.nearest import nearest_hint
 from penstock.sdk.results import rebuilt
-from penstock.sdk.run import RunSource, StepRun
+from penstock.sdk.run import StepRun
 from penstock.sdk.run_ids import new_run_id
 from penstock.sdk.scripts import Program
 from penstock.sdk.steps import Step
@@ -42,7 +43,7 @@ class _Done:
     inputs: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-class InlineRun(RunSource):
+class InlineRun:
     """A run that is over when this is made. Its files last as long as it does."""
 
     def __init__(self, drawing: Drawing, spec: PipelineSpec, parameters: Mapping[str, Any], hint: Any, replace: Replacements) -> None:
@@ -82,9 +83,9 @@ class InlineRun(RunSource):
 
     def _node(self, node: Node, index: Index) -> None:
         try:
-            for condition in node.when:
-                if not self._values.read(condition, index):
-                    raise Absent(Missing("its condition does not hold"))
+            if not all(self._values.read(condition, index) for condition in node.when):
+                self._skip(node, index, Missing("its condition does not hold"))
+                return
             match node:
                 case StepSpec():
                     self._step(node, index)
@@ -167,13 +168,14 @@ class InlineRun(RunSource):
 
     def _performed(self, node: StepSpec, call: Call, inputs: dict[str, Any], workdir: Path) -> Any:
         fake = self._replace.get(node.name)
-        match call.maker:
+        maker = call.maker
+        match maker:
             case _ if fake is not None:
                 result = called(fake.fn if isinstance(fake, Step) else fake, inputs, workdir)
             case Step():
-                result = called(call.maker.fn, inputs, workdir)
+                result = called(cast(Step[..., Any], maker).fn, inputs, workdir)
             case Program() if isinstance(node.run, CommandTarget):
-                return executed(call.maker, node.run, node.outputs, inputs, workdir)
+                return executed(maker, node.run, node.outputs, inputs, workdir)
             case _:
                 raise InvalidInput(f"{node.name} can't run inline; give a function for it with replace=")
         return Outputs({"result": result}) if [output.name for output in node.outputs] == ["result"] else result
@@ -224,7 +226,7 @@ class InlineRun(RunSource):
         return rebuilt(values, self._hint, lambda value, hint: value)
 
     def step_runs(self) -> list[StepRun[Any]]:
-        return [StepRun(done.view, lambda done=done: _plain(done.result), lambda done=done: done.inputs) for done in self._ended]
+        return [StepRun(done.view, partial(_plain, done.result), partial(dict[str, Any], done.inputs)) for done in self._ended]
 
     def why(self, step: str, index: tuple[int, ...]) -> Why:
         for done in self._ended:

@@ -68,19 +68,15 @@ def _written(output: OutputSpec, place: Path) -> File | Directory:
 
 
 def _absolute(value: Any, workdir: Path) -> Any:
-    match value:
-        case File() | Directory():
-            return value if value.is_remote or value.path.is_absolute() else type(value)(workdir / value.path)
-        case list() | tuple() if is_named_tuple(type(value)):
-            return type(value)(*(_absolute(item, workdir) for item in value))
-        case list() | tuple():
-            return type(value)(_absolute(item, workdir) for item in value)
-        case dict():
-            return {key: _absolute(item, workdir) for key, item in value.items()}
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return _absolute_fields(value, workdir)
-        case _:
-            return value
+    kind = type(value)
+    if kind in (File, Directory):
+        return value if value.is_remote or value.path.is_absolute() else kind(workdir / value.path)
+    if kind in (list, tuple) or is_named_tuple(kind):
+        items = [_absolute(item, workdir) for item in value]
+        return kind(*items) if is_named_tuple(kind) else kind(items)
+    if kind is dict:
+        return {key: _absolute(item, workdir) for key, item in value.items()}
+    return _absolute_fields(value, workdir) if dataclasses.is_dataclass(kind) else value
 
 
 def _absolute_fields(value: Any, workdir: Path) -> Any:

@@ -140,13 +140,13 @@ def output_of(result: Any, output: str | None) -> Any:
         return result.by_name if output is None else result.by_name[output]
     if output is None:
         return result
-    return result[int(output)] if isinstance(result, tuple) and output.isdigit() else getattr(result, output)
+    return result[int(output)] if output.isdigit() else getattr(result, output)
 
 
 def _selected(value: Any, path: tuple[str | int, ...]) -> Any:
     for key in path:
         try:
-            value = getattr(value, key) if isinstance(key, str) and not isinstance(value, Mapping) and hasattr(value, key) else value[key]
-        except (KeyError, IndexError, TypeError) as error:
+            value = value[key] if isinstance(key, int) or hasattr(value, "keys") else getattr(value, key)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise InvalidInput(f"there is no {key!r} in a {type(value).__name__}") from error
     return value

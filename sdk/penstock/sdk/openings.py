@@ -40,7 +40,8 @@ def joined(scopes: list[Scope], what: str) -> Scope:
         shorter, longer = sorted((longest, scope), key=len)
         if longer[: len(shorter)] != shorter:
             raise GraphError(
-                f"{user_place()}: {what} gets items of two independent fan-outs ({_places(longest)} and {_places(scope)}), which don't line up. "
+                f"{user_place()}: {what} gets items of two independent fan-outs ({_places(longest)} and {_places(scope)}), "
+                "which don't line up. "
                 "Zip the lists with each(a, b) where the items belong together, or collect(...) one of the two"
             )
         longest = longer

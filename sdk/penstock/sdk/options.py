@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_type_hints
 
 from penstock.contracts.errors import GraphError, InvalidInput
 from penstock.contracts.spec import ResourcesSpec, RetrySpec, SecretRef
@@ -105,7 +105,7 @@ def checked_options(given: Mapping[str, Any], shape: type, where: str) -> dict[s
 
     :raises GraphError: with the nearest name.
     """
-    known = sorted(set(shape.__optional_keys__) | set(shape.__required_keys__))  # type: ignore[attr-defined]  # a TypedDict has both
+    known = sorted(get_type_hints(shape))
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, 1)
@@ -117,10 +117,9 @@ def checked_options(given: Mapping[str, Any], shape: type, where: str) -> dict[s
 
 def spec_fields(options: StepOptions, where: str) -> dict[str, Any]:
     """The fields of a `StepSpec` that `options` set."""
-    fields: dict[str, Any] = {}
-    for name in ("pool", "isolation", "idempotent", "allow_failure"):
-        if name in options:
-            fields[name] = options[name]
+    fields: dict[str, Any] = {
+        name: value for name, value in options.items() if name in ("pool", "isolation", "idempotent", "allow_failure")
+    }
     fields |= _cache_fields(options, where)
     if "resources" in options:
         fields["resources"] = _resources(options["resources"], where)

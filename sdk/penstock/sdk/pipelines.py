@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from functools import cached_property, update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from typing_extensions import override
@@ -71,11 +71,11 @@ class Pipeline(Generic[P, R]):
         """The plain function."""
         return self._function
 
-    @cached_property
+    @property
     def signature(self) -> inspect.Signature:
         return inspect.signature(self._function)
 
-    @cached_property
+    @property
     def hints(self) -> dict[str, Any]:
         """Its annotations, resolved; `return` is its result's."""
         return hints_of(self._function)
@@ -194,7 +194,7 @@ def pipeline(function: Callable[..., Any] | None = None, /, **options: Any) -> A
     checked_options(checked.get("defaults", {}), StepOptions, f"{user_place()}: @pipeline(defaults=...)")
     if function is not None:
         return _made(function, checked)
-    return lambda decorated: _made(decorated, checked)
+    return partial(_made, options=checked)
 
 
 def _made(function: Callable[..., Any], options: PipelineOptions) -> Pipeline[..., Any]:

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import RESULT, Binding
-from penstock.sdk.annotations import fields_of, fixed_tuple, is_named_tuple, outputs_of, text_of
+from penstock.sdk.annotations import fixed_tuple, outputs_of, text_of
 from penstock.sdk.drawing import Drawing, bound
 from penstock.sdk.handles import Handle, handles_in, part_of, source_of
 from penstock.sdk.types import Done
@@ -22,14 +20,15 @@ def output_bindings(drawing: Drawing, returned: object, hint: Any) -> tuple[dict
         source = handle.__penstock__
         if source.openings:
             raise GraphError(
-                f"the pipeline {drawing.name!r} returns {source.label}, an item of a fan-out; return the list of all: collect({source.label})"
+                f"the pipeline {drawing.name!r} returns {source.label}, an item of a fan-out; "
+                f"return the list of all: collect({source.label})"
             )
     parts = _parts(returned, hint)
     bindings = {name: bound(drawing, value, annotation) for name, (value, annotation) in parts.items()}
     return bindings, {name: text_of(annotation) for name, (_, annotation) in parts.items()}
 
 
-def _parts(returned: object, hint: Any) -> dict[str, tuple[object, Any]]:
+def _parts(returned: Any, hint: Any) -> dict[str, tuple[object, Any]]:
     source = source_of(returned)
     if returned is None or (source is not None and source.annotation is Done):
         return {}
@@ -38,13 +37,11 @@ def _parts(returned: object, hint: Any) -> dict[str, tuple[object, Any]]:
         if fields is None:
             return {RESULT: (returned, hint if hint is not Any else source.annotation)}
         return {name: (part_of(returned, name, annotation), annotation) for name, annotation in fields.items()}
-    if is_named_tuple(type(returned)):
-        return {name: (getattr(returned, name), annotation) for name, annotation in (fields_of(type(returned)) or {}).items()}
-    if isinstance(returned, tuple) and fixed_tuple(hint):
-        values: tuple[object, ...] = returned
-        return {str(i): (value, annotation) for i, (value, annotation) in enumerate(zip(values, fixed_tuple(hint) or (), strict=True))}
-    fields = outputs_of(type(returned))
-    if fields is not None and not isinstance(returned, BaseModel):
+    kind: Any = type(returned)
+    if kind is tuple and (hints := fixed_tuple(hint)):
+        return {str(i): pair for i, pair in enumerate(zip(returned, hints, strict=True))}
+    fields = outputs_of(kind)
+    if fields is not None:
         return {name: (getattr(returned, name), annotation) for name, annotation in fields.items()}
     return {RESULT: (returned, hint)}
 

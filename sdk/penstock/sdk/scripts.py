@@ -72,7 +72,7 @@ class CommandStep:
     def _argument(self, command: list[Any], position: int, source: Path | None, inputs: dict[str, object]) -> CommandArgument:
         value = command[position]
         if isinstance(value, Output):
-            output = cast(Output[Any], value)
+            output = cast("Output[object]", value)
             if self._outputs.setdefault(output.name, output) is not output:
                 raise GraphError(f"{user_place()}: two outputs are named {output.name!r}")
             return CommandArgument(output=output.name)

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from functools import cached_property, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from typing_extensions import override
@@ -146,7 +146,7 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     checked = cast(StepOptions, checked_options(options, StepOptions, f"{user_place()}: @step(...)"))
     if function is not None:
         return _made(function, checked)
-    return lambda decorated: _made(decorated, checked)
+    return partial(_made, options=checked)
 
 
 def _made(function: Callable[..., Any], options: StepOptions) -> Step[..., Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.encoding import digest_of
 from penstock.contracts.errors import GraphError
@@ -51,13 +51,14 @@ def traced(drawing: Drawing, spec: PipelineSpec) -> Traced:
 
 
 def _identified(trace: _Trace, node: StepSpec, call: Call) -> StepSpec:
-    match call.maker:
+    maker = call.maker
+    match maker:
         case Step():
-            return _function_step(trace, node, call, call.maker)
+            return _function_step(trace, node, call, cast(Step[..., Any], maker))
         case Program():
-            return _program_step(trace, node, call, call.maker)
+            return _program_step(trace, node, call, maker)
         case _:
-            raise GraphError(f"{node.name!r} was made by a {type(call.maker).__name__}, which is no step")
+            raise GraphError(f"{node.name!r} was made by a {type(maker).__name__}, which is no step")
 
 
 def _function_step(trace: _Trace, node: StepSpec, call: Call, step: Step[..., Any]) -> StepSpec:

@@ -13,7 +13,14 @@ class OnEvent:
     parameters: dict[str, str]
     dedupe: str | None
 
-    def __init__(self, type: str, *, where: str | None = None, parameters: dict[str, str] | None = None, dedupe: str | None = None) -> None:
+    def __init__(
+        self,
+        type: str,  # noqa: A002  # read as an event's type
+        *,
+        where: str | None = None,
+        parameters: dict[str, str] | None = None,
+        dedupe: str | None = None,
+    ) -> None:
         object.__setattr__(self, "type", type)
         object.__setattr__(self, "where", where)
         object.__setattr__(self, "parameters", dict(parameters or {}))

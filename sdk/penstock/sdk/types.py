@@ -46,7 +46,7 @@ class _Named(os.PathLike[str]):
 
     @override
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and isinstance(other, _Named) and other._text == self._text
+        return isinstance(other, _Named) and type(other) is type(self) and other._text == self._text
 
     @override
     def __hash__(self) -> int:
@@ -164,7 +164,7 @@ class Environment:
 class Output(Generic[T_co]):
     """What a script or program writes: `Output("model", Directory)`. `path` is where, relative to its working directory."""
 
-    def __init__(self, name: str, type: type[T_co], *, path: str | None = None) -> None:
+    def __init__(self, name: str, type: type[T_co], *, path: str | None = None) -> None:  # noqa: A002  # people read it: type=
         self.name = name
         self.type = type
         self.path = name if path is None else path
