@@ -216,7 +216,10 @@ def _finder_mapping(finder: Path) -> dict[str, Path]:
         return {}
     for node in tree.body:
         match node:
-            case ast.Assign(targets=[ast.Name(id="MAPPING")], value=value) | ast.AnnAssign(target=ast.Name(id="MAPPING"), value=ast.expr() as value):
+            case (
+                ast.Assign(targets=[ast.Name(id="MAPPING")], value=value)
+                | ast.AnnAssign(target=ast.Name(id="MAPPING"), value=ast.expr() as value)
+            ):
                 mapping = cast("dict[str, str]", ast.literal_eval(value))
                 places = {name: Path(place) for name, place in mapping.items() if "." not in name}
                 return {name: place if place.exists() else place.with_suffix(".py") for name, place in places.items()}
