@@ -71,6 +71,6 @@ def table(shown: list[Row]) -> Table:
 
 
 def _bar(row: Row) -> RenderableType:
-    if row.total is None or row.total < 2 or row.done == row.total:
+    if row.share is None or row.share >= 1:
         return Text("")
-    return ProgressBar(total=row.total, completed=row.done, width=_BAR_WIDTH)
+    return ProgressBar(total=1.0, completed=row.share, width=_BAR_WIDTH)

@@ -22,7 +22,7 @@ _ORDER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One step in a table. `tone` is what a terminal may colour it by."""
+    """One step in a table. `tone` is what a terminal may colour it by; `share` how much is done, where that is known."""
 
     name: str
     state: str
@@ -30,8 +30,7 @@ class Row:
     attempts: str
     note: str
     tone: StepState
-    done: int
-    total: int | None
+    share: float | None
 
 
 def rows(view: RunView, notes: dict[str, str], now: int) -> list[Row]:
@@ -107,9 +106,17 @@ def _row(count: StepCount, note: str, now: int) -> Row:
         attempts=attempts,
         note="; ".join(notes),
         tone=tone(count),
-        done=done_count(count),
-        total=count.total,
+        share=_share(count),
     )
+
+
+def _share(count: StepCount) -> float | None:
+    """Of the step runs; of a single one, what it says of itself."""
+    if count.total is not None and count.total > 1:
+        return done_count(count) / count.total
+    if count.progress is not None and count.progress[1] and tone(count) is StepState.RUNNING:
+        return count.progress[0] / count.progress[1]
+    return None
 
 
 def _progress_text(count: StepCount) -> str:
