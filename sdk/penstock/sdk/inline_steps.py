@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.errors import UserCodeError
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec
@@ -68,12 +68,13 @@ def _written(output: OutputSpec, place: Path) -> File | Directory:
 
 
 def _absolute(value: Any, workdir: Path) -> Any:
-    kind = type(value)
+    kind: Any = value.__class__
     if kind in (File, Directory):
         return value if value.is_remote or value.path.is_absolute() else kind(workdir / value.path)
     if kind in (list, tuple) or is_named_tuple(kind):
         items = [_absolute(item, workdir) for item in value]
-        return kind(*items) if is_named_tuple(kind) else kind(items)
+        build = cast(Callable[..., Any], kind)
+        return build(*items) if is_named_tuple(kind) else build(items)
     if kind is dict:
         return {key: _absolute(item, workdir) for key, item in value.items()}
     return _absolute_fields(value, workdir) if dataclasses.is_dataclass(kind) else value

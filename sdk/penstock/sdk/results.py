@@ -37,7 +37,7 @@ def _parts(returned: Any, hint: Any) -> dict[str, tuple[object, Any]]:
         if fields is None:
             return {RESULT: (returned, hint if hint is not Any else source.annotation)}
         return {name: (part_of(returned, name, annotation), annotation) for name, annotation in fields.items()}
-    kind: Any = type(returned)
+    kind: Any = returned.__class__
     if kind is tuple and (hints := fixed_tuple(hint)):
         return {str(i): pair for i, pair in enumerate(zip(returned, hints, strict=True))}
     fields = outputs_of(kind)

@@ -1,0 +1,59 @@
+"""What users import, and what their type checkers find in it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import penstock.sdk
+
+NEGATIVES = Path(__file__).parent / "surface" / "typing_negatives.py"
+ROOT = Path(__file__).parents[2]
+PARTS = [str(ROOT / part) for part in ("contracts", "transport", "sdk")]
+
+
+def test_the_exported_names_are_pinned() -> None:
+    assert penstock.sdk.__all__ == [
+        "All", "Any", "CommandStep", "Cron", "Decision", "Directory", "Done", "Environment", "File", "GraphError", "InvalidInput",
+        "KeepName", "OnData", "OnEvent", "OnRun", "Output", "PenstockError", "Pipeline", "Resources", "Retry", "Run", "RunFailed",
+        "RunSummary", "ScriptStep", "Secret", "Step", "StepRun", "StepRuns", "approval", "collect", "current_run", "each", "either",
+        "not_", "otherwise", "pipeline", "recorded_run", "register", "step", "transfer", "when",
+    ]  # fmt: skip
+    assert penstock.sdk.__all__ == sorted(penstock.sdk.__all__)
+
+
+def test_mypy_finds_every_wrong_line_and_no_other(tmp_path: Path) -> None:
+    config = tmp_path / "mypy.ini"
+    config.write_text(f"[mypy]\nstrict = True\nmypy_path = {':'.join(PARTS)}\nexplicit_package_bases = True\nnamespace_packages = True\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(tmp_path / "cache"), str(NEGATIVES)]
+
+    output = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout
+
+    found = {int(line) for line in re.findall(r"typing_negatives\.py:(\d+): error", output)}
+    assert found == marked_lines(), output
+
+
+def test_pyright_finds_every_wrong_line_and_no_other(tmp_path: Path) -> None:
+    config = {
+        "include": [NEGATIVES.name],
+        "extraPaths": PARTS,
+        "typeCheckingMode": "strict",
+        "pythonVersion": f"{sys.version_info.major}.{sys.version_info.minor}",
+    }
+    # Pyright looks at files below its configuration only.
+    (tmp_path / NEGATIVES.name).write_bytes(NEGATIVES.read_bytes())
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
+
+    output = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout
+
+    diagnostics = json.loads(output)["generalDiagnostics"]
+    found = {item["range"]["start"]["line"] + 1 for item in diagnostics if item["severity"] == "error"}
+    assert found == marked_lines(), output
+
+
+def marked_lines() -> set[int]:
+    marked = {number for number, line in enumerate(NEGATIVES.read_text().splitlines(), 1) if "# N" in line}
+    assert len(marked) == 25
+    return marked
