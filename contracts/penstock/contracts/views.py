@@ -83,6 +83,8 @@ class StepRunView(_View):
     inputs: dict[str, Value] = {}
     outputs: dict[str, Value] = {}
     failure: Failure | None = None
+    is_nondeterministic: bool = False
+    """The same code with the same inputs made other bytes before."""
     reason: str = ""
     """Why it was skipped or cancelled, or what it waits for."""
     metrics: tuple[Metric, ...] = ()

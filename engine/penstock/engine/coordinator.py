@@ -52,6 +52,7 @@ class CoordinatorSettings:
     owner: str | None = None
     check_after_seconds: float = 600.0
     patience_seconds: float = 30.0
+    only_pool: str | None = None
 
 
 class Coordinator:
@@ -70,8 +71,8 @@ class Coordinator:
         self._inbox = Inbox()
         self._busy: dict[Chore, asyncio.Task[None]] = {}
         self._sent: list[AttemptKey] = []
-        self._changed = asyncio.Condition()
         self._next_timer: int | None = None
+        self._endings: dict[int, asyncio.Event] = {}
         duties = Duties(
             tell=self.tell,
             send=self._send,
@@ -100,17 +101,22 @@ class Coordinator:
             self._slots[runner] = dict(slots)
             self._inbox.wake()
 
-    async def changed(self, seconds: float) -> None:
-        """Waits until something was committed, for so long at most."""
+    async def ended(self, run_no: int, seconds: float) -> bool:
+        """Waits until the run has ended, for so long at most; whether it has, as far as this process saw."""
+        ending = self._endings.setdefault(run_no, asyncio.Event())
         try:
-            async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait()
+            async with asyncio.timeout(seconds):
+                return await ending.wait()
         except TimeoutError:
-            return
+            return False
 
     def tell(self, run_no: int, fact: Fact) -> "asyncio.Future[None]":
         """Has a fact decided; the future is done when it is committed."""
         return self._inbox.tell(run_no, fact)
+
+    async def take_in(self, run_no: int, fact: Fact) -> None:
+        """Has a fact decided and committed."""
+        await self.tell(run_no, fact)
 
     async def submit(self, request: SubmitRun) -> int:
         """Makes a run and begins it; durable when this returns its number. The same `run_id` again changes nothing.
@@ -150,8 +156,6 @@ class Coordinator:
             for delivery in batch.deliveries:
                 await delivery.acknowledge()
             batch.succeed()
-            async with self._changed:
-                self._changed.notify_all()
 
     async def _commit(self, batch: Batch) -> Outcome:
         """One transaction; again, alone, for each run where they fail together."""
@@ -229,7 +233,7 @@ class Coordinator:
         facts.setdefault(run_no, []).append(Stop("cancelled", command.reason))
 
     def _circumstances(self, now: int) -> Circumstances:
-        return Circumstances(now=now, check_after=int(self._settings.check_after_seconds * 1_000_000), manifests=self._manifests)
+        return Circumstances(now=now, check_after=int(self._settings.check_after_seconds * 1_000_000), manifests=self._manifests, only_pool=self._settings.only_pool)
 
     def _all_slots(self) -> dict[str, int]:
         total: dict[str, int] = defaultdict(int)
@@ -252,6 +256,8 @@ class Coordinator:
             self._start_chore(chore, tasks)
         for run_no in outcome.ended:
             self._dispatcher.forget(run_no)
+            if run_no in self._endings:
+                self._endings.pop(run_no).set()
 
     async def _send(self, order: Order) -> None:
         """Publishes an order. The store learns of it with the next commit; a crash before that sends it twice, which is harmless."""

@@ -26,6 +26,8 @@ class Circumstances:
     check_after: int
     """A cache entry whose bytes were seen less than so long ago needs no check."""
     manifests: Mapping[str, DirectoryManifest]
+    only_pool: str | None = None
+    """Embedded: the local slots stand for every pool."""
 
 
 @dataclass(slots=True)
@@ -209,7 +211,7 @@ class Slice:
             return
         self.touch(row)
         row.state = StepState.READY
-        pool = self.run.options.get("pools", {}).get(spec.name, spec.pool)
+        pool = self.circumstances.only_pool or self.run.options.get("pools", {}).get(spec.name, spec.pool)
         priority = int(self.run.options.get("priority", 0))
         self.changes.ready.append(ReadyRow(pool=pool, priority=priority, fair=0, node=row.node, item=row.item))
 

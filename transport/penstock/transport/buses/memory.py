@@ -36,7 +36,7 @@ class MemoryDelivery:
 
     __slots__ = ("_consumer", "_redelivered", "body")
 
-    def __init__(self, consumer: "_Consumer", body: bytes, *, redelivered: bool) -> None:
+    def __init__(self, consumer: "MemoryConsumer", body: bytes, *, redelivered: bool) -> None:
         self._consumer = consumer
         self.body = body
         self._redelivered = redelivered
@@ -53,11 +53,14 @@ class MemoryDelivery:
             self._consumer.queue.put(self.body, redelivered=True)
 
 
-class _Consumer:
+class MemoryConsumer:
+    """Deliveries of one queue to one consumer."""
+
     def __init__(self, queue: _Queue, prefetch: int) -> None:
         self.queue = queue
         self._prefetch = prefetch
         self._held: dict[int, MemoryDelivery] = {}
+        self._is_stopped = False
         self._room = asyncio.Event()
         self._room.set()
 
@@ -65,8 +68,11 @@ class _Consumer:
         self._room.set()
         return self._held.pop(id(delivery), None) is not None
 
-    async def deliveries(self) -> AsyncGenerator[MemoryDelivery, None]:
-        while True:
+    async def stop(self) -> None:
+        self._is_stopped = True
+
+    async def __aiter__(self) -> AsyncGenerator[MemoryDelivery, None]:
+        while not self._is_stopped:
             while len(self._held) >= self._prefetch:
                 self._room.clear()
                 await self._room.wait()
@@ -122,13 +128,11 @@ class MemoryBus:
                     listener.queue.put(envelope.body)
 
     @asynccontextmanager
-    async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[AsyncIterator[MemoryDelivery], None]:
-        consumer = _Consumer(self._queue(queue), prefetch)
-        deliveries = consumer.deliveries()
+    async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[MemoryConsumer, None]:
+        consumer = MemoryConsumer(self._queue(queue), prefetch)
         try:
-            yield deliveries
+            yield consumer
         finally:
-            await deliveries.aclose()
             consumer.close()
 
     @asynccontextmanager

@@ -1,0 +1,216 @@
+"""The embedded engine as the SDK and the command line see it."""
+
+import asyncio
+import atexit
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryManifest, ListManifest, ListValue, Value, inline, manifest_bytes
+from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.messages import SubmitRun
+from penstock.contracts.names import DEFAULT_WORKSPACE
+from penstock.contracts.views import RunView, StepRunView, Why
+from penstock.deploy.embedded.engine import EmbeddedEngine, now
+from penstock.deploy.embedded.incarnation import is_alive
+from penstock.engine.core.wants import Stop
+from penstock.engine.queries import find_run, newest_runs, run_view, step_run_views
+from penstock.engine.runs import ask_to_cancel, own
+from penstock.engine.why import why
+from penstock.transport.directories import file_digest, materialise_directory, materialise_file, scan_directory
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.2
+"""Between two looks at a run that somebody follows."""
+_OWNER = 17
+"""Where the row of a run has its owner."""
+
+
+class EmbeddedClient:
+    """`EngineClient` on an engine in this process. Runs of other processes that share the state folder are read from its rows."""
+
+    def __init__(self, home: Path, slots: int | None = None) -> None:
+        self._engine = EmbeddedEngine(home, slots)
+        self._workspace = DEFAULT_WORKSPACE
+        self._is_closed = False
+        atexit.register(self.close)
+
+    @property
+    def home(self) -> Path:
+        return self._engine.home
+
+    # Artifacts
+
+    def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef:
+        digest = self._engine.artifacts.folder.write(data)
+        return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data), media_type=media_type, suffix=suffix)
+
+    def put_path(self, path: Path) -> ArtifactRef:
+        if path.is_dir():
+            manifest, sources = scan_directory(path)
+            return self._put_directory(manifest, sources)
+        if not path.is_file():
+            raise InvalidInput(f"{path} is not a file or a folder" if path.exists() else f"there is no file or folder {path}")
+        digest = file_digest(path)
+        self._put_file(path, digest)
+        return ArtifactRef(
+            uri=f"cas:{digest}", digest=digest, size=path.stat().st_size, media_type="application/octet-stream", suffix=path.suffix
+        )
+
+    def put_snapshot(self, files: dict[str, Path]) -> ArtifactRef:
+        entries = [{"path": name, "digest": file_digest(path), "size": path.stat().st_size} for name, path in sorted(files.items())]
+        manifest = DirectoryManifest.model_validate({"files": entries})
+        ref = self._put_directory(manifest, {entry.digest: files[entry.path] for entry in manifest.files})
+        root = _root_of(files)
+        if root is not None:
+            self._engine.projects[ref.digest] = root
+        return ref
+
+    def _put_directory(self, manifest: DirectoryManifest, sources: dict[str, Path]) -> ArtifactRef:
+        for entry in manifest.files:
+            self._put_file(sources[entry.digest], entry.digest)
+        data = manifest_bytes(manifest)
+        digest = self._engine.artifacts.folder.write(data)
+        return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data), kind="directory", media_type=DIRECTORY)
+
+    def _put_file(self, path: Path, digest: str) -> None:
+        folder = self._engine.artifacts.folder
+        if not folder.lost([digest]):
+            return
+        staged = folder.staging / f"put-{now()}-{digest[-16:]}"
+        materialise_file(path, staged)
+        folder.take(staged, digest)
+
+    def local(self, ref: ArtifactRef) -> Path:
+        folder = self._engine.artifacts.folder
+        if ref.is_inline:
+            return folder.local(folder.write(ref.inline_bytes()))
+        path = folder.local(ref.digest)
+        if ref.kind != "directory":
+            return path
+        target = self.home / "directories" / ref.digest.rsplit(":", 1)[-1]
+        if not target.exists():
+            manifest = DirectoryManifest.model_validate_json(path.read_bytes())
+            partial = target.with_suffix(f".{now()}")
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            materialise_directory(manifest, folder.local, partial)
+            partial.rename(target)
+        return target
+
+    def value_items(self, value: Value) -> list[Value]:
+        match value:
+            case ListValue():
+                return list(value.list)
+            case ArtifactRef(kind="list"):
+                return list(ListManifest.model_validate_json(self.local(value).read_bytes()).items)
+            case ArtifactRef() if value.is_inline and isinstance(data := value.json_value(), list):
+                return [inline(item) for item in data]
+            case _:
+                raise ContractError("the value is not a list")
+
+    # Runs
+
+    def submit(self, request: SubmitRun) -> RunView:
+        self._engine.submit(request)
+        return self.run(request.run_id)
+
+    def run(self, run: str) -> RunView:
+        return self._read(lambda connection: self._view(connection, find_run(connection, self._workspace, run)))
+
+    def _view(self, connection: Connection, row: tuple[Any, ...]) -> RunView:
+        view = run_view(connection, row, now())
+        is_owned = view.state.is_terminal or (row[_OWNER] is not None and is_alive(self.home, row[_OWNER]))
+        return view.model_copy(update={"is_owned_by_live_process": is_owned})
+
+    def runs(self, *, pipeline: str | None = None, limit: int = 20) -> list[RunView]:
+        return self._read(lambda connection: newest_runs(connection, self._workspace, pipeline, limit, now()))
+
+    def step_runs(self, run: str, step: str | None = None, *, limit: int = 1000) -> list[StepRunView]:
+        return self._read(lambda connection: step_run_views(connection, find_run(connection, self._workspace, run), step, limit, now()))
+
+    def why(self, run: str, step: str, index: tuple[int, ...] = ()) -> Why:
+        return self._read(lambda connection: why(connection, self._workspace, run, step, index, now()))
+
+    def follow(self, run: str) -> Iterator[RunView]:
+        run_no = self._row(run)[0]
+        previous: RunView | None = None
+        while True:
+            view = self.run(str(run_no))
+            if view != previous:
+                yield view
+            if view.state.is_terminal:
+                return
+            previous = view
+            self._wait(run_no)
+
+    def _wait(self, run_no: int) -> None:
+        coordinator = self._engine.coordinator
+        if coordinator is not None:
+            self._engine.call(coordinator.ended(run_no, _LOOK_SECONDS))
+        else:
+            self._engine.call(asyncio.sleep(_LOOK_SECONDS))
+
+    def cancel(self, run: str, reason: str = "") -> None:
+        row = self._row(run)
+        if row[10] is not None:
+            return
+        owner = row[_OWNER]
+        if owner is not None and owner != self._own_name() and is_alive(self.home, owner):
+            self._engine.call(self._engine.store.transaction(lambda connection: ask_to_cancel(connection, row[0], now())))
+            return
+        if owner != self._own_name():
+            self._take_over(row)
+        coordinator = self._engine.serve()
+        self._engine.call(coordinator.take_in(row[0], Stop("cancelled", reason or "it was cancelled")))
+
+    def resume(self, run: str) -> RunView:
+        row = self._row(run)
+        if row[10] is not None:
+            raise InvalidInput(f"the run {row[3]} has ended ({row[7]}): a new run of it is `penstock rerun {row[3]}`")
+        if row[_OWNER] is not None and is_alive(self.home, row[_OWNER]):
+            raise InvalidInput(f"the run {row[3]} is driven by process {row[_OWNER].split('-')[0]}, which is alive")
+        self._take_over(row)
+        return self.run(row[1])
+
+    def _take_over(self, row: tuple[Any, ...]) -> None:
+        coordinator = self._engine.serve()
+        name = self._own_name()
+        if name is None or not self._engine.call(
+            self._engine.store.transaction(lambda connection: own(connection, row[0], name, row[_OWNER]))
+        ):
+            raise InvalidInput(f"another process has just taken the run {row[3]} over")
+        self._engine.call(coordinator.take_over(row[0], name))
+
+    def _own_name(self) -> str | None:
+        return self._engine.incarnation.name if self._engine.incarnation is not None else None
+
+    def _row(self, run: str) -> tuple[Any, ...]:
+        return self._read(lambda connection: find_run(connection, self._workspace, run))
+
+    def _read(self, function: Callable[[Connection], T]) -> T:
+        return self._engine.call(self._engine.store.read(function))
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            atexit.unregister(self.close)
+            self._engine.close()
+
+
+def _root_of(files: dict[str, Path]) -> Path | None:
+    """The folder that a snapshot's files were taken from."""
+    for name, path in files.items():
+        if path.as_posix().endswith("/" + name):
+            return Path(path.as_posix()[: -len(name) - 1])
+    return None
+
+
+def connect(home: Path | str, slots: int | None = None) -> EmbeddedClient:
+    """The engine on the state folder `home`.
+
+    :raises StateTooNew: a newer Penstock wrote it.
+    """
+    return EmbeddedClient(Path(home), slots)

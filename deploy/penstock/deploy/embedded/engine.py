@@ -1,0 +1,117 @@
+"""The embedded engine: coordinator, runner, store and artifact store in this process, on an event loop in a thread of its own."""
+
+import asyncio
+import os
+import secrets
+import threading
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from penstock.contracts.errors import StoreUnavailable
+from penstock.contracts.messages import Order, SubmitRun
+from penstock.deploy.embedded.incarnation import Incarnation
+from penstock.engine.coordinator import Coordinator, CoordinatorSettings
+from penstock.engine.stores.sqlite import SqliteStore
+from penstock.runners.launchers.process import ProcessLauncher
+from penstock.runners.runner import Runner
+from penstock.transport.artifact_stores.folder import FolderArtifactStore
+from penstock.transport.buses.memory import MemoryBus
+
+T = TypeVar("T")
+
+LOCAL_POOL = "local"
+"""The queue of this process's slots, whatever pools a pipeline names."""
+
+
+def now() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+class EmbeddedEngine:
+    """Everything in one process. The store is open from the beginning; coordinator and runner start with the first run.
+
+    :raises StateTooNew: a newer Penstock wrote the state folder.
+    :raises StoreUnavailable: the state folder can't be used.
+    """
+
+    def __init__(self, home: Path, slots: int | None = None) -> None:
+        self.home = home
+        self.slots = slots or max(2, os.cpu_count() or 1)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            self.artifacts = FolderArtifactStore(home / "artifacts")
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the state folder {home} can't be used: {error.strerror} (name another one in PENSTOCK_HOME)"
+            ) from error
+        self.store = SqliteStore(home / "penstock.sqlite")
+        self.projects: dict[str, Path] = {}
+        """Snapshot digest to the folder that it was taken from."""
+        self.incarnation: Incarnation | None = None
+        self.coordinator: Coordinator | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._starting = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="penstock-engine", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Has the event loop do `work`; waits for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def serve(self) -> Coordinator:
+        """Starts coordinator and runner, where they don't serve yet."""
+        with self._starting:
+            if self.coordinator is None:
+                self.incarnation = Incarnation(self.home)
+                self.coordinator = self.call(self._start(self.incarnation.name))
+        return self.coordinator
+
+    async def _start(self, incarnation: str) -> Coordinator:
+        bus = MemoryBus()
+        settings = CoordinatorSettings(
+            name=incarnation, token_key=secrets.token_bytes(32), owner=incarnation, check_after_seconds=0.0, only_pool=LOCAL_POOL
+        )
+        coordinator = Coordinator(bus, self.store, self.artifacts, settings, now)
+        launcher = ProcessLauncher(self.artifacts, self.home, slots=self.slots, project_of=self._project_of)
+        pools = {LOCAL_POOL: self.slots}
+        runner = Runner(bus, launcher, name=f"local-{incarnation}", incarnation=incarnation, pools=pools)
+        coordinator.set_slots(f"local-{incarnation}", pools)
+        self._serving = asyncio.create_task(self._run(coordinator, runner, launcher))
+        return coordinator
+
+    async def _run(self, coordinator: Coordinator, runner: Runner, launcher: ProcessLauncher) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(coordinator.run())
+                tasks.create_task(runner.run())
+        finally:
+            await launcher.close()
+
+    def _project_of(self, order: Order) -> Path | None:
+        return self.projects.get(order.snapshot.digest) if order.snapshot is not None else None
+
+    def submit(self, request: SubmitRun) -> int:
+        """Makes a run that this process drives; its number."""
+        coordinator = self.serve()
+        assert self.incarnation is not None  # noqa: S101 - made by serve
+        return self.call(coordinator.submit(request.model_copy(update={"owner": self.incarnation.name})))
+
+    def close(self) -> None:
+        """Stops everything; runs that have not ended can be resumed."""
+        if self._serving is not None:
+            self._loop.call_soon_threadsafe(self._serving.cancel)
+            self.call(_ended(self._serving))
+        self.call(self.store.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        if self.incarnation is not None:
+            self.incarnation.close()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.gather(task, return_exceptions=True)
