@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pytest
@@ -93,6 +93,16 @@ class Trial(NamedTuple):
 class Window:
     start: dt.date
     width: dt.timedelta
+
+
+@dataclasses.dataclass
+class Picky:
+    amount: int
+    closed: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.closed:
+            raise RuntimeError("no more of them")
 
 
 class Settings(BaseModel):
@@ -391,6 +401,17 @@ def test_a_file_parameter_takes_an_array_as_its_file(bench: Bench) -> None:
     assert np.array_equal(np.load(back.path), np.arange(3))
 
 
+def test_a_file_parameter_takes_a_file_of_json(bench: Bench) -> None:
+    source = bench.root / "metrics.json"
+    source.write_text("{}")
+    ref = bench.encode(File(source), File)
+    assert isinstance(ref, ArtifactRef)
+
+    back = bench.decode(ref.model_copy(update={"media_type": "application/json"}), File)
+
+    assert back.path.name == "data.json"
+
+
 def test_the_name_of_a_file_counts_only_where_it_matters(bench: Bench) -> None:
     for name in ("a.csv", "b.csv"):
         (bench.root / name).write_text("same")
@@ -488,6 +509,36 @@ def test_a_file_hidden_in_an_object_is_refused(bench: Bench) -> None:
     with pytest.raises(InvalidInput, match=r"File\('x'\) is inside"):
         bench.encode(model, Model)
     assert list(bench.blobs.staging.iterdir()) == []
+
+
+def test_an_encoding_that_fails_leaves_nothing_behind(bench: Bench) -> None:
+    with pytest.raises(InvalidInput, match="function"):
+        bench.encode([Model([0.1]), lambda: None], list[Any])
+
+    assert list(bench.blobs.staging.iterdir()) == []
+
+
+def test_too_many_files_in_a_dict_are_told(bench: Bench) -> None:
+    (bench.root / "x").write_text("x")
+
+    with pytest.raises(InvalidInput, match=r"a dict of 65 values .* Directory"):
+        bench.encode({str(i): File(bench.root / "x") for i in range(65)}, dict[str, File])
+
+
+@pytest.mark.parametrize("items", [(i for i in range(3)), range(3)], ids=["generator", "range"])
+def test_what_is_gone_through_once_is_stored_as_a_list(bench: Bench, items: Iterable[int]) -> None:
+    assert bench.there_and_back(items, Iterable[int]) == [0, 1, 2]
+
+
+def test_a_type_that_can_not_be_made_again_from_json_is_pickled(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Picky(1)
+    monkeypatch.setattr(Picky, "closed", True)
+
+    value = bench.encode(made, Picky)
+
+    assert isinstance(value, ArtifactRef)
+    assert value.media_type == PICKLE
+    assert bench.decode(value, Picky) == made
 
 
 def test_a_directory_comes_back_with_all_its_files(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock.contracts.encoding import digest_bytes
-from penstock.contracts.errors import ArtifactLost
+from penstock.contracts.errors import ArtifactLost, StoreUnavailable
 from penstock.transport.blobs import ALWAYS_HASHED_BYTES, BlobFolder
 from penstock.transport.verified import Signature, VerifiedMemo, signature_of
 
@@ -130,6 +130,31 @@ def test_a_damaged_memo_costs_hashing_only(folder: BlobFolder, tmp_path: Path, g
     assert again.lost([digest]) == set()
     assert again.lost([digest]) == set()
     assert digest in VerifiedMemo(memo).known([digest])
+
+
+def test_a_folder_that_is_away_loses_nothing(folder: BlobFolder, tmp_path: Path) -> None:
+    digest = folder.write(b"still there")
+    (tmp_path / "artifacts").rename(tmp_path / "unmounted")
+
+    with pytest.raises(StoreUnavailable, match="can't be read"):
+        folder.local(digest)
+    with pytest.raises(StoreUnavailable):
+        folder.lost([digest])
+
+
+def test_running_out_of_open_files_loses_nothing(folder: BlobFolder) -> None:
+    digest = folder.write(b"still there")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        with pytest.raises(StoreUnavailable, match="open files"):
+            folder.local(digest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert folder.lost([digest]) == set()
 
 
 def test_blobs_are_read_only(folder: BlobFolder) -> None:

@@ -4,10 +4,10 @@ JSON first (by the type annotation), then the typed formats, then pickle. What i
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from penstock.contracts.artifacts import (
     DIRECTORY,
@@ -45,7 +45,11 @@ def encode(value: object, annotation: Any, staging: Path, *, movable: Path | Non
     :raises InvalidInput: it can't be stored, and what to do.
     """
     work = Staging(staging, movable)
-    return work.encoded(_value(value, annotation, work))
+    try:
+        return work.encoded(_value(value, annotation, work))
+    except BaseException:
+        work.discard()
+        raise
 
 
 def encode_attachment(value: object, staging: Path) -> Encoded:
@@ -53,12 +57,12 @@ def encode_attachment(value: object, staging: Path) -> Encoded:
 
     :raises InvalidInput: as `encode`.
     """
-    work = Staging(staging)
     if is_figure(value):
+        work = Staging(staging)
         return work.encoded(_written(value, Format(PNG, ".png", write_figure), work))
     if isinstance(value, str | PurePath):
         value = Directory(value) if Path(value).is_dir() else File(value)
-    return work.encoded(_value(value, Any, work))
+    return encode(value, Any, staging)
 
 
 def decode(
@@ -82,6 +86,8 @@ def _value(value: Any, annotation: Any, work: Staging) -> Value:
     if isinstance(value, Directory):
         return _directory(value, work)
     value = builtin_number(value, plain)
+    if is_list(annotation) and isinstance(value, Generator | range):
+        value = list(cast(Iterable[Any], value))
     as_list = is_list(annotation) and _is_list_value(value)
     # An item takes two bytes at least, so a longer list can't be inline anyway.
     if not as_list or len(value) < INLINE_LIMIT // 2:
@@ -105,9 +111,12 @@ def _structure(value: Any, plain: Any, work: Staging) -> Value:
     """Values made of values are stored part by part where the annotation says so, or where files are in them; else as a whole."""
     kind = class_of(value)
     declared = (get_origin(plain) or plain) is kind
-    if not declared and not _holds_files(value):
+    has_files = _holds_files(value)
+    if not declared and not has_files:
         return _whole(value, work)
-    if is_named_tuple(kind) or (dataclasses.is_dataclass(kind) and _holds_files(value)):
+    if has_files and kind in (dict, tuple) and len(value) > _PARTS_LIMIT:
+        raise InvalidInput(f"a {kind.__name__} of {len(value)} values has files in it, {_PARTS_LIMIT} at most; give a list or a Directory")
+    if is_named_tuple(kind) or (dataclasses.is_dataclass(kind) and has_files):
         fields = fields_of(kind) or {}
         return RecordValue(record={name: _value(getattr(value, name), hint, work) for name, hint in fields.items()})
     if kind is dict and len(value) <= _PARTS_LIMIT and all(type(key) is str for key in value):

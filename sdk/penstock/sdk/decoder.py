@@ -90,7 +90,7 @@ class Decoder:
         if ref.kind == "directory":
             return self._as_path(self._directory(ref), annotation)
         plain = bare(annotation)
-        if ref.media_type == FILE or (plain is File and ref.media_type not in (JSON, PICKLE)):
+        if ref.media_type == FILE or (plain is File and not ref.is_inline and ref.media_type != PICKLE):
             return self._as_path(self._file(ref), annotation)
         if ref.media_type != JSON:
             return self._checked(read_format(ref.media_type, self._local(ref)), annotation)

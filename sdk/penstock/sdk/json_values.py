@@ -48,7 +48,7 @@ def json_bytes(value: Any, annotation: Any) -> bytes:
         data = _dumps(_plain(value))
     except RecursionError as error:
         raise NotJson("it is nested too deeply, or contains itself") from error
-    if not _same(read_json(data, annotation), value, annotation):
+    if not _comes_back(data, value, annotation):
         raise NotJson
     return data
 
@@ -185,10 +185,11 @@ def _number(value: int | float | str) -> int | float | str:
     return int(value) if isinstance(value, int) else float(value) if isinstance(value, float) else str(value)
 
 
-def _same(back: Any, value: Any, annotation: Any) -> bool:
-    if is_list(annotation):
-        return list(back) == list(value)
+def _comes_back(data: bytes, value: Any, annotation: Any) -> bool:
     try:
+        back = read_json(data, annotation)
+        if is_list(annotation):
+            return list(back) == list(value)
         return bool(back == value) and (type(back) is type(value) or isinstance(value, _PLAIN_LEAVES))
-    except Exception:  # noqa: BLE001  # the user's own __eq__ may do anything; then it is not JSON
+    except Exception:  # noqa: BLE001  # validators and __eq__ are the user's, and may raise anything; then it is not JSON
         return False

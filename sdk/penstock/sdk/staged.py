@@ -70,5 +70,11 @@ class Staging:
             path.unlink(missing_ok=True)
             raise
 
+    def discard(self) -> None:
+        """Removes what was made in `folder`."""
+        for path in self.files.values():
+            if path.parent == self.folder:
+                path.unlink(missing_ok=True)
+
     def encoded(self, value: Value) -> Encoded:
         return Encoded(value, [Staged(digest, path) for digest, path in self.files.items()])

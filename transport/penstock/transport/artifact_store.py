@@ -32,11 +32,15 @@ class ArtifactStore(Protocol):
         """A read-only file on this machine with these bytes, verified: never write to it, never link it.
 
         :raises ArtifactLost: the bytes are gone or corrupt.
+        :raises StoreUnavailable: nothing can be said of them now.
         """
         ...
 
     async def lost(self, digests: Iterable[str]) -> set[str]:
-        """Those of `digests` whose bytes are gone or corrupt."""
+        """Those of `digests` whose bytes are gone or corrupt.
+
+        :raises StoreUnavailable: nothing can be said of them now.
+        """
         ...
 
     async def delete(self, digest: str) -> None:

@@ -14,12 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from penstock.contracts.encoding import digest_bytes
-from penstock.contracts.errors import ArtifactLost, ContractError
+from penstock.contracts.errors import ArtifactLost, ContractError, StoreUnavailable
 from penstock.transport.verified import Signature, VerifiedMemo, signature_of
 
 # Hashing this much costs about what asking the memo does, and it is the stronger check.
 ALWAYS_HASHED_BYTES = 64 * 1024
 
+# A failing disk (EIO) has lost the bytes for good; too many open files, say, has not.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -84,20 +86,22 @@ class BlobFolder:
         """The blob's file, verified: read-only, never to be written or linked.
 
         :raises ArtifactLost: it is gone or corrupt.
+        :raises StoreUnavailable: the folder itself can't be read, which says nothing of the blob.
         """
         path = self.path_of(digest)
         try:
             intact = self._verify(digest, path)
-        except FileNotFoundError:
-            raise ArtifactLost(f"artifact {digest} is gone from {self._blobs}; rerun the step that made it", digest) from None
         except OSError as error:
-            raise ArtifactLost(f"artifact {digest} can't be read: {error}", digest) from error
+            raise self._told(error, digest) from error
         if not intact:
             raise ArtifactLost(f"artifact {digest} is corrupt; its file was moved to {self._corrupt}; rerun the step that made it", digest)
         return path
 
     def lost(self, digests: Iterable[str]) -> set[str]:
-        """Those of `digests` whose bytes are gone or corrupt; only what was not verified before is read."""
+        """Those of `digests` whose bytes are gone or corrupt; only what was not verified before is read.
+
+        :raises StoreUnavailable: the folder itself can't be read, which says nothing of the blobs.
+        """
         found: dict[str, Signature] = {}
         missing: set[str] = set()
         wanted = set(digests)
@@ -108,7 +112,9 @@ class BlobFolder:
                 signature = signature_of(os.stat(path))  # noqa: PTH116  # a Path for each of thousands would double the time
                 if known.get(digest) != signature and not self._hash_matches(digest, Path(path), found):
                     missing.add(digest)
-            except OSError:
+            except OSError as error:
+                if isinstance(told := self._told(error, digest), StoreUnavailable):
+                    raise told from error
                 missing.add(digest)
         self._memo.remember(found)
         return missing
@@ -116,6 +122,12 @@ class BlobFolder:
     def delete(self, digest: str) -> None:
         """Forgets the bytes, if they are there."""
         self.path_of(digest).unlink(missing_ok=True)
+
+    def _told(self, error: OSError, digest: str) -> ArtifactLost | StoreUnavailable:
+        """Whether an error means that these bytes are gone, or that nothing can be said of any."""
+        if error.errno not in _GONE or not self._blobs.is_dir():
+            return StoreUnavailable(f"artifacts in {self._blobs} can't be read: {error}; is the disk there, and are files left to open?")
+        return ArtifactLost(f"artifact {digest} is gone from {self._blobs} ({error.strerror}); rerun the step that made it", digest)
 
     def _holds(self, digest: str) -> bool:
         try:
@@ -148,15 +160,15 @@ class BlobFolder:
         return True
 
     def _set_aside(self, path: Path, inode: int) -> None:
-        self._corrupt.mkdir(exist_ok=True)
         aside = self._corrupt / f"{path.name}-{secrets.token_hex(4)}"
         try:
+            self._corrupt.mkdir(exist_ok=True)
             path.replace(aside)
             if aside.stat().st_ino != inode:
                 # Someone healed it between our reading and our moving: that one is good, it goes back.
                 aside.replace(path)
-        except FileNotFoundError:
-            return
+        except OSError:
+            return  # Somebody was faster, or the folder can't be written: then it stays, and is found corrupt each time.
 
     def _publish(self, staged: Path, digest: str) -> None:
         target = self.path_of(digest)

@@ -47,20 +47,21 @@ class VerifiedMemo:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._cached: dict[str, Signature] = {}
 
     def known(self, digests: Iterable[str]) -> dict[str, Signature]:
         """What is remembered of `digests`."""
         asked = list(digests)
-        unknown = [digest for digest in asked if digest not in self._cached]
-        if unknown and self._path.exists():
-            self._cached.update(self._load(unknown))
-        return {digest: self._cached[digest] for digest in asked if digest in self._cached}
+        rows: list[tuple[str, str, int, int, int]] = []
+        if asked and self._path.exists():
+            with self._connected() as connection:
+                for start in range(0, len(asked), _AT_ONCE):
+                    part = asked[start : start + _AT_ONCE]
+                    rows += connection.execute(f"{_SELECT} ({','.join('?' * len(part))})", part)
+        return {digest: Signature(int(inode), size, mtime_ns, ctime_ns) for digest, inode, size, mtime_ns, ctime_ns in rows}
 
     def remember(self, signatures: Mapping[str, Signature]) -> None:
         if not signatures:
             return
-        self._cached.update(signatures)
         rows = [(digest, str(it.inode), it.size, it.mtime_ns, it.ctime_ns) for digest, it in signatures.items()]
         with self._connected() as connection:
             # Losing rows in a power cut costs a hash each; waiting for the disk would cost more.
@@ -69,15 +70,6 @@ class VerifiedMemo:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT OR REPLACE INTO verified VALUES (?, ?, ?, ?, ?)", rows)
             connection.execute("COMMIT")
-
-    def _load(self, digests: list[str]) -> dict[str, Signature]:
-        rows: list[tuple[str, str, int, int, int]] = []
-        with self._connected() as connection:
-            for start in range(0, len(digests), _AT_ONCE):
-                part = digests[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(part))
-                rows += connection.execute(f"{_SELECT} ({marks})", part).fetchall()
-        return {digest: Signature(int(inode), size, mtime_ns, ctime_ns) for digest, inode, size, mtime_ns, ctime_ns in rows}
 
     @contextlib.contextmanager
     def _connected(self) -> Generator[sqlite3.Connection]:
