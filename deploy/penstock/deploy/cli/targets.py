@@ -24,7 +24,9 @@ class Target:
 
     @override
     def __str__(self) -> str:
-        own = str(self.file) if self.file is not None else f"-m {self.module}"
+        here = Path.cwd()
+        file = self.file.relative_to(here) if self.file is not None and self.file.is_relative_to(here) else self.file
+        own = str(file) if file is not None else f"-m {self.module}"
         return f"{own}:{self.pipeline}" if self.pipeline else own
 
 

@@ -1,6 +1,7 @@
 """The tracer of pipeline files: a fresh interpreter imports the user's module, this process never does."""
 
 from penstock.deploy.cli.targets import Target
+from penstock.runners.tracing import trace_blocking
 from penstock.sdk.traced import Traced
 
 
@@ -9,4 +10,5 @@ def trace(target: Target) -> Traced:
 
     :raises GraphError: there is none, or it can't be built.
     """
-    raise NotImplementedError(target)
+    entry = target.file if target.file is not None else target.module or ""
+    return Traced.from_bytes(trace_blocking(entry, target.pipeline))

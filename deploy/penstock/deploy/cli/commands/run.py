@@ -77,7 +77,9 @@ def run(  # noqa: PLR0913 -- one parameter for each option of the command
 
 
 def _parameter_help(spec: PipelineSpec, target: str) -> str:
-    lines = [f"penstock run {target} [-p NAME=VALUE ...]", ""] + ([spec.doc.strip(), ""] if spec.doc.strip() else [])
+    # What follows is shown by parameter.
+    doc = spec.doc.partition(":param ")[0].strip()
+    lines = [f"penstock run {target} [-p NAME=VALUE ...]", ""] + ([doc, ""] if doc else [])
     table: list[tuple[str, ...]] = []
     for parameter in spec.parameters:
         default = "required" if parameter.required else "" if parameter.default is None else f"default {value_text(parameter.default)}"
