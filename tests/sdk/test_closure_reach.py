@@ -19,7 +19,9 @@ def test_a_package_is_followed_through_what_it_passes_on(project: WrittenProject
     project.write("pack/__init__.py", "from .inner import work as do\nfrom . import other\n")
     project.write("pack/inner.py", "def work():\n    return 1\n\ndef idle():\n    return 2\n")
     project.write("pack/other.py", "def work():\n    return 3\n")
-    project.write("pipeline.py", "import pack\nfrom pack import do\n\ndef one():\n    return do()\n\ndef two():\n    return pack.other.work()\n")
+    project.write(
+        "pipeline.py", "import pack\nfrom pack import do\n\ndef one():\n    return do()\n\ndef two():\n    return pack.other.work()\n"
+    )
 
     assert labels(project, "one") == {"pipeline.py::one", "pack/inner.py::work"}
     assert labels(project, "two") == {"pipeline.py::two", "pack/other.py::work"}
@@ -51,7 +53,8 @@ def test_relative_imports_and_steps_inside_packages_are_followed(project: Writte
 
 def test_folders_without_init_are_packages_too(project: WrittenProject) -> None:
     project.write("space/deep/tool.py", "def use():\n    return 1\n")
-    project.write("pipeline.py", "import space.deep.tool\nfrom space.deep import tool as t\n\ndef one():\n    return space.deep.tool.use()\n\ndef two():\n    return t.use()\n")
+    imports = "import space.deep.tool\nfrom space.deep import tool as t\n"
+    project.write("pipeline.py", f"{imports}\ndef one():\n    return space.deep.tool.use()\n\ndef two():\n    return t.use()\n")
 
     assert labels(project, "one") == {"pipeline.py::one", "space/deep/tool.py::use"}
     assert labels(project, "two") == {"pipeline.py::two", "space/deep/tool.py::use"}
@@ -90,7 +93,10 @@ def test_a_name_that_no_star_import_shows_widens_to_their_modules(project: Writt
 
 def test_imports_inside_functions_are_followed(project: WrittenProject) -> None:
     project.write("helpers.py", "def used():\n    return 1\n\ndef idle():\n    return 2\n")
-    project.write("pipeline.py", "def one():\n    from helpers import used as use\n    return use()\n\ndef two():\n    import helpers\n    return helpers.idle()\n")
+    project.write(
+        "pipeline.py",
+        "def one():\n    from helpers import used as use\n    return use()\n\ndef two():\n    import helpers\n    return helpers.idle()\n",
+    )
 
     assert labels(project, "one") == {"pipeline.py::one", "helpers.py::used"}
     assert labels(project, "two") == {"pipeline.py::two", "helpers.py::idle"}
@@ -156,7 +162,10 @@ def test_names_are_found_where_python_finds_them(project: WrittenProject) -> Non
 
 
 def test_a_class_brings_its_methods_and_bases(project: WrittenProject) -> None:
-    project.write("models.py", "from bases import Base\n\nclass Model(Base):\n    def fit(self):\n        return work()\n\ndef work():\n    return 1\n")
+    project.write(
+        "models.py",
+        "from bases import Base\n\nclass Model(Base):\n    def fit(self):\n        return work()\n\ndef work():\n    return 1\n",
+    )
     project.write("bases.py", "class Base:\n    pass\n\nclass Other:\n    pass\n")
     project.write("pipeline.py", "import models\n\ndef one():\n    return models.Model().fit()\n")
 
@@ -253,6 +262,26 @@ def test_objects_of_the_sdk_are_no_code_of_other_steps(project: WrittenProject) 
     assert project.digest("evaluate") == before
 
 
+def test_a_step_called_when_the_module_is_imported_is_a_call_like_any_other(project: WrittenProject) -> None:
+    project.write(
+        "pipeline.py",
+        """
+        from penstock.sdk import step
+
+        @step
+        def first(x: int) -> int:
+            return x
+
+        first(3)
+
+        def one():
+            return 1
+        """,
+    )
+
+    assert labels(project, "one") == {"pipeline.py::one", "pipeline.py::first"}
+
+
 @pytest.mark.parametrize(
     ("body", "widened", "line"),
     [
@@ -271,7 +300,9 @@ def test_what_cannot_be_followed_widens_to_a_module_and_says_where(project: Writ
     project.write("helpers.py", "def idle():\n    return 1\n")
     project.write("plugins/__init__.py", "")
     project.write("plugins/one.py", "def idle():\n    return 1\n")
-    project.write("pipeline.py", f"import sys\nimport importlib\nimport helpers\n\ndef one(name):\n    {body}\n\ndef idle():\n    return 1\n")
+    project.write(
+        "pipeline.py", f"import sys\nimport importlib\nimport helpers\n\ndef one(name):\n    {body}\n\ndef idle():\n    return 1\n"
+    )
     before = project.closure("one")
 
     project.replace(widened, "return 1", "return 2")
@@ -328,7 +359,9 @@ def test_a_function_chosen_when_the_module_is_imported_counts_in_all_its_forms(p
 
 
 def test_methods_are_steps_with_their_class(project: WrittenProject) -> None:
-    project.write("pipeline.py", "class Trainer:\n    @staticmethod\n    def fit(x):\n        return x\n\n    def other(self):\n        return 1\n")
+    project.write(
+        "pipeline.py", "class Trainer:\n    @staticmethod\n    def fit(x):\n        return x\n\n    def other(self):\n        return 1\n"
+    )
     closure = project.closure("Trainer.fit")
 
     assert closure.function == "Trainer.fit"
@@ -383,7 +416,9 @@ def test_two_functions_of_one_factory_are_two(project: WrittenProject) -> None:
 
 
 def test_a_step_that_holds_on_to_an_object_is_told_to_take_a_parameter(project: WrittenProject) -> None:
-    project.write("pipeline.py", "def make(thing):\n    def train(x):\n        return thing, x\n    return train\n\nmade = make(object())\n")
+    project.write(
+        "pipeline.py", "def make(thing):\n    def train(x):\n        return thing, x\n    return train\n\nmade = make(object())\n"
+    )
 
     with pytest.raises(GraphError, match=r"holds on to thing, a object.*pass it as a parameter"):
         project.closure("made")

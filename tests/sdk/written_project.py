@@ -10,13 +10,18 @@ import pytest
 from penstock.sdk.closure import Closure, closure_of
 
 
+def prepend_to_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    importlib.invalidate_caches()
+
+
 class WrittenProject:
     """Modules in a folder of their own, which is first on the path."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root.resolve()
         root.mkdir(parents=True, exist_ok=True)
-        monkeypatch.syspath_prepend(str(self.root))
+        prepend_to_path(monkeypatch, self.root)
         # Bytecode is told apart by whole seconds, and tests write a module twice in one.
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
 

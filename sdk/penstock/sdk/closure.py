@@ -14,7 +14,7 @@ from penstock.contracts.errors import ContractError, GraphError
 from penstock.contracts.spec import Identity
 from penstock.sdk.definitions import Definition, definition_in, names_bound_inside
 from penstock.sdk.module_syntax import Code
-from penstock.sdk.notebook import notebook_of
+from penstock.sdk.notebook import NOTEBOOK_MODULE, notebook_of
 from penstock.sdk.project import Project, module_source_file
 from penstock.sdk.reach import Module, Reach
 from penstock.sdk.syntax_encoding import NEUTRAL_NAME, syntax_digest
@@ -98,8 +98,7 @@ def _home(function: FunctionType) -> tuple[Reach, Module]:
         project = Project.of(file)
         name = project.name_of(file)
     else:
-        project = Project.of(home) if home is not None else Project.of(Path.cwd() / "notebook.py")
-        reach = Reach(project)
+        reach = Reach(Project.of(Path.cwd() / f"{NOTEBOOK_MODULE}.py"))
         return reach, reach.adopt(*notebook_of(function))
     reach = Reach(project)
     module = reach.module(name)

@@ -68,7 +68,12 @@ def _rule(line: str) -> _Rule:
     pattern = pattern.rstrip("/")
     anchored = "/" in pattern
     body = _expression(pattern.lstrip("/"))
-    return _Rule(re.compile(body if anchored else f"(?:.*/)?{body}"), takes_back, folders_only)
+    try:
+        expression = re.compile(body if anchored else f"(?:.*/)?{body}")
+    except re.error:
+        # Such as a range from z to a: it matches nothing, as for Git.
+        expression = re.compile(r"(?!)")
+    return _Rule(expression, takes_back, folders_only)
 
 
 _PARTS = {"**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -80,5 +85,6 @@ def _expression(pattern: str) -> str:
 
 
 def _class(token: str) -> str:
-    inner = token[1:-1].replace("\\", "\\\\")
-    return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+    negated = token[1] in "!^"
+    inner = re.sub(r"([\[\]\\&~|^])", r"\\\1", token[2:-1] if negated else token[1:-1])
+    return f"[^/{inner}]" if negated else f"[{inner}]"

@@ -210,14 +210,17 @@ class _Splitter:
     def _is_policy(self, value: ast.expr) -> bool:
         """Whether a value is made by calls on the SDK, on a step or on a pipeline: it describes pipelines."""
         root: ast.AST = value
-        called = False
+        inner: list[ast.AST] = []
         while isinstance(root, ast.Call | ast.Attribute | ast.Subscript):
-            called = called or isinstance(root, ast.Call)
+            inner.append(root)
             root = root.func if isinstance(root, ast.Call) else root.value
-        if not called or not isinstance(root, ast.Name):
+        if not any(isinstance(part, ast.Call) for part in inner) or not isinstance(root, ast.Name):
             return False
-        if root.id in self._module.pipelines | self._module.policies:
+        if root.id in self._module.pipelines:
             return True
+        if root.id in self._module.policies:
+            # Called by its name, a step is the plain function.
+            return not isinstance(inner[-1], ast.Call)
         return any(
             target.module == _SDK or target.module.startswith(f"{_SDK}.") or target.target == "penstock:sdk"
             for target in self._module.imports.get(root.id, [])

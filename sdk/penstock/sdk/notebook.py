@@ -8,7 +8,7 @@ import hashlib
 import linecache
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FunctionType
 from typing import cast
@@ -39,7 +39,13 @@ def notebook_of(function: FunctionType) -> tuple[ModuleSyntax, Path]:
     entries = _entries(syntax, cells)
     _check(function, entries)
     source = _module_source(entries)
-    return parse_module(source.encode(), NOTEBOOK_MODULE, is_package=False), _written(source)
+    return _by_use(parse_module(source.encode(), NOTEBOOK_MODULE, is_package=False)), _written(source)
+
+
+def _by_use(syntax: ModuleSyntax) -> ModuleSyntax:
+    """With constants as definitions, which count where they are used: a notebook gets new ones all the time, in any order."""
+    constants = {name: code for code in syntax.literals for node in code.nodes for name in _names(node)}
+    return replace(syntax, definitions=syntax.definitions | constants, literals=[], bound=syntax.bound - constants.keys())
 
 
 def _cells(function: FunctionType) -> list[str]:
@@ -74,14 +80,22 @@ def _entries(syntax: ModuleSyntax, cells: str) -> dict[str, _Entry]:
         kept = shown.get((statement.lineno, statement.col_offset))
         if isinstance(statement, ast.Import | ast.ImportFrom):
             found = {name: _Entry(ast.unparse(statement), frozenset(), statement.lineno) for name, _ in imports_of(statement, "")}
-        elif kept is not None:
+        elif kept is not None and not _runs_pipelines(kept, syntax):
             uses = frozenset(references_of(kept, package="").roots)
             entry = _Entry(_source_of(statement, kept, lines), uses, statement.lineno)
             found = dict.fromkeys(_names(statement), entry)
         else:
             found = dict.fromkeys(_names(statement), _Entry(None, frozenset(), statement.lineno))
         entries |= found
-    return {name: entry for name, entry in entries.items() if name not in syntax.pipelines}
+    return entries
+
+
+def _runs_pipelines(statement: ast.stmt, syntax: ModuleSyntax) -> bool:
+    """Whether a statement makes something of a step or a pipeline of the notebook: guests must not, for they run steps alone."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return False
+    roots = references_of(statement, package="").roots - set(_names(statement))
+    return not roots.isdisjoint(syntax.policies | syntax.pipelines)
 
 
 def _source_of(statement: ast.stmt, kept: ast.stmt, lines: list[str]) -> str:
