@@ -95,7 +95,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a pipeline file and a table, as the current one; its state folder is private."""
     folder = tmp_path / "project"
     folder.mkdir()
-    (folder / "pipeline.py").write_text("retrain = ...\n")
+    (folder / "pipeline.py").write_text("import penstock.sdk\n")
     (folder / "wine.csv").write_text("x,y\n1,0\n")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))

@@ -134,7 +134,7 @@ def test_the_second_run_does_not_trace_again(penstock: Invoke, traces: list[Targ
 
 def test_an_edited_pipeline_file_is_traced_again(penstock: Invoke, traces: list[Target], project: Path) -> None:
     penstock("run", "pipeline.py", "-p", "raw=wine.csv")
-    (project / "pipeline.py").write_text("retrain = 2\n")
+    (project / "pipeline.py").write_text("import penstock.sdk as sdk\n")
     penstock("run", "pipeline.py", "-p", "raw=wine.csv")
 
     assert len(traces) == 2

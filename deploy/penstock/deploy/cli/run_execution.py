@@ -13,6 +13,7 @@ from penstock.contracts.messages import Cause, RunOptions, SubmitRun
 from penstock.contracts.spec import PipelineSpec, encode_spec
 from penstock.contracts.states import RunState
 from penstock.contracts.views import RunView
+from penstock.deploy.cli.bare_script import put_back
 from penstock.deploy.cli.exits import ExitCode, code_of_run
 from penstock.deploy.cli.following import display_for, follow_run
 from penstock.deploy.cli.run_json import run_json
@@ -33,6 +34,8 @@ class RunRequest:
     save: Mapping[str, Path]
     as_json: bool = False
     warnings: Sequence[str] = ()
+    put_back: str | None = None
+    """An output whose files go to the current folder: what a plain script wrote."""
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -101,7 +104,7 @@ def conclude(client: EngineClient, view: RunView, request: RunRequest, was_inter
     stream = sys.stderr if request.as_json else sys.stdout
     lines = [*failure_lines(view, client), *summary_lines(view, client)]
     if view.state is RunState.SUCCEEDED:
-        lines += output_lines(view.outputs)
+        lines += output_lines(view.outputs) if request.put_back is None else _put_back(client, view, request.put_back)
         lines += [save(client, view.outputs[name], path) for name, path in request.save.items() if name in view.outputs]
     hint = next_line(view, was_interrupted)
     stream.write("\n".join(["", *lines, *([hint] if hint else [])]) + "\n")
@@ -109,6 +112,11 @@ def conclude(client: EngineClient, view: RunView, request: RunRequest, was_inter
     if request.as_json:
         sys.stdout.write(run_json(view, client) + "\n")
     return ExitCode.INTERRUPTED if was_interrupted else code_of_run(view.state)
+
+
+def _put_back(client: EngineClient, view: RunView, output: str) -> list[str]:
+    files = view.outputs[output]
+    return [f"wrote {path}" for path in put_back(client, files, Path.cwd())] if isinstance(files, ArtifactRef) else []
 
 
 def save(client: EngineClient, value: Value, path: Path) -> str:

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from penstock.contracts.drawing import value_text
+from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import PipelineSpec
+from penstock.deploy.cli.bare_script import FILES, is_script, traced_script
 from penstock.deploy.cli.loaded_pipeline import load, stored_spec
-from penstock.deploy.cli.parameters import given_in_file, given_on_command_line, values_for
+from penstock.deploy.cli.parameters import Given, given_in_file, given_on_command_line, values_for
 from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import RunRequest, checked_options, execute, pairs
 from penstock.deploy.cli.targets import parse_target
@@ -29,6 +31,8 @@ Examples:
     penstock run pipeline.py --params nightly.yaml --rerun train
 
     penstock run pipeline.py --help                        the parameters of that pipeline
+
+    penstock run train.py -- --data data.csv --lr 0.1      a plain script: one step, cached
 """
 
 
@@ -36,6 +40,7 @@ Examples:
 def run(  # noqa: PLR0913 -- one parameter for each option of the command
     context: typer.Context,
     file: Annotated[str | None, typer.Argument(metavar="FILE[:PIPELINE]", help="A pipeline file, and which pipeline in it.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[-- ARGUMENT...]", help="Of a plain script.")] = None,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE[:PIPELINE]", help="A module instead of a file.")] = None,
     parameter: Annotated[
         list[str] | None,
@@ -56,11 +61,15 @@ def run(  # noqa: PLR0913 -- one parameter for each option of the command
         typer.echo(context.get_help())
         return
     target = parse_target(file, module)
-    traced = load(context, target)
+    is_plain = target.file is not None and target.pipeline is None and is_script(target.file)
+    if arguments and not is_plain:
+        raise InvalidInput(f"{target} holds a pipeline, whose parameters are given with -p NAME=VALUE, not as {' '.join(arguments)}")
+    traced, inputs = traced_script(target.start, arguments or []) if is_plain else (load(context, target), {})
     if wants_help:
         typer.echo(_parameter_help(traced.spec, str(target)))
         return
     given = (given_in_file(params) if params is not None else {}) | given_on_command_line(parameter or [], Path.cwd())
+    given |= {key: Given(texts=(str(path),)) for key, path in inputs.items()}
     with engine(context, target.start) as client:
         spec = stored_spec(traced, client)
         values = values_for(spec, given, client)
@@ -71,6 +80,7 @@ def run(  # noqa: PLR0913 -- one parameter for each option of the command
             save={output: Path(path) for output, path in pairs(save or [], "--save").items()},
             as_json=as_json,
             warnings=traced.notes,
+            put_back=FILES if is_plain else None,
         )
         code = execute(client, spec, values, request)
     raise typer.Exit(code)
