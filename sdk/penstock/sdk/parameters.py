@@ -12,6 +12,7 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import ParameterSpec
 from penstock.sdk.annotations import accepts_none, bare, cannot_fit, kind_of, text_of
 from penstock.sdk.constants import Constants
+from penstock.sdk.signatures import bound_arguments
 
 Read = Literal["text", "json", "file", "directory", "object"]
 
@@ -76,7 +77,7 @@ def bound_parameters(pipeline: str, signature: inspect.Signature, args: tuple[An
     :raises InvalidInput: one is missing or unknown.
     """
     try:
-        return dict(signature.bind(*args, **kwargs).arguments)
+        return dict(bound_arguments(signature, args, kwargs).arguments)
     except TypeError as error:
         raise InvalidInput(f"{pipeline}{signature}: {error}") from error
 

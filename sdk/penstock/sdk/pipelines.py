@@ -22,6 +22,7 @@ from penstock.sdk.parameters import parameter_specs
 from penstock.sdk.places import user_place
 from penstock.sdk.results import output_bindings
 from penstock.sdk.run import Run
+from penstock.sdk.signatures import bound_arguments
 from penstock.sdk.starting import started, waited
 from penstock.sdk.steps import Step
 from penstock.sdk.traced import Traced
@@ -90,7 +91,7 @@ class Pipeline(Generic[P, R]):
         if drawing is None:
             raise GraphError(f"{user_place()}: {self.name} is a pipeline; to run it, use .run(...): {self._function.__name__}.run(...)")
         try:
-            arguments = self.signature.bind(*args, **kwargs)
+            arguments = bound_arguments(self.signature, args, kwargs)
         except TypeError as error:
             raise GraphError(f"{user_place()}: {self.name}{self.signature} was called wrongly: {error}") from error
         scope = drawing.open(arguments.arguments, self._function.__name__)

@@ -15,6 +15,7 @@ from penstock.sdk.calls import Call, draw_call
 from penstock.sdk.drawing import current_drawing
 from penstock.sdk.options import CallOptions, StepOptions, checked_options, spec_fields
 from penstock.sdk.places import user_place
+from penstock.sdk.signatures import bound_arguments
 from penstock.sdk.types import Done
 
 P = ParamSpec("P")
@@ -28,7 +29,7 @@ class Step(Generic[P, R_co]):
     def __init__(self, function: Callable[P, Any], options: StepOptions) -> None:
         self._function = function
         self._options = options
-        spec_fields(options, f"step {function.__name__!r}")
+        spec_fields(options, f"{user_place()}: step {function.__name__!r}")
         update_wrapper(self, function)
 
     @property
@@ -107,7 +108,7 @@ def _with_options(module: str, name: str, options: StepOptions) -> Step[..., Any
 
 def _bound_arguments(step: Step[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, object]:
     try:
-        arguments = step.signature.bind(*args, **kwargs).arguments
+        arguments = bound_arguments(step.signature, args, kwargs).arguments
     except TypeError as error:
         raise GraphError(f"{user_place()}: {step.name}{step.signature} was called wrongly: {error}") from error
     found: dict[str, object] = {}

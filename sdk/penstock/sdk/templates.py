@@ -38,7 +38,7 @@ def marker(handle: object, format_spec: str) -> str:
 
 
 def has_marker(text: str) -> bool:
-    return _OPEN in text
+    return _OPEN in text or _CLOSE in text
 
 
 def split_template(text: str) -> list[str | tuple[object, str]]:
@@ -51,10 +51,7 @@ def split_template(text: str) -> list[str | tuple[object, str]]:
     parts: list[str | tuple[object, str]] = [before]
     for piece in rest:
         number, _, after = piece.partition(_CLOSE)
-        found = marked.get(f"{_OPEN}{number}{_CLOSE}")
-        if found is None:
-            raise GraphError(
-                f"{user_place()}: the text of an f-string over a handle was cut or changed; build the whole text in one f-string"
-            )
-        parts += [found, after]
+        parts += [marked.get(f"{_OPEN}{number}{_CLOSE}", _CLOSE), after]
+    if any(isinstance(part, str) and _CLOSE in part for part in parts):
+        raise GraphError(f"{user_place()}: the text of an f-string over a handle was cut or changed; build the whole text in one f-string")
     return [part for part in parts if not isinstance(part, str) or part]
