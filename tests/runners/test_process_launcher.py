@@ -1,22 +1,13 @@
 """Steps in real processes: what they get, what they give, what they print."""
 
-from penstock.contracts.artifacts import ArtifactRef
-from penstock.contracts.messages import Completed
 from penstock.contracts.states import AttemptState, FailureKind
 from tests.runners.workbench import Workbench
-
-
-def value_of(completed: Completed, name: str = "result") -> object:
-    assert completed.outcome == AttemptState.SUCCEEDED, completed.failure
-    ref = completed.outputs[name]
-    assert isinstance(ref, ArtifactRef)
-    return ref.json_value()
 
 
 async def test_a_function_gets_its_inputs_and_gives_its_output(workbench: Workbench) -> None:
     completed = await workbench.run("def main(a: int, b: int = 2) -> int:\n    return a + b", inputs={"a": 3})
 
-    assert value_of(completed) == 5
+    assert workbench.value(completed) == 5
 
 
 async def test_an_async_function_is_awaited(workbench: Workbench) -> None:
@@ -27,7 +18,7 @@ async def test_an_async_function_is_awaited(workbench: Workbench) -> None:
             return "awaited"
         """
 
-    assert value_of(await workbench.run(code)) == "awaited"
+    assert workbench.value(await workbench.run(code)) == "awaited"
 
 
 async def test_what_a_step_prints_is_its_log(workbench: Workbench) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryEntry, DirectoryManifest, inline, manifest_bytes
 from penstock.contracts.messages import AttemptKey, Completed, Order
 from penstock.contracts.spec import FunctionTarget, Identity, OutputSpec, StepSpec
+from penstock.contracts.states import AttemptState
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 
@@ -71,10 +72,27 @@ class Workbench:
         return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(manifest), kind="directory", media_type=DIRECTORY)
 
     async def run(self, code: str, *, inputs: dict[str, Any] | None = None, order: dict[str, Any] | None = None, **step: Any) -> Completed:
-        spec = a_step(**step)
-        return await self.launcher.execute(
-            an_order(spec, await self.snapshot(code), inputs=inputs or {}, **(order or {})), spec, lambda *_: None
-        )
+        return await self.execute(a_step(**step), await self.snapshot(code), inputs=inputs or {}, **(order or {}))
+
+    async def execute(self, step: StepSpec, snapshot: ArtifactRef | None, **order: Any) -> Completed:
+        return await self.launcher.execute(an_order(step, snapshot, **order), step, lambda *_: None)
+
+    def step(self, function: str = "main", **settings: Any) -> StepSpec:
+        return a_step(function, **settings)
+
+    async def file(self, text: str, suffix: str) -> ArtifactRef:
+        digest = await self.artifacts.write(text.encode())
+        return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(text), media_type="application/octet-stream", suffix=suffix)
+
+    async def text(self, ref: object) -> str:
+        assert isinstance(ref, ArtifactRef)
+        return (await self.artifacts.local(ref.digest)).read_text()
+
+    def value(self, completed: Completed, name: str = "result") -> Any:
+        assert completed.outcome == AttemptState.SUCCEEDED, completed.failure
+        ref = completed.outputs[name]
+        assert isinstance(ref, ArtifactRef)
+        return ref.json_value()
 
     async def log(self, completed: Completed) -> str:
         assert completed.log is not None

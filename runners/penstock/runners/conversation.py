@@ -29,6 +29,8 @@ class Ending:
     outcome: dict[str, Any] | None
     exit: Exit | None = None
     stopped: str = ""
+    is_kept: bool = False
+    """The guest waits for another order."""
     was_stuck: bool = False
     """Stopped by its deadline without having used the CPU in the last part of its time."""
 
@@ -48,6 +50,7 @@ class Conversation:
         self._timers: list[asyncio.TimerHandle] = []
         self._stopped = ""
         self._was_stuck = False
+        self._is_kept = False
         self._cpu_before = 0.0
 
     @property
@@ -65,7 +68,8 @@ class Conversation:
             if outcome is None:
                 return await self._without_outcome()
             self._guest.drain()
-            return Ending(outcome=outcome, stopped=self._stopped, was_stuck=False)
+            self._is_kept = bool(order.get("more")) and not self._stopped
+            return Ending(outcome=outcome, stopped=self._stopped, is_kept=self._is_kept)
         except asyncio.CancelledError:
             await asyncio.shield(self._end())
             raise
@@ -94,6 +98,8 @@ class Conversation:
         return exited.result() if exited.done() else Exit(None)
 
     def _start_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
         seconds = self._limits.timeout_seconds
         if seconds is not None:
             self._timers.append(self._loop.call_later(seconds * 0.8, self._note_cpu))
@@ -115,6 +121,9 @@ class Conversation:
                 self._settle(outcome)
             case ["progress", float(done), float() | None as total, str(text)]:
                 self._progress(done, total, text)
+            case ["imported"]:
+                # A timeout is about the step, however long its module takes to import.
+                self._start_timers()
             case ["local", str(digest)]:
                 task = self._loop.create_task(self._answer(digest))
                 self._answers.add(task)
@@ -139,8 +148,11 @@ class Conversation:
             timer.cancel()
         for task in self._answers:
             task.cancel()
-        self._guest.close()
         self._log.close()
+        if self._is_kept:
+            self._guest.rest()
+            return
+        self._guest.close()
         if not self._guest.exited.done():
             # It has told its outcome, so it is about to end; one that lingers is ended.
             lingering = self._loop.call_later(self._limits.grace_seconds, self._guest.kill, signal.SIGKILL)

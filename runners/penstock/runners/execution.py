@@ -24,6 +24,7 @@ from penstock.runners.nursery import Nest, Nursery, Taken
 from penstock.transport.artifact_store import ArtifactStore
 
 _SMALL_LOG_BYTES = 64 * 1024
+_TRACEBACK_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,10 @@ class Execution:
         self._order = order
         self._step = step
         self._prepared = prepared
-        self._workdir = workshop.state / "work" / name
-        self._staging = workshop.artifacts.staging / f"guest-{name}"
-        path = log_path(workshop.state, order.run_id, step.name, order.index, order.attempt.attempt_no)
-        self._secrets = [secret.encode() for secret in prepared.secrets]
-        self._log = LogFile(path, workshop.log_limit_bytes // 2, self._secrets)
+        # Both where the artifact store can take files from without a copy.
+        self._workdir = workshop.artifacts.staging / f"work-{name}"
+        self._staging = workshop.artifacts.staging / f"outputs-{name}"
+        self._log = self._new_log()
 
     async def run(self, progress: ReportProgress) -> Completed:
         """Executes it, under `spawn` once more where a fork got stuck."""
@@ -70,6 +70,8 @@ class Execution:
             taken = await self._guest(self._step.isolation)
             ending = await self._converse(taken, progress)
             if ending.was_stuck and taken.may_hang and self._step.idempotent:
+                await self._clear()
+                self._log = self._new_log()
                 ending = await self._converse(await self._guest("spawn"), progress)
             plain = await self._told(ending)
             plain.setdefault("seconds", time.monotonic() - started)
@@ -77,13 +79,25 @@ class Execution:
         finally:
             await self._clear()
 
-    async def _guest(self, isolation: str) -> Taken:
+    def _new_log(self) -> LogFile:
+        path = log_path(self._workshop.state, self._order.run_id, self._step.name, self._order.index, self._order.attempt.attempt_no)
+        return LogFile(path, self._workshop.log_limit_bytes // 2, [secret.encode() for secret in self._prepared.secrets])
+
+    @property
+    def _nest(self) -> Nest:
         variables = self._workshop.environment | self._prepared.variables
         module = self._step.run.module if isinstance(self._step.run, FunctionTarget) else ""
-        nest = Nest(self._prepared.snapshot, module, self._prepared.project, tuple(sorted(variables.items())))
-        if isolation == "fork" and module:
-            return await self._workshop.nursery.forked(nest)
-        return await self._workshop.nursery.spawned(nest)
+        return Nest(self._prepared.snapshot, module, self._prepared.project, tuple(sorted(variables.items())))
+
+    async def _guest(self, isolation: str) -> Taken:
+        nursery, nest = self._workshop.nursery, self._nest
+        match isolation:
+            case "fork" if nest.module:
+                return await nursery.forked(nest)
+            case "reuse" if nest.module:
+                return await nursery.warm(nest)
+            case _:
+                return await nursery.spawned(nest)
 
     async def _converse(self, taken: Taken, progress: ReportProgress) -> Ending:
         limits = Limits(
@@ -93,13 +107,17 @@ class Execution:
         )
         conversation = Conversation(taken.guest, self._workshop.artifacts, self._log, limits, progress)
         with self._workshop.memory.limited(taken.guest.pid, limits.memory_bytes, conversation.exceed_memory):
-            return await conversation.hold(self._told_to_guest())
+            ending = await conversation.hold(self._told_to_guest())
+        if ending.is_kept:
+            self._workshop.nursery.keep(self._nest, taken.guest)
+        return ending
 
     def _told_to_guest(self) -> dict[str, Any]:
         order, step = self._order, self._step
         checkpoint = hashlib.sha256(f"{order.workspace}/{order.seed}".encode()).hexdigest()
         return {
             **self._target(),
+            "more": step.isolation == "reuse",
             "snapshot": self._prepared.snapshot,
             "workdir": str(self._workdir),
             "staging": str(self._staging),
@@ -157,6 +175,8 @@ class Execution:
     async def _completed(self, plain: dict[str, Any]) -> Completed:
         base = {"attempt": self._order.attempt, "token": self._order.token, "runner": ""}
         if (told := plain.get("failure")) is not None:
+            # A program, and a process that was killed, have told the user in their output only.
+            told = {**told, "traceback": told.get("traceback") or self._log.end(_TRACEBACK_BYTES)}
             plain["failure"] = {name: self._clean(text) for name, text in told.items()}
         log = await self._stored_log()
         try:

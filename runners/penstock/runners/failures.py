@@ -1,5 +1,6 @@
 """Turns what a guest raised into a `Failure` in plain data: the user's frames first, one line of message, a hint where one is known."""
 
+import importlib
 import os
 import signal
 import traceback
@@ -11,6 +12,14 @@ from penstock.contracts.states import FailureKind
 from penstock.sdk import context
 
 _MESSAGE_LIMIT = 500
+
+
+class AttemptFailed(Exception):
+    """A failure that is already described."""
+
+    def __init__(self, plain: dict[str, str]) -> None:
+        super().__init__(plain["message"])
+        self.plain = plain
 
 
 def failure(
@@ -60,15 +69,18 @@ def _without(trace: TracebackType | None, hidden: tuple[str, ...]) -> TracebackT
 def from_status(status: int) -> dict[str, str]:
     """The failure of a process that ended by itself with a wait status, and told no outcome."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        name = signal.Signals(number).name if number in signal.Signals.__members__.values() else f"signal {number}"
-        hint = _SIGNAL_HINTS.get(name, "")
-        return failure(FailureKind.SIGNAL, f"killed by {name}", error_type=name, hint=hint)
+        return from_signal(os.WTERMSIG(status))
     return failure(
         FailureKind.ERROR,
         f"the process ended with exit status {os.WEXITSTATUS(status)} before the step returned",
         hint="os._exit() in the step or in a library it calls?",
     )
+
+
+def from_signal(number: int) -> dict[str, str]:
+    """The failure of a process that a signal killed."""
+    name = signal.Signals(number).name if number in iter(signal.Signals) else f"signal {number}"
+    return failure(FailureKind.SIGNAL, f"killed by {name}", error_type=name, hint=_SIGNAL_HINTS.get(name, ""))
 
 
 _SIGNAL_HINTS = {
@@ -79,6 +91,6 @@ _SIGNAL_HINTS = {
 
 
 def hidden_folders() -> tuple[str, ...]:
-    """Where Penstock's own code lies, whose frames are of no use to users."""
-    files = [__file__, states.__file__, context.__file__]
+    """Where Penstock's own code and the import system lie, whose frames are of no use to users."""
+    files = [__file__, states.__file__, context.__file__, importlib.__file__]
     return tuple(dict.fromkeys(str(Path(file).parent) + os.sep for file in files))

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import importlib
 import inspect
 import os
@@ -11,19 +12,23 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from penstock.contracts.artifacts import ArtifactRef, Value
+from penstock.contracts.artifacts import ArtifactRef, Value, inline
 from penstock.contracts.errors import ArtifactLost, ContractError
+from penstock.contracts.spec import OutputSpec
 from penstock.contracts.states import AttemptState, FailureKind
-from penstock.runners.failures import failure, from_exception, hidden_folders
+from penstock.runners.failures import AttemptFailed, failure, from_exception, hidden_folders
 from penstock.runners.frames import pack, receive
 from penstock.runners.randomness import seed_everything
-from penstock.runners.said import said
+from penstock.runners.program import run_program
 from penstock.sdk import codecs
 from penstock.sdk.annotations import hints_of, outputs_of
+from penstock.sdk.json_values import read_json
+from penstock.sdk.types import Directory, File
 from penstock.sdk.context import Checkpoint, CurrentRun, Identity, Record, bound_run, guest_import
 
 _VALUE: TypeAdapter[Value] = TypeAdapter(Value)
@@ -74,9 +79,11 @@ class Attempt:
         self._lock = threading.Lock()
         self._record = Record()
         self._files: list[tuple[str, str]] = []
+        self._attachments: dict[str, Any] = {}
         self._next_progress = 0.0
         self._snapshot: str = order["snapshot"]
-        self._workdir = Path(order["workdir"])
+        self._workdir: str = order["workdir"]
+        self._staging: str = order["staging"]
 
     def outcome(self) -> dict[str, Any]:
         """Runs the step; whatever happens becomes plain data of a `Completed`."""
@@ -85,21 +92,32 @@ class Attempt:
             told = self._run()
         except ArtifactLost as error:
             told = {"outcome": AttemptState.INPUT_LOST.value, "lost_digest": error.digest}
-        except _Failed as error:
+        except AttemptFailed as error:
             told = self._failed(error.plain)
         except BaseException as error:  # noqa: BLE001  # whatever user code raises is a failure of the attempt
             told = self._failed(self._explained(error))
         told["seconds"] = time.monotonic() - started
         told["cpu_seconds"] = time.process_time() - cpu
-        self._leave_workdir()
-        return {**told, **said(self._record, Path(self._order["staging"]), self._files), "files": self._files}
+        told |= self._said()
+        self._leave_folders()
+        return {**told, "files": self._files}
 
     def _failed(self, plain: dict[str, str]) -> dict[str, Any]:
         return {"outcome": AttemptState.FAILED.value, "failure": plain}
 
     def _run(self) -> dict[str, Any]:
-        self._workdir.mkdir(parents=True, exist_ok=True)
+        os.mkdir(self._workdir)
+        os.mkdir(self._staging)
         os.chdir(self._workdir)
+        return self.executed()
+
+    def executed(self) -> dict[str, Any]:
+        """Runs the step in the current directory.
+
+        :raises BaseException: whatever the user's code raises.
+        """
+        if "command" in self._order:
+            return self._run_program()
         seed = seed_everything(self._order["seed"])
         function = self._function()
         hints = hints_of(function)
@@ -109,34 +127,48 @@ class Attempt:
             self._record,
             checkpoint=Checkpoint(Path(self._order["checkpoint"])),
             on_progress=self._progress,
+            on_attach=self._attach,
         )
         with bound_run(run):
             returned = _call(function, *arguments)
         _flush()
         return {"outcome": AttemptState.SUCCEEDED.value, "outputs": self._outputs(returned, hints.get("return", Any))}
 
+    def _run_program(self) -> dict[str, Any]:
+        inputs = {name: _VALUE.validate_python(value) for name, value in self._order["inputs"].items()}
+        written = run_program(self._order, inputs, self._local)
+        hints: dict[str, Any] = {"file": File, "directory": Directory}
+        outputs = {
+            output["name"]: self._encoded(output["name"], written[output["name"]], hints.get(output["kind"], Any), output["kind"])
+            for output in self._order["outputs"]
+        }
+        return {"outcome": AttemptState.SUCCEEDED.value, "outputs": outputs}
+
     def _function(self) -> Callable[..., Any]:
         module, name = self._order["module"], self._order["function"]
         if self._snapshot and self._snapshot not in sys.path:
             sys.path.insert(0, self._snapshot)
+        is_new = module not in sys.modules
         try:
             with guest_import(module):
                 found: Any = importlib.import_module(module)
+            if is_new:
+                self._stream.sendall(pack(["imported"]))
             for part in name.split("."):
                 found = getattr(found, part)
         except BaseException as error:
             told = self._explained(error)
             if told["kind"] == FailureKind.ERROR:
                 told |= {"kind": FailureKind.ENVIRONMENT.value, "hint": import_hint(error)}
-            raise _Failed(told) from error
+            raise AttemptFailed(told) from error
         function = getattr(found, "fn", found)
         if not callable(function):
-            raise _Failed(failure(FailureKind.ENVIRONMENT, f"{name} in module {module} is not a function"))
+            raise AttemptFailed(failure(FailureKind.ENVIRONMENT, f"{name} in module {module} is not a function"))
         return function  # type: ignore[no-any-return]  # callable is all that can be known
 
     def _arguments(self, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         named = {
-            name: codecs.decode(_VALUE.validate_python(value), hints.get(name, Any), self._local, parameter=name, workdir=self._workdir)
+            name: codecs.decode(_VALUE.validate_python(value), hints.get(name, Any), self._local, parameter=name, workdir=Path(self._workdir))
             for name, value in self._order["inputs"].items()
         }
         code = getattr(function, "__code__", None)
@@ -169,12 +201,6 @@ class Attempt:
         with self._lock:
             self._stream.sendall(pack(["progress", done, total, text]))
 
-    @property
-    def _staging(self) -> Path:
-        folder = Path(self._order["staging"])
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def _outputs(self, returned: Any, annotation: Any) -> dict[str, Any]:
         wanted = self._order["outputs"]
         several = outputs_of(annotation)
@@ -188,16 +214,36 @@ class Attempt:
             outputs[name] = self._encoded(name, value, hint, output["kind"])
         return outputs
 
-    def _encoded(self, name: str, value: Any, hint: Any, kind: str) -> Any:
-        if value is None and kind in ("file", "directory"):
-            raise _Failed(failure(FailureKind.OUTPUT, f"the output {name!r} is None where a {kind} was declared", hint=f"return a {kind}"))
-        try:
-            encoded = codecs.encode(value, hint, self._staging, movable=self._workdir)
-        except (ContractError, OSError, TypeError, ValueError) as error:
-            told = from_exception(error, FailureKind.OUTPUT, hidden=hidden_folders(), shorten=self._snapshot)
-            raise _Failed(told | {"message": f"the output {name!r} can't be stored: {error}"[:500]}) from error
+    def _attach(self, name: str, content: object) -> None:
+        if isinstance(content, bytes):
+            path = Path(self._staging) / f"attachment-{len(self._attachments)}{Path(name).suffix}"
+            path.write_bytes(content)
+            content = path
+        self._attachments[name] = self._staged(codecs.encode_attachment(content, Path(self._staging)))
+
+    def _said(self) -> dict[str, Any]:
+        """What the step said, as far as it said anything."""
+        record = self._record
+        points = [{"name": name, "value": value, "step": step} for name, value, step in record.points]
+        told = {
+            "metrics": points, "tags": record.tags, "emitted": record.emitted,
+            "attachments": self._attachments, "saw_identity": record.saw_identity,
+        }  # fmt: skip
+        return {name: value for name, value in told.items() if value}
+
+    def _staged(self, encoded: codecs.Encoded) -> Any:
         self._files += [(str(staged.path), staged.digest) for staged in encoded.files]
         return encoded.value.model_dump(mode="json", exclude_defaults=True)
+
+    def _encoded(self, name: str, value: Any, hint: Any, kind: str) -> Any:
+        if value is None and kind in ("file", "directory"):
+            raise AttemptFailed(failure(FailureKind.OUTPUT, f"the output {name!r} is None where a {kind} was declared", hint=f"return a {kind}"))
+        try:
+            encoded = codecs.encode(value, hint, Path(self._staging), movable=Path(self._workdir))
+        except (ContractError, OSError, TypeError, ValueError) as error:
+            told = from_exception(error, FailureKind.OUTPUT, hidden=hidden_folders(), shorten=self._snapshot)
+            raise AttemptFailed(told | {"message": f"the output {name!r} can't be stored: {error}"[:500]}) from error
+        return self._staged(encoded)
 
     def _explained(self, error: BaseException) -> dict[str, str]:
         hint = missing_file_hint(error, self._snapshot, self._project, self._order["files"])
@@ -208,21 +254,36 @@ class Attempt:
             hint = "a step returns or raises; it does not call sys.exit()"
         return from_exception(error, kind, hint=hint, hidden=hidden_folders(), shorten=self._snapshot)
 
-    def _leave_workdir(self) -> None:
-        """An empty working directory goes here; of another the launcher takes what was returned, and removes the rest."""
+    def _leave_folders(self) -> None:
+        """Empty folders go here; of others the launcher takes what was returned, and removes the rest."""
         os.chdir("/")
-        try:
-            self._workdir.rmdir()
-        except OSError:
-            return
+        for folder in (self._workdir, self._staging):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
-class _Failed(Exception):
-    """A failure that is already described."""
+def warm_up(module: ModuleType | None) -> None:
+    """Does once, before guests are forked, what each of them would do again: resolving annotations, building validators."""
+    functions = [function for value in vars(module).values() if callable(function := getattr(value, "fn", None))] if module else []
+    hints = {id(hint): hint for function in functions for hint in hints_of(function).values()}
+    for hint in (int, float, str, bool, *hints.values()):
+        for part in (outputs_of(hint) or {"": hint}).values():
+            # A type that is not for JSON is none of its business.
+            with contextlib.suppress(Exception):
+                read_json(b"null", part)
+    order = {
+        "module": __name__, "function": "_warm", "inputs": {"number": inline(1).model_dump(mode="json")}, "outputs": [OutputSpec().model_dump()],
+        "snapshot": "", "workdir": "/", "staging": "/", "checkpoint": "", "seed": "", "files": {}, "identity": {"index": ()},
+    }  # fmt: skip
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        attempt = Attempt(ours, order, "")
+        theirs.sendall(pack(["order", attempt.executed()]))
+        receive(ours)
 
-    def __init__(self, plain: dict[str, str]) -> None:
-        super().__init__(plain["message"])
-        self.plain = plain
+
+def _warm(number: int) -> int:
+    return number
 
 
 def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:
@@ -239,7 +300,7 @@ def _part(returned: Any, name: str, position: int) -> Any:
         return getattr(returned, name)
     if isinstance(returned, tuple | list) and position < len(returned):
         return returned[position]
-    raise _Failed(
+    raise AttemptFailed(
         failure(FailureKind.OUTPUT, f"the step returned a {type(returned).__name__}, which has no {name!r}", hint="return what the annotation says")
     )
 

@@ -23,9 +23,10 @@ class ThreadWatch:
     def __init__(self, root: str) -> None:
         self._root = root
         self._depth = 0
+        self._last_line = ""
         self.by_packages = 0
-        self.lines: list[str] = []
-        """Lines of the user's modules between two imports in which other threads appeared."""
+        self.begun_below = ""
+        """The last import of a user's module before other threads were seen."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -36,19 +37,33 @@ class ThreadWatch:
             yield
         finally:
             builtins.__import__ = original
+            self._look()
+
+    @property
+    def by_users(self) -> int:
+        """Native threads that nobody's import explains, Python threads among them."""
+        return native_threads() - 1 - max(0, self.by_packages)
+
+    def _look(self) -> None:
+        if not self.begun_below and self.by_users > threading.active_count() - 1:
+            self.begun_below = self._last_line
 
     def _wrapped(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(name: str, globals: dict[str, Any] | None = None, *rest: Any, **named: Any) -> Any:
-            user = self._depth == 0 and str((globals or {}).get("__file__", "")).startswith(self._root)
-            if not user or self._is_users(name):
+        def watched(name: str, globals: dict[str, Any] | None = None, *rest: Any, **named: Any) -> Any:  # noqa: A002  # as __import__ has it
+            file = str((globals or {}).get("__file__", ""))
+            if self._depth or not file.startswith(self._root):
                 return original(name, globals, *rest, **named)
-            before, python_before = native_threads(), threading.active_count()
+            self._look()
+            self._last_line = f"{file.removeprefix(self._root)}:{sys._getframe(1).f_lineno}"  # noqa: SLF001  # whose import it is
+            if self._is_users(name):
+                return original(name, globals, *rest, **named)
+            before = self.by_users - threading.active_count()
             self._depth += 1
             try:
                 return original(name, globals, *rest, **named)
             finally:
                 self._depth -= 1
-                self.by_packages += (native_threads() - before) - (threading.active_count() - python_before)
+                self.by_packages += self.by_users - threading.active_count() - before
 
         return watched
 
@@ -77,8 +92,10 @@ def verdict(watch: ThreadWatch, own_descriptors: set[int]) -> str:
     if others:
         names = ", ".join(_described(thread) for thread in others[:3])
         return f"a thread is running after it is imported ({names})"
-    if native_threads() - 1 > max(0, watch.by_packages):
-        return f"a team of {'OpenMP' if uses_openmp() else 'native'} threads is alive after it is imported"
+    if watch.by_users > 0:
+        kind = "OpenMP" if uses_openmp() else "native"
+        place = f" (begun below {watch.begun_below})" if watch.begun_below else ""
+        return f"a team of {kind} threads is alive after it is imported{place}"
     if sockets := _sockets(own_descriptors):
         return f"{sockets} open socket{'s' if sockets > 1 else ''} after it is imported"
     return ""

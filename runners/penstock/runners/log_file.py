@@ -49,6 +49,16 @@ class LogFile:
         self._file.write(self._tail)
         self._file.close()
 
+    def end(self, count: int) -> str:
+        """The last lines of a closed log, `count` bytes at most."""
+        if self._file is None:
+            return ""
+        with self.path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - count))
+            text = file.read().decode(errors="replace")
+        return text if size <= count else text.partition("\n")[2]
+
     def _keep(self, data: bytes) -> None:
         if not data:
             return

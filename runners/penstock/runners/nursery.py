@@ -45,6 +45,8 @@ class Nursery:
         self._zygotes: dict[Nest, ZygoteProcess] = {}
         self._verdicts: dict[Nest, str] = {}
         """Why what was imported there must not be forked."""
+        self._warm: dict[Nest, list[Guest]] = {}
+        """Guests between two attempts that are executed one after another in the same process."""
         self._closing: set[asyncio.Task[None]] = set()
 
     async def forked(self, nest: Nest) -> Taken:
@@ -74,7 +76,26 @@ class Nursery:
             raise InfrastructureError(f"no guest can be started: {ready.failure['message']}")
         return Taken(await zygote.take(), is_forked=False)
 
+    async def warm(self, nest: Nest) -> Taken:
+        """A guest that has executed attempts of this nest already, else one that will.
+
+        :raises InfrastructureError: as `forked`.
+        """
+        resting = self._warm.get(nest, [])
+        while resting:
+            guest = resting.pop()
+            if not guest.exited.done():
+                return Taken(guest, is_forked=False)
+            guest.close()
+        return await self.spawned(nest)
+
+    def keep(self, nest: Nest, guest: Guest) -> None:
+        """Takes back a guest that waits for its next attempt."""
+        self._warm.setdefault(nest, []).append(guest)
+
     async def close(self) -> None:
+        for guest in [guest for resting in self._warm.values() for guest in resting]:
+            guest.close()
         await asyncio.gather(*(zygote.close() for zygote in self._zygotes.values()), *self._closing)
         self._zygotes.clear()
 

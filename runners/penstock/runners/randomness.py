@@ -20,6 +20,7 @@ def seed_everything(key: str) -> int:
     """
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
     random.seed(seed)
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _SeedsWhenImported)]
     late = [name for name in _LATE if not _seed_imported(name, seed)]
     if late:
         sys.meta_path.insert(0, _SeedsWhenImported(late, seed))

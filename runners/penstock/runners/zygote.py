@@ -44,11 +44,11 @@ class Zygote:
         """Imports, is judged, then forks on demand until the runner goes."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self._snapshot:
             sys.path.insert(0, self._snapshot)
         if module and not self._imported(module):
             return
+        guest.warm_up(sys.modules.get(module))
         gc.collect()
         gc.freeze()
         self._say(["ready", self._judged(module), uses_openmp()])
@@ -129,8 +129,6 @@ class Zygote:
                 self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
             _own_group(0)
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.dup2(output, 1)
             os.dup2(output, 2)
             for descriptor in (output, self._control.detach(), self._wake_read, self._wake_write):

@@ -73,6 +73,12 @@ class Guest:
         while self._output >= 0 and self._read_output():
             pass
 
+    def rest(self) -> None:
+        """Attends to it no more until it has its next order."""
+        self._loop.remove_reader(self._stream.fileno())
+        if self._output >= 0:
+            self._loop.remove_reader(self._output)
+
     def close(self) -> None:
         """Forgets its socket and output. The process is the zygote's to reap."""
         if self._stream.fileno() >= 0:

@@ -3,7 +3,6 @@
 Imports nothing but the standard library, since every guest and every user's test loads it.
 """
 
-import io
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,10 +35,8 @@ class Record:
 
     points: list[tuple[str, float, int | None]] = field(default_factory=list[tuple[str, float, int | None]])
     tags: dict[str, str] = field(default_factory=dict[str, str])
-    attachments: dict[str, bytes | Path] = field(default_factory=dict[str, bytes | Path])
-    """By name: the bytes, or the file or directory that was named."""
-    suffixes: dict[str, str] = field(default_factory=dict[str, str])
-    """The file suffix of each attachment."""
+    attachments: dict[str, object] = field(default_factory=dict[str, object])
+    """By name: the figure, path or bytes that was given."""
     emitted: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     last_progress: tuple[float, float | None, str] | None = None
     saw_identity: bool = False
@@ -94,10 +91,12 @@ class CurrentRun:
         *,
         checkpoint: Checkpoint | None = None,
         on_progress: Callable[[float, float | None, str], None] | None = None,
+        on_attach: Callable[[str, object], None] | None = None,
     ) -> None:
         self._identity = identity or Identity()
         self._record = record
         self._on_progress = on_progress
+        self._on_attach = on_attach
         self.checkpoint = checkpoint or Checkpoint()
 
     def log_metric(self, name: str, value: float, step: int | None = None) -> None:
@@ -113,12 +112,15 @@ class CurrentRun:
             self._on_progress(float(done), None if total is None else float(total), text)
 
     def attach(self, name: str, content: "Figure | str | Path | bytes") -> None:
-        """Keeps a figure, file, directory or bytes beside the step's outputs. `name` may end in a suffix."""
-        if self._record is None:
-            return
-        data, suffix = _attachment(content)
-        self._record.attachments[name] = data
-        self._record.suffixes[name] = Path(name).suffix or suffix
+        """Keeps a figure, file, directory or bytes, as it is now, beside the step's outputs. `name` may end in a suffix."""
+        if isinstance(content, str | Path) and not Path(content).exists():
+            raise FileNotFoundError(f"there is no file or directory {str(content)!r} to attach")
+        if not isinstance(content, str | Path | bytes) and not hasattr(content, "savefig"):
+            raise TypeError(f"a {type(content).__name__} can't be attached: give a figure with savefig(), a path, or bytes")
+        if self._record is not None:
+            self._record.attachments[name] = content
+        if self._on_attach is not None:
+            self._on_attach(name, content)
 
     def tag(self, **tags: object) -> None:
         """Adds tags to the run."""
@@ -164,25 +166,6 @@ class CurrentRun:
         if self._record is not None:
             self._record.saw_identity = True
         return self._identity
-
-
-def _attachment(content: "Figure | str | Path | bytes") -> tuple[bytes | Path, str]:
-    if isinstance(content, bytes):
-        return content, ""
-    if isinstance(content, str | Path):
-        path = Path(content)
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file or directory {str(path)!r} to attach")
-        return path.absolute(), path.suffix
-    if hasattr(content, "savefig"):
-        return _drawn(content), ".png"
-    raise TypeError(f"a {type(content).__name__} can't be attached: give a figure with savefig(), a path, or bytes")
-
-
-def _drawn(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer)
-    return buffer.getvalue()
 
 
 _STUB = CurrentRun()

@@ -29,7 +29,8 @@ class ProcessLauncher(Launcher):
     """`state` is a folder of this machine: snapshots, logs, checkpoints, working directories.
 
     `project_of` tells the folder that an order's snapshot was taken from, where that is known, so that reads of what is not in the
-    snapshot get a hint. `log_limit_bytes` bounds the log of an attempt: half of it from its beginning, half from its end.
+    snapshot get a hint. `log_limit_bytes` bounds the log of an attempt: half of it from its beginning, half from its end. `threads` is
+    what numeric libraries in each guest may use; slots share the cores else.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ProcessLauncher(Launcher):
         project_of: Callable[[Order], Path | None] = _unknown_project,
         log_limit_bytes: int = _LOG_LIMIT_BYTES,
         grace_seconds: float = 5.0,
+        threads: int | None = None,
     ) -> None:
         state = state.absolute()
         self._resolve_secret = resolve_secret
@@ -53,7 +55,7 @@ class ProcessLauncher(Launcher):
             state=state,
             nursery=Nursery(ahead=slots, cache=state / "bytecode"),
             memory=MemoryWatch(),
-            environment=guest_environment(max(1, (os.cpu_count() or 1) // max(1, slots))),
+            environment=guest_environment(threads or max(1, (os.cpu_count() or 1) // max(1, slots))),
             log_limit_bytes=log_limit_bytes,
             grace_seconds=grace_seconds,
         )

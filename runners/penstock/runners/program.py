@@ -1,0 +1,108 @@
+"""A step that is a program: its arguments are filled in, it runs in a folder of its own, what it wrote is collected."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.contracts.artifacts import JSON, ArtifactRef, Value
+from penstock.contracts.states import FailureKind
+from penstock.runners.failures import AttemptFailed, failure, from_signal
+from penstock.sdk.codecs import decode
+from penstock.sdk.scripts import PYTHON
+from penstock.sdk.types import Directory, File
+
+Local = Callable[[ArtifactRef], Path]
+
+
+def run_program(order: Mapping[str, Any], inputs: Mapping[str, Value], local: Local) -> dict[str, Any]:
+    """Runs it in the current, empty directory; the answer maps each output's name to what was written.
+
+    :raises AttemptFailed: it can't be started, its exit status is not 0, or an output was not written.
+    """
+    if order["folder"] is not None:
+        shutil.copytree(Path(order["snapshot"]) / order["folder"], Path.cwd(), dirs_exist_ok=True, copy_function=_writable_copy)
+    places = {output["name"]: _place(output) for output in order["outputs"]}
+    folder = Path(order["staging"]) / "inputs"
+    folder.mkdir()
+    texts = {name: _texts(name, value, local, folder) for name, value in inputs.items()}
+    arguments = [text for argument in order["command"] for text in _argument(argument, texts, places)]
+    if arguments[0] == PYTHON:
+        arguments[0] = sys.executable
+    _ended_well(arguments)
+    return {output["name"]: _written(output, places[output["name"]]) for output in order["outputs"]}
+
+
+def _writable_copy(source: str, target: str) -> None:
+    shutil.copyfile(source, target)
+    os.chmod(target, 0o755 if os.access(source, os.X_OK) else 0o644)  # noqa: PTH101  # copytree hands over text
+
+
+def _place(output: Mapping[str, Any]) -> Path:
+    """Where the program shall write an output; a directory is there before it starts."""
+    place = Path.cwd() / (output["path"] or f"outputs/{output['name']}")
+    (place if output["kind"] == "directory" else place.parent).mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _texts(name: str, value: Value, local: Local, folder: Path) -> list[str]:
+    """An input as it stands among the arguments: a path, or the text of a plain value; a list is several."""
+    if isinstance(value, ArtifactRef) and value.kind == "directory":
+        return [os.fspath(decode(value, Directory, local, parameter=name, workdir=folder))]
+    if isinstance(value, ArtifactRef) and value.kind == "blob" and (value.media_type != JSON or value.suffix):
+        return [os.fspath(decode(value, File, local, parameter=name, workdir=folder))]
+    plain = decode(value, Any, local, parameter=name, workdir=folder)
+    return [_text(item) for item in plain] if isinstance(plain, list | tuple) else [_text(plain)]
+
+
+def _text(plain: object) -> str:
+    match plain:
+        case str():
+            return plain
+        case File() | Directory() | Path():
+            return os.fspath(plain)
+        case _:
+            return json.dumps(plain)
+
+
+def _argument(argument: Mapping[str, Any], texts: Mapping[str, list[str]], places: Mapping[str, Path]) -> list[str]:
+    if argument["parts"]:
+        return ["".join(" ".join(_argument(part, texts, places)) for part in argument["parts"])]
+    if argument["input"] is not None:
+        return texts[argument["input"]]
+    if argument["output"] is not None:
+        return [str(places[argument["output"]])]
+    return [argument["text"] or ""]
+
+
+def _ended_well(arguments: list[str]) -> None:
+    try:
+        status = subprocess.run(arguments, check=False, stdin=subprocess.DEVNULL).returncode
+    except OSError as error:
+        hint = f"is {arguments[0]!r} installed where the step runs?"
+        told = failure(FailureKind.ENVIRONMENT, f"{arguments[0]!r} can't be started: {error.strerror}", hint=hint)
+        raise AttemptFailed(told) from error
+    if status < 0:
+        raise AttemptFailed(from_signal(-status))
+    if status:
+        raise AttemptFailed(failure(FailureKind.ERROR, f"{Path(arguments[0]).name} ended with exit status {status}", hint="its log says why"))
+
+
+def _written(output: Mapping[str, Any], place: Path) -> Any:
+    name, kind = output["name"], output["kind"]
+    if not place.exists() or (kind == "directory" and not any(place.iterdir())):
+        told = failure(FailureKind.OUTPUT, f"the output {name!r} was not written", hint=f"the program gets its path: {place.name}")
+        raise AttemptFailed(told)
+    if kind == "directory":
+        return Directory(place)
+    if kind == "file":
+        return File(place)
+    text = place.read_text()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
