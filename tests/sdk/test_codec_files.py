@@ -178,6 +178,17 @@ def test_files_of_a_working_directory_are_not_copied(bench: Bench) -> None:
     assert [staged.path for staged in encoded.files] == [output]
 
 
+def test_a_file_of_a_working_directory_is_named_below_it_however_it_was_reached(bench: Bench) -> None:
+    (bench.workdir / "deep").mkdir()
+    (bench.workdir / "model.bin").write_text("weights")
+    alias = bench.root / "alias"
+    alias.symlink_to(bench.workdir)
+
+    for path in (alias / "model.bin", bench.workdir / "deep/../model.bin"):
+        encoded = encode(File(path), File, bench.blobs.staging, movable=bench.workdir)
+        assert [staged.path for staged in encoded.files] == [bench.workdir / "model.bin"]
+
+
 def test_files_outside_of_the_working_directory_stay_where_they_are(bench: Bench) -> None:
     source = bench.root / "precious.bin"
     source.write_text("mine")

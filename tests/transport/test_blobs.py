@@ -197,6 +197,35 @@ def test_a_blob_healed_while_its_corruption_is_found_stays(folder: BlobFolder) -
         assert folder.lost([digest]) == set()
 
 
+def test_several_processes_may_write_the_same_blobs(folder: BlobFolder, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from penstock.transport.blobs import BlobFolder\n"
+        "folder = BlobFolder(Path(sys.argv[1]))\n"
+        "digests = [folder.write(bytes([number]) * 70_000) for number in range(100)]\n"
+        "assert not folder.lost(digests)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "artifacts")]) for _ in range(3)]
+
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0, 0]
+
+    assert folder.lost(digest_bytes(bytes([number]) * 70_000) for number in range(100)) == set()
+    assert list(folder.staging.iterdir()) == []
+    assert not (tmp_path / "artifacts/corrupt").exists()
+
+
+def test_a_blob_is_visible_whole_or_not_at_all(folder: BlobFolder, tmp_path: Path) -> None:
+    seen = 0
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [folder.write(bytes([number]) * 300_000) for number in range(50)])
+        while not writing.done():
+            for path in (tmp_path / "artifacts/blobs").rglob("*"):
+                if path.is_file():
+                    seen += 1
+                    assert digest_bytes(path.read_bytes()) == f"sha256:{path.name}"
+
+    assert seen > 0
+
+
 def test_checking_many_blobs_reads_only_the_changed_ones(folder: BlobFolder, tmp_path: Path) -> None:
     digests = [folder.write(number.to_bytes(4)) for number in range(100)]
     unread, changed = (folder.path_of(digest) for digest in digests[:2])

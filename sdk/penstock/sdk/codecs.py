@@ -168,18 +168,20 @@ def _directory(directory: Directory, work: Staging) -> ArtifactRef:
 
 
 def _stored(path: Path, digest: str, suffix: str, work: Staging) -> ArtifactRef:
-    if _is_movable(path, work):
-        return work.put_known(path.absolute(), digest, media_type=FILE, suffix=suffix)
+    if (movable := _movable(path, work)) is not None:
+        return work.put_known(movable, digest, media_type=FILE, suffix=suffix)
     ref = work.written_by(partial(materialise_file, path), media_type=FILE, suffix=suffix)
     if ref.digest != digest:
         raise InvalidInput(f"{path} was changed while it was being read; give it when its writer has closed it")
     return ref
 
 
-def _is_movable(path: Path, work: Staging) -> bool:
+def _movable(path: Path, work: Staging) -> Path | None:
+    """A file's own path below the folder whose files may be moved; None for all that others may still see."""
     if work.movable is None or path.is_symlink() or path.stat().st_nlink > 1:
-        return False
-    return path.resolve().is_relative_to(work.movable.resolve())
+        return None
+    resolved, folder = path.resolve(), work.movable.resolve()
+    return work.movable / resolved.relative_to(folder) if resolved.is_relative_to(folder) else None
 
 
 def _holds_files(value: Any, depth: int = 8) -> bool:
