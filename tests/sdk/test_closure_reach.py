@@ -194,6 +194,23 @@ def test_classes_that_register_themselves_are_code_of_all_that_import_them(proje
     assert {"models.py::Model"} == {label for label in labels(project, "one") if label.startswith("models")}
 
 
+def test_classes_that_are_found_as_subclasses_count(project: WrittenProject) -> None:
+    project.write("bases.py", "class Base:\n    pass\n\ndef known():\n    return type(Base()).__subclasses__()\n")
+    project.write("models.py", "import bases\n\nclass Model(bases.Base):\n    rate = 1\n\nclass Plain:\n    rate = 1\n")
+    project.write("pipeline.py", "import models\nfrom bases import known\n\ndef one(name):\n    return known()\n")
+
+    assert {"models.py::Model"} == {label for label in labels(project, "one") if label.startswith("models")}
+    assert project.closure("one").notes == ("bases.py:5: __subclasses__ can reach any class, so all imported ones count",)
+
+
+@pytest.mark.parametrize("text", ["models.Model", "models:Model"])
+def test_a_class_that_is_named_in_text_counts(project: WrittenProject, text: str) -> None:
+    project.write("models.py", "class Model:\n    pass\n\nclass Plain:\n    pass\n")
+    project.write("pipeline.py", f"def one():\n    return {{'_target_': '{text}', 'file': 'models.csv', 'name': 'other.thing'}}\n")
+
+    assert labels(project, "one") == {"pipeline.py::one", "models.py::Model"}
+
+
 def test_what_an_unknown_decorator_takes_is_code_of_the_whole_module(project: WrittenProject) -> None:
     project.write("registry.py", "KNOWN = {}\n\ndef register(function):\n    KNOWN[function.__name__] = function\n    return function\n")
     project.write(
@@ -448,6 +465,29 @@ def test_a_module_that_is_not_python_is_named_with_its_line(project: WrittenProj
 
     with pytest.raises(GraphError, match=r"broken\.py:2: invalid syntax"):
         project.closure("one")
+
+
+def test_syntax_as_deep_as_python_takes_it_is_encoded(project: WrittenProject) -> None:
+    terms = " + ".join(["1"] * 900)
+    project.write("pipeline.py", f"X = {terms}\n\ndef one():\n    return X + {terms}\n")
+
+    assert project.digest("one").startswith("sha256:")
+
+
+def test_a_link_to_a_module_is_a_module_of_the_links_name(project: WrittenProject) -> None:
+    project.write("versions/helpers_v2.py", "def used():\n    return 1\n")
+    (project.root / "helpers.py").symlink_to(project.root / "versions/helpers_v2.py")
+    project.write("pipeline.py", "from helpers import used\n\ndef one():\n    return used()\n")
+
+    assert labels(project, "one") == {"pipeline.py::one", "helpers.py::used"}
+    assert labels(project, "used", "helpers") == {"helpers.py::used"}
+
+
+def test_what_python_warns_of_in_a_module_is_not_said_here(project: WrittenProject) -> None:
+    project.write("helpers.py", "def used():\n    return '\\d'\n")
+    project.write("pipeline.py", "def one():\n    import helpers\n    return helpers.used()\n")
+
+    assert labels(project, "one") == {"pipeline.py::one", "helpers.py::used"}
 
 
 def test_twenty_steps_of_one_file_take_no_time(project: WrittenProject) -> None:

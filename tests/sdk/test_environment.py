@@ -92,6 +92,15 @@ def test_a_module_that_nothing_provides_counts_as_missing() -> None:
     assert environment_of(["nowhere_to_be_found"]).components["module nowhere_to_be_found"] == "not installed"
 
 
+def test_a_module_that_no_distribution_provides_counts_by_its_file(site: Site) -> None:
+    (site.folder / "loose_module.py").write_text("x = 1")
+    before = environment_of(["loose_module"])
+
+    (site.folder / "loose_module.py").write_text("x = 2")
+
+    assert environment_of(["loose_module"]) != before
+
+
 def test_all_parts_of_a_namespace_package_count(site: Site) -> None:
     site.install("space-one", "1", files=("space/one/__init__.py",))
     site.install("space-two", "2", files=("space/two/__init__.py",))

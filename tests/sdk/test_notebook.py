@@ -13,7 +13,7 @@ import pytest
 
 from penstock.contracts.errors import GraphError
 from penstock.sdk.closure import Closure, closure_of
-from penstock.sdk.snapshot import snapshot_of
+from penstock.sdk.snapshot import declared_files_of, snapshot_of
 from tests.sdk.written_project import prepend_to_path
 
 
@@ -146,6 +146,15 @@ def test_modules_beside_the_notebook_are_followed(notebook: Notebook, monkeypatc
 
     assert "beside.py::used" in closure.identity.components
     assert set(closure.modules) == {"beside", "notebook_cells"}
+
+
+def test_files_that_a_step_declares_lie_beside_the_notebook(notebook: Notebook) -> None:
+    Path("words.txt").write_text("a")
+    closure = notebook.run("def train():\n    return 1").closure("train")
+
+    declared = declared_files_of(closure.modules[closure.module], ["*.txt"], module=closure.module)
+
+    assert declared == {"words.txt": Path.cwd() / "words.txt"}
 
 
 def test_a_function_without_source_says_to_write_a_file() -> None:

@@ -4,7 +4,9 @@ import ast
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -18,6 +20,9 @@ from penstock.sdk.notebook import NOTEBOOK_MODULE, notebook_of
 from penstock.sdk.project import Project, module_source_file
 from penstock.sdk.reach import Module, Reach
 from penstock.sdk.syntax_encoding import NEUTRAL_NAME, syntax_digest
+
+# The parser gives up at some 3,000 levels, and each takes up to four calls here.
+_RECURSION_LIMIT = 20_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,26 @@ def closure_of(function: Callable[..., object], *, declared_files: Sequence[str]
 
     :raises GraphError: its source can't be found or read, or it holds on to values that can't be part of an identity.
     """
-    plain = _plain_function(function)
+    with _deep_syntax():
+        return _closure(_plain_function(function), declared_files)
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def _deep_syntax() -> Generator[None]:
+    """Room for syntax as deep as the parser takes it: a sum of a thousand terms is a thousand nodes deep. One thread at a time."""
+    with _ONE_AT_A_TIME:
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(before, _RECURSION_LIMIT))
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(before)
+
+
+def _closure(plain: FunctionType, declared_files: Sequence[str]) -> Closure:
     try:
         reach, module = _home(plain)
         node = definition_in(module.syntax.tree, plain)

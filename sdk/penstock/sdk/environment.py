@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import Distribution, PathDistribution
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from penstock.contracts.encoding import digest_of
+from penstock.contracts.encoding import digest_bytes, digest_of
 from penstock.contracts.spec import Identity
 
 GUEST_CONTRACT_VERSION = 1
@@ -37,10 +38,22 @@ def environment_of(imports: Iterable[str]) -> Identity:
         providers = installed.providers(module)
         waiting += [(name, "") for name in providers]
         if not providers:
-            components[f"module {module}"] = ABSENT
+            components[f"module {module}"] = _loose_module(module)
     components |= {f"distribution {name}": version for name, version in _with_requirements(installed, waiting)}
     components = dict(sorted(components.items()))
     return Identity(digest=digest_of(components), components=components)
+
+
+def _loose_module(module: str) -> str:
+    """A module that no distribution provides, such as compiled code that lies on the path: the digest of its file."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return ABSENT
+    if spec is None:
+        return ABSENT
+    file = Path(spec.origin or "")
+    return digest_bytes(file.read_bytes()) if file.is_file() else "present"
 
 
 def python_version() -> str:

@@ -8,6 +8,7 @@ Standard library alone.
 import ast
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,7 +109,11 @@ def parse_module(source: bytes, name: str, *, is_package: bool, filename: str = 
     known = _PARSED.get((name, is_package))
     if known is not None and known[0] == digest:
         return known[1]
-    module = ModuleSyntax(name, name if is_package else name.rpartition(".")[0], ast.parse(source, filename or f"{name}.py"))
+    with warnings.catch_warnings():
+        # Python says them when the module is imported.
+        warnings.simplefilter("ignore")
+        tree = ast.parse(source, filename or f"{name}.py")
+    module = ModuleSyntax(name, name if is_package else name.rpartition(".")[0], tree)
     _Splitter(module).split()
     _PARSED[name, is_package] = (digest, module)
     return module

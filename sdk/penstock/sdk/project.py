@@ -31,7 +31,7 @@ class Project:
     @classmethod
     def of(cls, module: ModuleType | Path) -> "Project":
         """The project of a module, or of a file that is or will be its entry."""
-        file = module_source_file(module) if isinstance(module, ModuleType) else module.resolve()
+        file = module_source_file(module) if isinstance(module, ModuleType) else _absolute(module)
         name = real_name(module) if isinstance(module, ModuleType) else None
         if file is None:
             return cls._with([Path.cwd()], {})
@@ -89,7 +89,7 @@ class Project:
 
     def name_of(self, file: Path) -> str:
         """The dotted name of a project's file: its path relative to its root."""
-        file = file.resolve()
+        file = _absolute(file)
         for name, place in self.installed:
             if file == place or file.is_relative_to(place):
                 return ".".join(part for part in (name, dotted_name(file.relative_to(place)) if file != place else "") if part)
@@ -113,7 +113,7 @@ def dotted_name(relative: Path) -> str:
 
 def package_root(file: Path) -> Path:
     """The folder of a file, or the folder above its topmost package."""
-    folder = file.resolve().parent
+    folder = _absolute(file).parent
     while (folder / "__init__.py").is_file():
         folder = folder.parent
     return folder
@@ -132,7 +132,12 @@ def module_source_file(module: ModuleType) -> Path | None:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_file():
         return None
-    return Path(file).resolve()
+    return _absolute(Path(file))
+
+
+def _absolute(path: Path) -> Path:
+    """Without dots, but with links as they are: a link to a module is a module of the link's name."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _root_by_name(file: Path, name: str) -> Path | None:
@@ -165,6 +170,7 @@ def is_foreign(folder: Path) -> bool:
     """Whether a folder holds the interpreter, installed distributions or Penstock."""
     if folder.name in ("site-packages", "dist-packages", "lib-dynload"):
         return True
+    folder = folder.resolve()
     paths = sysconfig.get_paths()
     taken = [Path(paths[key]).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
     ours = [Path(place).parent.resolve() for place in sys.modules["penstock"].__path__]
@@ -173,7 +179,7 @@ def is_foreign(folder: Path) -> bool:
 
 @lru_cache(maxsize=8)
 def _path_roots(path: tuple[str, ...]) -> tuple[Path, ...]:
-    folders = [Path(entry or os.curdir).resolve() for entry in path]
+    folders = [_absolute(Path(entry)) for entry in path]
     return tuple(folder for folder in folders if folder.is_dir() and not is_foreign(folder))
 
 
@@ -182,7 +188,7 @@ def _installed(path: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:
     """Path and editable installs by their top-level name."""
     found: dict[str, Path] = {}
     for entry in path:
-        folder = Path(entry or os.curdir)
+        folder = Path(entry)
         if folder.name not in ("site-packages", "dist-packages"):
             continue
         for note in folder.glob("*.dist-info/direct_url.json"):

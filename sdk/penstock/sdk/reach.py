@@ -75,6 +75,7 @@ class Reach:
         self.environ: dict[str, str] = {}
         self.notes: list[str] = []
         self._waiting: list[tuple[Module, Code]] = []
+        self._all_subclasses = False
         self._resolved: dict[tuple[str, Chain], bool] = {}
 
     def add(self, module: Module, code: Code) -> None:
@@ -104,9 +105,7 @@ class Reach:
         file = self.project.file_of(name)
         if file is None:
             return None
-        label = label_of(name, file)
-        syntax = parse_module(file.read_bytes(), name, is_package=file.name == "__init__.py", filename=label)
-        module = self.modules[name] = Module(syntax, file, label)
+        module = self.modules[name] = Module(_parsed(file, name), file, label_of(name, file))
         self._imported(module)
         return module
 
@@ -130,9 +129,15 @@ class Reach:
                 # Nothing uses the name here: the import is there for what it does, or for others to import from here.
                 self._third_party(target)
         self._waiting += [(module, code) for code in syntax.statements]
-        for name, node in syntax.classes.items():
-            if name in syntax.definitions and any(self._registers(module, chain_of(base), set()) for base in node.bases):
-                self._reach_definition(module, name)
+        self._reach_classes(module)
+
+    def _reach_classes(self, module: Module) -> None:
+        """Reaches the classes that can be found without their names: a base of theirs registers them, or is asked for them."""
+        for name, node in module.syntax.classes.items():
+            if name in module.syntax.definitions and node.bases:
+                found = self._all_subclasses or any(self._registers(module, chain_of(base), set()) for base in node.bases)
+                if found:
+                    self._reach_definition(module, name)
 
     def _touch(self, module: Module) -> None:
         if not module.touched:
@@ -158,7 +163,14 @@ class Reach:
             self._resolve_in(module, chain, place)
             if "modules" in chain and any(target[:2] == ("sys", "modules") for target in self._targets(module, references, chain)):
                 self._widen(module, place, "sys.modules can reach any name")
+        if references.subclasses is not None and not self._all_subclasses:
+            self._all_subclasses = True
+            self.notes.append(f"{module.label}:{references.subclasses}: __subclasses__ can reach any class, so all imported ones count")
+            for imported in list(self.modules.values()):
+                self._reach_classes(imported)
         self._follow_calls(module, references)
+        for text, line in references.texts.items():
+            self._follow_text(text, Place(module.label, line))
         for (chain, key), line in references.variables.items():
             if not _ENVIRON.isdisjoint(self._targets(module, references, chain)):
                 self.environ.setdefault(key, f"{module.label}:{line}")
@@ -172,6 +184,18 @@ class Reach:
                 loaded = self.module(found)
                 if loaded is not None:
                     self._widen(loaded, Place(module.label, line), f"{name} is loaded by a call")
+
+    def _follow_text(self, text: str, place: Place) -> None:
+        """Text that spells a name in a module of the project may be used to load it; most text with dots is none of that."""
+        path = text.replace(":", ".").split(".")
+        for cut in range(len(path) - 1, 0, -1):
+            name = ".".join(path[:cut])
+            file = self.project.file_of(name)
+            if file is not None:
+                known = self.modules.get(name) or Module(_parsed(file, name), file, label_of(name, file))
+                if path[cut] in known.syntax.definitions or path[cut] in known.syntax.bound:
+                    self._attribute(name, tuple(path[cut:]), place)
+                return
 
     def _resolve_in(self, module: Module, chain: Chain, place: Place) -> bool:
         """Reaches what a chain names among the names of a module; False if the module has no such name."""
@@ -280,3 +304,7 @@ class Reach:
                 if home is not None and self._registers(home, path[cut:], seen):
                     return True
         return False
+
+
+def _parsed(file: Path, name: str) -> ModuleSyntax:
+    return parse_module(file.read_bytes(), name, is_package=file.name == "__init__.py", filename=label_of(name, file))

@@ -5,6 +5,7 @@ Standard library alone.
 """
 
 import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 _DYNAMIC = frozenset({"globals", "eval", "exec"})
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
 _READS = frozenset({"get", "getenv", "pop", "setdefault"})
 
 
@@ -43,6 +45,10 @@ class References:
     """Modules loaded by a call, of which any name may be used; `models.*` is any module below `models`."""
     dynamic: dict[str, int] = field(default_factory=dict[str, int])
     """What can reach any name of the module, such as `globals()`."""
+    texts: dict[str, int] = field(default_factory=dict[str, int])
+    """Literal text with dots, such as `models.resnet.ResNet`: configurations name classes so."""
+    subclasses: int | None = None
+    """Where `__subclasses__` is asked for, which finds classes that nothing names."""
     variables: dict[tuple[Chain, str], int] = field(default_factory=dict[tuple[Chain, str], int])
     """Literal keys read of something: whether that is `os.environ` is for the caller to resolve."""
 
@@ -106,6 +112,8 @@ class _Scope:
         match node:
             case ast.Name() | ast.Attribute():
                 self._name(node)
+            case ast.Constant(value=str(text)) if _DOTTED.fullmatch(text):
+                self._found.texts.setdefault(text, node.lineno)
             case ast.Global(names=names):
                 for name in names:
                     self._found.chains.setdefault((name,), node.lineno)
@@ -160,6 +168,8 @@ class _Scope:
 
     def _name(self, node: ast.Name | ast.Attribute) -> None:
         chain = chain_of(node)
+        if isinstance(node, ast.Attribute) and node.attr == "__subclasses__":
+            self._found.subclasses = self._found.subclasses or node.lineno
         if chain is not None:
             self._refer(chain, node)
         elif isinstance(node, ast.Attribute):

@@ -14,6 +14,7 @@ from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import Identity
 from penstock.sdk.closure import Closure
 from penstock.sdk.ignores import Ignores
+from penstock.sdk.notebook import NOTEBOOK_MODULE
 from penstock.sdk.project import Project, label_of
 
 _CHUNK_BYTES = 1 << 20
@@ -38,13 +39,14 @@ def declared_files_of(module_file: Path, patterns: Sequence[str], *, module: str
     A pattern that names a folder takes all in it. `module` is the module's dotted name where it can't be told from its file.
     :raises GraphError: a pattern matches nothing, or leaves the project.
     """
-    module_file = module_file.resolve()
     label = label_of(module or Project.of(module_file).name_of(module_file), module_file)
+    # The module of a notebook is written elsewhere; its people see the folder they work in.
+    folder = Path.cwd() if label == f"{NOTEBOOK_MODULE}.py" else module_file.absolute().parent
     found: dict[str, Path] = {}
     for pattern in patterns:
-        files = _matching(module_file.parent, pattern)
+        files = _matching(folder, pattern)
         if not files:
-            raise GraphError(_nothing_matches(module_file, pattern))
+            raise GraphError(_nothing_matches(folder, label, pattern))
         for relative, file in files.items():
             path = posixpath.normpath(posixpath.join(posixpath.dirname(label), relative))
             if path.startswith("../") or posixpath.isabs(path):
@@ -87,12 +89,11 @@ def _matching(folder: Path, pattern: str) -> dict[str, Path]:
     return {"../" * up + file.relative_to(folder).as_posix(): file for file in files if "__pycache__" not in file.parts}
 
 
-def _nothing_matches(module_file: Path, pattern: str) -> str:
-    folder = module_file.parent
+def _nothing_matches(folder: Path, label: str, pattern: str) -> str:
     names = [file.relative_to(folder).as_posix() for file in folder.glob("*/*" if "/" in pattern else "*") if file.is_file()]
     near = difflib.get_close_matches(pattern, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; patterns are relative to the folder of the step's module"
-    return f'files=["{pattern}"] of a step in {module_file.name} matches nothing in {folder}{hint}'
+    return f'files=["{pattern}"] of a step in {label} matches nothing in {folder}{hint}'
 
 
 def _file_digest(file: Path) -> str:
