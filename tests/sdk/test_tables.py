@@ -129,3 +129,16 @@ def test_frames_in_a_dict_are_each_in_parquet(blobs: BlobFolder, tmp_path: Path)
     encoded = encode(frames, dict[str, pd.DataFrame], blobs.staging)
 
     assert sorted(ref.media_type for ref in encoded.value.record.values()) == [PARQUET, PARQUET]  # type: ignore[union-attr]
+
+
+def test_a_polars_frame_comes_back(blobs: BlobFolder) -> None:
+    polars: Any = pytest.importorskip("polars")
+    frame = polars.DataFrame({"n": [1, None], "t": ["a", None], "l": [[1], [2, 3]]})
+
+    ref = stored(frame, polars.DataFrame, blobs)
+    back = loaded(ref, polars.DataFrame, blobs)
+
+    assert ref.media_type == PARQUET
+    assert back.equals(frame)
+    assert back.schema == frame.schema
+    assert stored(back, polars.DataFrame, blobs) == ref
