@@ -5,6 +5,7 @@ So a run whose steps are all hits never imports the user's libraries.
 
 import hashlib
 import platform
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +38,8 @@ class TraceRecord(BaseModel):
     traced: str
     sources: dict[str, str]
     distributions: dict[str, str]
+    stamps: dict[str, int]
+    """When the folders of installed distributions were changed last: while nothing was, no version needs to be read."""
 
     @property
     def holds(self) -> bool:
@@ -46,7 +49,7 @@ class TraceRecord(BaseModel):
             and self.penstock == _version("penstock")
             and self.python == platform.python_version()
             and all(source_digest(path) == digest for path, digest in self.sources.items())
-            and all(_version(name) == known for name, known in self.distributions.items())
+            and (self.stamps == _stamps() or all(_version(name) == known for name, known in self.distributions.items()))
         )
 
     @property
@@ -109,6 +112,7 @@ def _record(target: Target, traced: Traced, versions: dict[str, str]) -> TraceRe
         traced=traced.to_bytes().decode(),
         sources=traced.sources,
         distributions=versions,
+        stamps=_stamps(),
     )
 
 
@@ -128,6 +132,11 @@ def _kept_blob(folder: Path, digest: str, source: Path) -> Path:
     if not place.exists():
         place.write_bytes(source.read_bytes())
     return place
+
+
+def _stamps() -> dict[str, int]:
+    folders = [Path(text) for text in sys.path if text.endswith(("site-packages", "dist-packages"))]
+    return {str(folder): folder.stat().st_mtime_ns for folder in folders if folder.is_dir()}
 
 
 @cache

@@ -7,13 +7,14 @@ import typer
 
 from penstock.contracts.artifacts import ArtifactRef, Value, refs_in
 from penstock.contracts.drawing import value_text
+from penstock.contracts.spec import decode_spec
 from penstock.deploy.cli.addresses import LAST, chosen_output, located, one_step_run, steps_of
 from penstock.deploy.cli.durations import size_text
 from penstock.deploy.cli.lineage import lineage_lines
 from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import save
 from penstock.deploy.cli.summary import address
-from penstock.deploy.cli.wiring import engine
+from penstock.deploy.cli.wiring import engine, housekeeping
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,7 +63,8 @@ def get(
 def lineage(context: typer.Context, words: Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX][.OUTPUT]")]) -> None:
     with engine(context) as client:
         wanted = located(client, words)
-        for line in lineage_lines(client, wanted.run, one_step_run(client, wanted)):
+        spec = decode_spec(housekeeping(client).spec(wanted.run.run_id))
+        for line in lineage_lines(client, wanted.run, spec, one_step_run(client, wanted)):
             typer.echo(line)
 
 

@@ -56,7 +56,9 @@ def list_runs(
         took = elapsed_seconds(view.created_at, view.ended_at, now)
         tags = " ".join(f"{key}={value}" for key, value in view.tags.items())
         state = view.state.value if view.state.is_terminal or view.is_owned_by_live_process else f"{view.state.value} (its process died)"
-        table.append((view.name, state, age_text((now - view.created_at) / 1e6), seconds_text(took or 0.0), f"{hits}/{total}", tags))
+        table.append(
+            (view.name, state, age_text((now - view.created_at) / 1e6), seconds_text(took or 0.0), f"{hits}/{total}" if total else "", tags)
+        )
     typer.echo("\n".join(aligned(table)) if views else "no runs yet; start one with: penstock run pipeline.py")
 
 

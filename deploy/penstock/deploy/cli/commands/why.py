@@ -1,5 +1,6 @@
 """`penstock why`: what decided whether a step ran."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -23,6 +24,8 @@ Examples:
     penstock why retrain-3 train/2
 """
 _INDEXES_SHOWN = 20
+# Items of a fan-out whose reasons differ in such only have one reason.
+_DIGEST = re.compile(r"\b[0-9a-f]{12}\b")
 
 
 @app.command(help=_EXAMPLES)
@@ -36,6 +39,9 @@ def why(
     width = max((len(label) for label, _ in answers), default=0)
     for label, reason in answers:
         _say(label.ljust(width), reason, full)
+    compared = sorted({reason.compared_with for _, reason in answers if reason.compared_with and reason.differences})
+    if compared:
+        typer.echo(f"compared with {', '.join(compared)}" + ("" if full else "; both values of all that differs: --full"))
 
 
 def _addresses(client: EngineClient, words: list[str]) -> list[Address]:
@@ -59,12 +65,16 @@ def _grouped(client: EngineClient, address: Address) -> list[tuple[str, Why]]:
     step_runs = [found for found in client.step_runs(run, address.step) if found.index[:depth] == address.index]
     if not step_runs:
         return [(str(address), client.why(run, address.step, address.index))]
-    reasons: dict[tuple[str, tuple[str, ...]], tuple[list[tuple[int, ...]], Why]] = {}
+    reasons: dict[str, list[tuple[tuple[int, ...], Why]]] = {}
     for step_run in step_runs[:_INDEXES_SHOWN]:
         reason = client.why(run, address.step, step_run.index)
-        key = (reason.verdict, tuple(difference.component for difference in reason.differences))
-        reasons.setdefault(key, ([], reason))[0].append(step_run.index)
-    return [(_label(address.step, indexes), reason) for indexes, reason in reasons.values()]
+        reasons.setdefault(_DIGEST.sub("…", reason.verdict), []).append((step_run.index, reason))
+    answers: list[tuple[str, Why]] = []
+    for verdict, found in reasons.items():
+        same = len({reason.verdict for _, reason in found}) == 1
+        reason = found[0][1] if same else found[0][1].model_copy(update={"verdict": verdict})
+        answers.append((_label(address.step, [index for index, _ in found]), reason))
+    return answers
 
 
 def _label(step: str, indexes: list[tuple[int, ...]]) -> str:
@@ -75,8 +85,7 @@ def _label(step: str, indexes: list[tuple[int, ...]]) -> str:
 
 
 def _say(label: str, reason: Why, full: bool) -> None:
-    compared = f" (compared with {reason.compared_with})" if reason.compared_with and reason.differences else ""
-    typer.echo(f"{label}  {reason.verdict}{compared}")
+    typer.echo(f"{label}  {reason.verdict}")
     if full:
         for difference in reason.differences:
             typer.echo(f"    {difference.component}: {difference.before or 'nothing'} -> {difference.after or 'nothing'}")
