@@ -19,7 +19,7 @@ def asks_for_none(n: int | None) -> Any:
 
 
 def asks_a_result_for_none(n: int) -> Any:
-    made = make(n)
+    made: Any = make(n)
     return make(1) if made is not None else made
 
 
@@ -81,11 +81,9 @@ def test_the_line_is_that_of_the_fault() -> None:
 def test_plain_python_over_constants_is_allowed() -> None:
     @pipeline
     def flow(n: int) -> Any:
-        setting = None
-        last = n
+        last: int | None = None
         for _ in range(3):
-            if setting is None:
-                last = make(last)
+            last = make(n) if last is None else make(last)
         return last
 
     assert len(flow.draw()[1].nodes) == 3

@@ -64,15 +64,23 @@ def _walk(tree: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
 
 
 def _handle_names(tree: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    """Names that may stand for values of the run: parameters, and what is assigned from calls or from such names."""
+    """Names that may stand for values of the run: parameters, and what is assigned from calls or from such names.
+
+    A name that the body sets to None itself may be asked for None: that is known while the graph is drawn.
+    """
     arguments = tree.args
     names = {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    known: set[str] = set()
     for statement in ast.walk(tree):
-        if isinstance(statement, ast.Assign) and any(
-            isinstance(part, ast.Call) or (isinstance(part, ast.Name) and part.id in names) for part in ast.walk(statement.value)
-        ):
-            names |= {part.id for target in statement.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-    return names
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+            continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        assigned = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+        if isinstance(statement.value, ast.Constant) and statement.value.value is None:
+            known |= assigned
+        elif any(isinstance(part, ast.Call) or (isinstance(part, ast.Name) and part.id in names) for part in ast.walk(statement.value)):
+            names |= assigned
+    return names - known
 
 
 class _Checker:

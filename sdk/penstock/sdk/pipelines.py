@@ -129,7 +129,7 @@ class Pipeline(Generic[P, R]):
     def trace(self) -> Traced:
         """The spec, complete but for its snapshot, and the files it is made of."""
         drawing, spec = self.draw()
-        return traced(drawing, spec)
+        return traced(drawing, spec, self._function)
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Runs it and waits.

@@ -3,6 +3,9 @@
 import atexit
 import os
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from penstock.sdk.client import EngineClient, connect
@@ -26,12 +29,16 @@ def state_home(start: Path) -> Path:
     return Path(named).expanduser().absolute() if named else project_folder(start) / HOME_NAME
 
 
+_given: ContextVar[EngineClient | None] = ContextVar("engine", default=None)
 _lock = threading.Lock()
 _clients: dict[tuple[int, str, Path], EngineClient] = {}
 
 
 def engine_of(start: Path) -> EngineClient:
     """The engine of the project around `start`; `PENSTOCK_ENGINE` names another than the embedded one."""
+    given = _given.get()
+    if given is not None:
+        return given
     name, home = os.environ.get("PENSTOCK_ENGINE", "embedded"), state_home(start)
     # By process: a fork must not use its parent's connections.
     key = os.getpid(), name, home
@@ -39,6 +46,16 @@ def engine_of(start: Path) -> EngineClient:
         if key not in _clients:
             _clients[key] = connect(name, home=home)
         return _clients[key]
+
+
+@contextmanager
+def using_engine(client: EngineClient) -> Generator[None]:
+    """While it lasts, pipelines run on `client`, whatever their project."""
+    token = _given.set(client)
+    try:
+        yield
+    finally:
+        _given.reset(token)
 
 
 def close_engines() -> None:

@@ -1,5 +1,6 @@
 """From a drawing to a trace: code and environment of every step, and the files of the snapshot."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from penstock.sdk.closure import Closure, closure_of
 from penstock.sdk.constants import file_sha256
 from penstock.sdk.drawing import Drawing
 from penstock.sdk.environment import environment_of
+from penstock.sdk.loaded_modules import project_modules
 from penstock.sdk.scripts import Program
 from penstock.sdk.snapshot import declared_files_of, file_digests, script_identity, snapshot_of
 from penstock.sdk.steps import Step
@@ -30,8 +32,8 @@ class _Trace:
     notes: list[str] = field(default_factory=list[str])
 
 
-def traced(drawing: Drawing, spec: PipelineSpec) -> Traced:
-    """The trace of a drawing whose spec has no identities yet.
+def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any]) -> Traced:
+    """The trace of a drawing of a pipeline's `function`; its spec has no identities yet.
 
     :raises GraphError: a step's code can't be found where a runner could import it.
     """
@@ -39,7 +41,7 @@ def traced(drawing: Drawing, spec: PipelineSpec) -> Traced:
     nodes: list[Node] = [_identified(trace, node, drawing.makers[node.name]) if isinstance(node, StepSpec) else node for node in spec.nodes]
     hooks = {kind: _identified(trace, node, drawing.makers[f"{kind} {node.name}"]) for kind, node in spec.hooks.items()}
     files = {**snapshot_of(trace.closures.values(), trace.declared), **trace.scripts}
-    read = {str(path): file_sha256(path) for path in files.values()}
+    read = {str(path): file_sha256(path) for path in {*files.values(), *project_modules(function)}}
     notes = [*drawing.notes, *trace.notes, *(note for closure in trace.closures.values() for note in closure.notes)]
     return Traced(
         spec=spec.model_copy(update={"nodes": tuple(nodes), "hooks": hooks}),
