@@ -17,6 +17,8 @@ from penstock.transport.artifact_store import ArtifactStore
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     timeout_seconds: float | None = None
+    import_seconds: float = 0.0
+    """So much longer it may take until the guest has imported the module; then the timeout counts."""
     memory_bytes: int | None = None
     grace_seconds: float = 5.0
     """Between SIGTERM and SIGKILL."""
@@ -60,7 +62,7 @@ class Conversation:
     async def hold(self, order: dict[str, Any]) -> Ending:
         """Sends the order and waits for the end. Cancelled, it stops the guest before it returns."""
         self._guest.attend(self._on_frame, self._log.write)
-        self._start_timers()
+        self._start_timers(self._limits.import_seconds)
         try:
             with contextlib.suppress(ConnectionError):
                 await self._guest.send(["order", order])
@@ -97,11 +99,11 @@ class Conversation:
                 await asyncio.wait([exited], timeout=seconds)
         return exited.result() if exited.done() else Exit(None)
 
-    def _start_timers(self) -> None:
+    def _start_timers(self, more: float) -> None:
         for timer in self._timers:
             timer.cancel()
-        seconds = self._limits.timeout_seconds
-        if seconds is not None:
+        if self._limits.timeout_seconds is not None:
+            seconds = self._limits.timeout_seconds + more
             self._timers.append(self._loop.call_later(seconds * 0.8, self._note_cpu))
             self._timers.append(self._loop.call_later(seconds, self._time_out))
 
@@ -123,7 +125,7 @@ class Conversation:
                 self._progress(done, total, text)
             case ["imported"]:
                 # A timeout is about the step, however long its module takes to import.
-                self._start_timers()
+                self._start_timers(0.0)
             case ["local", str(digest)]:
                 task = self._loop.create_task(self._answer(digest))
                 self._answers.add(task)

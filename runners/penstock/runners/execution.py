@@ -23,6 +23,7 @@ from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nest, Nursery, Taken
 from penstock.transport.artifact_store import ArtifactStore
 
+_IMPORT_SECONDS = 300.0
 _SMALL_LOG_BYTES = 64 * 1024
 _TRACEBACK_BYTES = 4096
 
@@ -102,6 +103,7 @@ class Execution:
     async def _converse(self, taken: Taken, progress: ReportProgress) -> Ending:
         limits = Limits(
             timeout_seconds=self._step.timeout_seconds,
+            import_seconds=0.0 if taken.is_forked or not self._nest.module else _IMPORT_SECONDS,
             memory_bytes=self._step.resources.memory_bytes,
             grace_seconds=self._workshop.grace_seconds,
         )

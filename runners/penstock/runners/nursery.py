@@ -111,7 +111,10 @@ class Nursery:
 
     def _zygote(self, nest: Nest) -> ZygoteProcess:
         zygote = self._zygotes.pop(nest, None)
-        if zygote is None or not zygote.is_alive:
+        if zygote is not None and not zygote.is_alive:
+            self._retire(zygote)
+            zygote = None
+        if zygote is None:
             zygote = ZygoteProcess(
                 snapshot=nest.snapshot,
                 module=nest.module,
@@ -129,6 +132,9 @@ class Nursery:
     def _discard(self, nest: Nest) -> None:
         zygote = self._zygotes.pop(nest, None)
         if zygote is not None:
-            task = asyncio.get_running_loop().create_task(zygote.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._retire(zygote)
+
+    def _retire(self, zygote: ZygoteProcess) -> None:
+        task = asyncio.get_running_loop().create_task(zygote.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
