@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import dataclasses
 import inspect
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +42,7 @@ def executed(program: Program, target: CommandTarget, outputs: tuple[OutputSpec,
     for output in outputs:
         folder = places[output.name] if output.kind == "directory" else places[output.name].parent
         folder.mkdir(parents=True, exist_ok=True)
-    command = [_argument(argument, inputs, places) for argument in target.command]
+    command = [text for argument in target.command for text in _argument(argument, inputs, places)]
     if command[0] == PYTHON:
         command[0] = sys.executable
     status = subprocess.run(command, cwd=workdir, check=False).returncode
@@ -52,15 +54,23 @@ def executed(program: Program, target: CommandTarget, outputs: tuple[OutputSpec,
     return Outputs({output.name: _written(output, places[output.name]) for output in outputs})
 
 
-def _argument(argument: CommandArgument, inputs: Mapping[str, Any], places: Mapping[str, Path]) -> str:
-    if argument.text is not None:
-        return argument.text
+def _argument(argument: CommandArgument, inputs: Mapping[str, Any], places: Mapping[str, Path]) -> list[str]:
+    if argument.parts:
+        return ["".join(" ".join(_argument(part, inputs, places)) for part in argument.parts)]
     if argument.input is not None:
         value = inputs[argument.input]
-        return str(value.path) if isinstance(value, File | Directory) else str(value)
+        return [_text(item) for item in cast(Sequence[object], value)] if isinstance(value, list | tuple) else [_text(value)]
     if argument.output is not None:
-        return str(places[argument.output])
-    return "".join(_argument(part, inputs, places) for part in argument.parts)
+        return [str(places[argument.output])]
+    return [argument.text or ""]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, File | Directory | Path):
+        return os.fspath(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value)
 
 
 def _written(output: OutputSpec, place: Path) -> File | Directory:
