@@ -8,6 +8,7 @@ Standard library alone.
 import ast
 import copy
 import hashlib
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -84,10 +85,18 @@ class ModuleSyntax:
     @cached_property
     def used_names(self) -> frozenset[str]:
         """Every name that any code of the module loads."""
-        nodes = ast.walk(self.tree)
-        plain = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-        # Names in annotations that are written as text.
-        return frozenset(plain.union(*(code.references.roots for code in [*self.statements, *self.definitions.values()])))
+        names: set[str] = set()
+        for node in ast.walk(self.tree):
+            match node:
+                case ast.Name(id=name, ctx=ast.Load()):
+                    names.add(name)
+                case ast.arg(annotation=ast.expr() as annotation) | ast.AnnAssign(annotation=annotation):
+                    names.update(_names_in_text(annotation))
+                case ast.FunctionDef(returns=ast.expr() as annotation) | ast.AsyncFunctionDef(returns=ast.expr() as annotation):
+                    names.update(_names_in_text(annotation))
+                case _:
+                    continue
+        return frozenset(names)
 
     @cached_property
     def everything(self) -> Code:
@@ -311,3 +320,9 @@ def _is_constant(node: ast.expr) -> bool:
             return _is_constant(left) and _is_constant(right)
         case _:
             return False
+
+
+def _names_in_text(annotation: ast.expr) -> Iterator[str]:
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"[^\W\d]\w*", node.value)

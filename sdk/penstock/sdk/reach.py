@@ -76,6 +76,7 @@ class Reach:
         self.notes: list[str] = []
         self._waiting: list[tuple[Module, Code]] = []
         self._all_subclasses = False
+        self._files: dict[str, Path | None] = {}
         self._resolved: dict[tuple[str, Chain], bool] = {}
 
     def add(self, module: Module, code: Code) -> None:
@@ -102,7 +103,7 @@ class Reach:
         """
         if name in self.modules:
             return self.modules[name]
-        file = self.project.file_of(name)
+        file = self._file_of(name)
         if file is None:
             return None
         module = self.modules[name] = Module(_parsed(file, name), file, label_of(name, file))
@@ -112,6 +113,11 @@ class Reach:
     def components(self) -> dict[str, str]:
         """What was reached, by label: the digest of each definition, and of the statements and imports of each module."""
         return dict(component for module in self.modules.values() for component in module.components())
+
+    def _file_of(self, module: str) -> Path | None:
+        if module not in self._files:
+            self._files[module] = self.project.file_of(module)
+        return self._files[module]
 
     def _finish(self) -> None:
         while self._waiting:
@@ -190,7 +196,7 @@ class Reach:
         path = text.replace(":", ".").split(".")
         for cut in range(len(path) - 1, 0, -1):
             name = ".".join(path[:cut])
-            file = self.project.file_of(name)
+            file = self._file_of(name)
             if file is not None:
                 known = self.modules.get(name) or Module(_parsed(file, name), file, label_of(name, file))
                 if path[cut] in known.syntax.definitions or path[cut] in known.syntax.bound:
@@ -262,7 +268,7 @@ class Reach:
 
     def _submodule(self, module: Module, chain: Chain, place: Place) -> None:
         name = f"{module.syntax.name}.{chain[0]}"
-        if self.project.file_of(name) is not None or self.project.is_folder(name):
+        if self._file_of(name) is not None or self.project.is_folder(name):
             self._attribute(name, chain[1:], place)
         elif "__getattr__" in module.syntax.definitions:
             self._widen(module, place, f"__getattr__ of {module.syntax.name} answers for {chain[0]}")
@@ -279,7 +285,7 @@ class Reach:
 
     def _third_party(self, target: Import) -> None:
         top = target.module.partition(".")[0]
-        if top and top not in _STANDARD and self.project.file_of(top) is None and not self.project.is_folder(top):
+        if top and top not in self.imports and top not in _STANDARD and self._file_of(top) is None and not self.project.is_folder(top):
             self.imports.add(top)
 
     def _targets(self, module: Module, references: References, chain: Chain) -> set[Chain]:
