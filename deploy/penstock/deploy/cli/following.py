@@ -85,4 +85,5 @@ def _on_interrupt(interruption: Interruption) -> Generator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        # The run has ended; another Ctrl-C must not cut short what is said about it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if interruption.count else before)

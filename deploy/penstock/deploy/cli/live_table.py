@@ -62,7 +62,7 @@ class LiveTable:
 def table(shown: list[Row]) -> Table:
     """The rows as a table without frames."""
     drawn = Table(box=None, pad_edge=False, show_edge=False)
-    for title in ("step", "state", "", "took", "attempts", "note"):
+    for title in ("step", "state", "", "took", "", "note"):
         drawn.add_column(title, header_style="dim", no_wrap=title in ("step", "took"), overflow="fold")
     for row in shown:
         colour = _COLOURS.get(row.tone, "")

@@ -98,7 +98,8 @@ def aligned(cells: Iterable[tuple[str, ...]]) -> list[str]:
 
 def _row(count: StepCount, note: str, now: int) -> Row:
     notes = [text for text in (_progress_text(count), hit_text(count), note) if text]
-    attempts = str(count.attempts) if count.attempts else ""
+    executed = count.states.get(StepState.SUCCEEDED, 0) + count.states.get(StepState.FAILED, 0) - count.hits
+    attempts = f"{count.attempts} attempts" if count.attempts > max(executed, 1) and tone(count).is_terminal else ""
     return Row(
         name=count.name,
         state=state_text(count),

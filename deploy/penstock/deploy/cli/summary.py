@@ -14,6 +14,7 @@ from penstock.deploy.cli.progress import aligned, rows
 from penstock.sdk.client import EngineClient
 
 _FAILURES_SHOWN = 3
+_REASONS_READ = 200
 
 
 def header_lines(view: RunView, spec: PipelineSpec, values: Mapping[str, Value], client: EngineClient) -> list[str]:
@@ -58,7 +59,7 @@ def summary_lines(view: RunView, client: EngineClient) -> Iterator[str]:
     """The table of steps, and one line for the run."""
     now = time.time_ns() // 1000
     shown = rows(view, reasons(view, client), now)
-    yield from aligned([(row.name, row.state, row.took, _attempts(row.attempts), row.note) for row in shown])
+    yield from aligned([(row.name, row.state, row.took, row.attempts, row.note) for row in shown])
     yield ""
     yield closing_line(view)
 
@@ -71,7 +72,8 @@ def closing_line(view: RunView) -> str:
     skipped = sum(count.states.get(StepState.SKIPPED, 0) for count in steps)
     counts = [f"{executed} executed", f"{hits} hits"] + ([f"{skipped} skipped"] if skipped else [])
     seconds = elapsed_seconds(view.created_at, view.ended_at, time.time_ns() // 1000) or 0.0
-    return f"{view.name} {view.state.value} in {seconds_text(seconds)}: {', '.join(counts)}"
+    why = f" ({view.error})" if view.error and view.state is RunState.CANCELLED else ""
+    return f"{view.name} {view.state.value}{why} in {seconds_text(seconds)}: {', '.join(counts)}"
 
 
 def reasons(view: RunView, client: EngineClient) -> dict[str, str]:
@@ -81,11 +83,11 @@ def reasons(view: RunView, client: EngineClient) -> dict[str, str]:
         troubled = [state for state in (StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED) if count.states.get(state)]
         if count.kind != "step" or not troubled:
             continue
-        for step_run in client.step_runs(view.run_id, count.name, limit=200):
+        texts: dict[StepState, str] = {}
+        for step_run in client.step_runs(view.run_id, count.name, limit=_REASONS_READ):
             text = step_run.failure.message if step_run.failure is not None else step_run.reason
-            if step_run.state in troubled and text:
-                found[count.name] = text
-                break
+            texts.setdefault(step_run.state, text)
+        found[count.name] = next((texts[state] for state in troubled if texts.get(state)), "")
     return found
 
 
@@ -105,7 +107,7 @@ def failure_lines(view: RunView, client: EngineClient) -> Iterator[str]:
         yield ""
     if len(failed) > _FAILURES_SHOWN:
         yield f"… and {len(failed) - _FAILURES_SHOWN} more failures: penstock runs show {view.name}"
-    if view.error and not failed:
+    if view.error and not failed and view.state is RunState.FAILED:
         yield view.error
 
 
@@ -157,7 +159,3 @@ def _size_of(each: EachSpec, spec: PipelineSpec, values: Mapping[str, Value], cl
             return None
         return count if each.batch is None else -(-count // each.batch)
     return None
-
-
-def _attempts(attempts: str) -> str:
-    return f"{attempts} attempts" if attempts not in ("", "1") else ""

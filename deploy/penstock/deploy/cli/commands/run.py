@@ -13,8 +13,9 @@ from penstock.deploy.cli.loaded_pipeline import load, stored_spec
 from penstock.deploy.cli.parameters import Given, given_in_file, given_on_command_line, values_for
 from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import RunRequest, checked_options, execute, pairs
-from penstock.deploy.cli.targets import parse_target
+from penstock.deploy.cli.targets import Target, parse_target
 from penstock.deploy.cli.wiring import engine
+from penstock.sdk.traced import Traced
 
 app = typer.Typer()
 
@@ -61,29 +62,38 @@ def run(  # noqa: PLR0913 -- one parameter for each option of the command
         typer.echo(context.get_help())
         return
     target = parse_target(file, module)
-    is_plain = target.file is not None and target.pipeline is None and is_script(target.file)
-    if arguments and not is_plain:
-        raise InvalidInput(f"{target} holds a pipeline, whose parameters are given with -p NAME=VALUE, not as {' '.join(arguments)}")
-    traced, inputs = traced_script(target.start, arguments or []) if is_plain else (load(context, target), {})
+    traced, inputs = _loaded(context, target, arguments or [])
     if wants_help:
         typer.echo(_parameter_help(traced.spec, str(target)))
         return
-    given = (given_in_file(params) if params is not None else {}) | given_on_command_line(parameter or [], Path.cwd())
-    given |= {key: Given(texts=(str(path),)) for key, path in inputs.items()}
+    given = (given_in_file(params) if params is not None else {}) | given_on_command_line(parameter or [], Path.cwd()) | inputs
+    request = RunRequest(
+        name=name,
+        tags=pairs(tag or [], "--tag"),
+        options=checked_options(traced.spec, until=until, rerun=rerun or [], settings=setting or [], keep_going=keep_going),
+        save={output: Path(path) for output, path in pairs(save or [], "--save").items()},
+        as_json=as_json,
+        warnings=traced.notes,
+        put_back=FILES if _is_plain(target) else None,
+    )
     with engine(context, target.start) as client:
-        spec = stored_spec(traced, client)
-        values = values_for(spec, given, client)
-        request = RunRequest(
-            name=name,
-            tags=pairs(tag or [], "--tag"),
-            options=checked_options(spec, until=until, rerun=rerun or [], settings=setting or [], keep_going=keep_going),
-            save={output: Path(path) for output, path in pairs(save or [], "--save").items()},
-            as_json=as_json,
-            warnings=traced.notes,
-            put_back=FILES if is_plain else None,
-        )
-        code = execute(client, spec, values, request)
+        values = values_for(traced.spec, given, client)
+        code = execute(client, stored_spec(traced, client), values, request)
     raise typer.Exit(code)
+
+
+def _is_plain(target: Target) -> bool:
+    return target.file is not None and target.pipeline is None and is_script(target.file)
+
+
+def _loaded(context: typer.Context, target: Target, arguments: list[str]) -> tuple[Traced, dict[str, Given]]:
+    """The pipeline at `target`; of a plain script also the files among its arguments."""
+    if not _is_plain(target):
+        if arguments:
+            raise InvalidInput(f"{target} holds a pipeline, whose parameters are given with -p NAME=VALUE, not as {' '.join(arguments)}")
+        return load(context, target), {}
+    traced, inputs = traced_script(target.start, arguments)
+    return traced, {name: Given(texts=(str(path),)) for name, path in inputs.items()}
 
 
 def _parameter_help(spec: PipelineSpec, target: str) -> str:
