@@ -8,9 +8,9 @@ from typing import Any
 
 from penstock.contracts.errors import ArtifactLost
 from penstock.runners.group_usage import cpu_seconds
+from penstock.runners.guest_process import Exit, Guest
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.log_file import LogFile
-from penstock.runners.zygote_process import Exit, Guest
 from penstock.transport.artifact_store import ArtifactStore
 
 

@@ -166,13 +166,17 @@ class Execution:
     async def _with_files_taken(self, outcome: dict[str, Any]) -> dict[str, Any]:
         try:
             for path, digest in outcome.pop("files", ()):
-                if not Path(path).is_relative_to(self._staging) and not Path(path).is_relative_to(self._workdir):
-                    raise OSError(f"the guest offered {path}, which is not its own")
-                await self._workshop.artifacts.take(Path(path), digest)
+                await self._workshop.artifacts.take(self._own(Path(path)), digest)
         except OSError as error:
             told = failure(FailureKind.OUTPUT, f"an output can't be stored: {error}", error_type=type(error).__name__)
             return {**outcome, "outcome": AttemptState.FAILED.value, "outputs": {}, "attachments": {}, "failure": told}
         return outcome
+
+    def _own(self, path: Path) -> Path:
+        """A file that the guest offers, which must be one of its own."""
+        if ".." in path.parts or not (path.is_relative_to(self._staging) or path.is_relative_to(self._workdir)):
+            raise PermissionError(f"the guest offered {path}, which is not its own")
+        return path
 
     async def _completed(self, plain: dict[str, Any]) -> Completed:
         base = {"attempt": self._order.attempt, "token": self._order.token, "runner": ""}

@@ -79,10 +79,11 @@ def from_status(status: int) -> dict[str, str]:
 
 def from_signal(number: int) -> dict[str, str]:
     """The failure of a process that a signal killed."""
-    name = signal.Signals(number).name if number in iter(signal.Signals) else f"signal {number}"
+    name = signal.Signals(number).name if number in _SIGNAL_NUMBERS else f"signal {number}"
     return failure(FailureKind.SIGNAL, f"killed by {name}", error_type=name, hint=_SIGNAL_HINTS.get(name, ""))
 
 
+_SIGNAL_NUMBERS = frozenset(map(int, signal.Signals))
 _SIGNAL_HINTS = {
     "SIGSEGV": "a native library crashed; the end of the log holds the Python stack of that moment",
     "SIGKILL": "often the kernel's out-of-memory killer: state resources=Resources(memory=...) and run fewer steps at once",

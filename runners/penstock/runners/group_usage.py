@@ -13,7 +13,8 @@ _GROUP, _USER_TIME, _SYSTEM_TIME, _RESIDENT = 2, 11, 12, 21
 def memory_by_group(groups: Collection[int]) -> dict[int, int]:
     """Resident bytes of all processes of each of `groups`; one pass over the processes of this machine."""
     used = dict.fromkeys(groups, 0)
-    for name in os.listdir("/proc"):
+    for entry in Path("/proc").iterdir():
+        name = entry.name
         if name.isdigit() and (fields := _fields(int(name))) and (group := int(fields[_GROUP])) in used:
             used[group] += int(fields[_RESIDENT]) * _PAGE
     return used

@@ -12,24 +12,22 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from penstock.contracts.artifacts import ArtifactRef, Value, inline
+from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import ArtifactLost, ContractError
-from penstock.contracts.spec import OutputSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.failures import AttemptFailed, failure, from_exception, hidden_folders
 from penstock.runners.frames import pack, receive
-from penstock.runners.randomness import seed_everything
+from penstock.runners.hints import import_hint, missing_file_hint
 from penstock.runners.program import run_program
+from penstock.runners.randomness import seed_everything
 from penstock.sdk import codecs
 from penstock.sdk.annotations import hints_of, outputs_of
-from penstock.sdk.json_values import read_json
-from penstock.sdk.types import Directory, File
 from penstock.sdk.context import Checkpoint, CurrentRun, Identity, Record, bound_run, guest_import
+from penstock.sdk.types import Directory, File
 
 _VALUE: TypeAdapter[Value] = TypeAdapter(Value)
 _PROGRESS_SECONDS = 0.2
@@ -82,8 +80,8 @@ class Attempt:
         self._attachments: dict[str, Any] = {}
         self._next_progress = 0.0
         self._snapshot: str = order["snapshot"]
-        self._workdir: str = order["workdir"]
-        self._staging: str = order["staging"]
+        self._workdir = Path(order["workdir"])
+        self._staging = Path(order["staging"])
 
     def outcome(self) -> dict[str, Any]:
         """Runs the step; whatever happens becomes plain data of a `Completed`."""
@@ -106,8 +104,8 @@ class Attempt:
         return {"outcome": AttemptState.FAILED.value, "failure": plain}
 
     def _run(self) -> dict[str, Any]:
-        os.mkdir(self._workdir)
-        os.mkdir(self._staging)
+        self._workdir.mkdir()
+        self._staging.mkdir()
         os.chdir(self._workdir)
         return self.executed()
 
@@ -168,7 +166,9 @@ class Attempt:
 
     def _arguments(self, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         named = {
-            name: codecs.decode(_VALUE.validate_python(value), hints.get(name, Any), self._local, parameter=name, workdir=Path(self._workdir))
+            name: codecs.decode(
+                _VALUE.validate_python(value), hints.get(name, Any), self._local, parameter=name, workdir=self._workdir
+            )
             for name, value in self._order["inputs"].items()
         }
         code = getattr(function, "__code__", None)
@@ -207,7 +207,7 @@ class Attempt:
         outputs: dict[str, Any] = {}
         for position, output in enumerate(wanted):
             name = output["name"]
-            if several is None or len(wanted) == 1 and name not in several:
+            if several is None or (len(wanted) == 1 and name not in several):
                 value, hint = returned, annotation
             else:
                 value, hint = _part(returned, name, position), several.get(name, Any)
@@ -216,10 +216,10 @@ class Attempt:
 
     def _attach(self, name: str, content: object) -> None:
         if isinstance(content, bytes):
-            path = Path(self._staging) / f"attachment-{len(self._attachments)}{Path(name).suffix}"
+            path = self._staging / f"attachment-{len(self._attachments)}{Path(name).suffix}"
             path.write_bytes(content)
             content = path
-        self._attachments[name] = self._staged(codecs.encode_attachment(content, Path(self._staging)))
+        self._attachments[name] = self._staged(codecs.encode_attachment(content, self._staging))
 
     def _said(self) -> dict[str, Any]:
         """What the step said, as far as it said anything."""
@@ -237,9 +237,10 @@ class Attempt:
 
     def _encoded(self, name: str, value: Any, hint: Any, kind: str) -> Any:
         if value is None and kind in ("file", "directory"):
-            raise AttemptFailed(failure(FailureKind.OUTPUT, f"the output {name!r} is None where a {kind} was declared", hint=f"return a {kind}"))
+            told = failure(FailureKind.OUTPUT, f"the output {name!r} is None where a {kind} was declared", hint=f"return a {kind}")
+            raise AttemptFailed(told)
         try:
-            encoded = codecs.encode(value, hint, Path(self._staging), movable=Path(self._workdir))
+            encoded = codecs.encode(value, hint, self._staging, movable=self._workdir)
         except (ContractError, OSError, TypeError, ValueError) as error:
             told = from_exception(error, FailureKind.OUTPUT, hidden=hidden_folders(), shorten=self._snapshot)
             raise AttemptFailed(told | {"message": f"the output {name!r} can't be stored: {error}"[:500]}) from error
@@ -259,31 +260,7 @@ class Attempt:
         os.chdir("/")
         for folder in (self._workdir, self._staging):
             with contextlib.suppress(OSError):
-                os.rmdir(folder)
-
-
-def warm_up(module: ModuleType | None) -> None:
-    """Does once, before guests are forked, what each of them would do again: resolving annotations, building validators."""
-    functions = [function for value in vars(module).values() if callable(function := getattr(value, "fn", None))] if module else []
-    hints = {id(hint): hint for function in functions for hint in hints_of(function).values()}
-    for hint in (int, float, str, bool, *hints.values()):
-        for part in (outputs_of(hint) or {"": hint}).values():
-            # A type that is not for JSON is none of its business.
-            with contextlib.suppress(Exception):
-                read_json(b"null", part)
-    order = {
-        "module": __name__, "function": "_warm", "inputs": {"number": inline(1).model_dump(mode="json")}, "outputs": [OutputSpec().model_dump()],
-        "snapshot": "", "workdir": "/", "staging": "/", "checkpoint": "", "seed": "", "files": {}, "identity": {"index": ()},
-    }  # fmt: skip
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        attempt = Attempt(ours, order, "")
-        theirs.sendall(pack(["order", attempt.executed()]))
-        receive(ours)
-
-
-def _warm(number: int) -> int:
-    return number
+                folder.rmdir()
 
 
 def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:
@@ -300,32 +277,5 @@ def _part(returned: Any, name: str, position: int) -> Any:
         return getattr(returned, name)
     if isinstance(returned, tuple | list) and position < len(returned):
         return returned[position]
-    raise AttemptFailed(
-        failure(FailureKind.OUTPUT, f"the step returned a {type(returned).__name__}, which has no {name!r}", hint="return what the annotation says")
-    )
-
-
-def import_hint(error: BaseException) -> str:
-    """What to do about a module that can't be imported."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"install {error.name.partition('.')[0]} where the step runs, or import it where it is in the project"
-    return ""
-
-
-def missing_file_hint(error: BaseException, snapshot: str, project: str, declared: dict[str, str]) -> str:
-    """What to do about a file of the project that is not in the snapshot; empty where `error` is about something else."""
-    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | bytes):
-        return ""
-    path = os.fsdecode(error.filename)
-    for root in filter(None, (snapshot, project)):
-        if path.startswith(root.rstrip(os.sep) + os.sep):
-            relative = os.path.relpath(path, root)
-            return f'declare the file that it reads: @step(files=["{relative}"])'
-    if os.path.isabs(path):
-        return ""
-    relative = os.path.normpath(path)
-    if relative in declared:
-        return f'{relative} is beside the module, not in the working directory: open Path(__file__).parent / "{relative}"'
-    if project and os.path.exists(os.path.join(project, relative)):
-        return f'declare the file and open it beside the module: @step(files=["{relative}"]) and Path(__file__).parent / "{relative}"'
-    return ""
+    told = f"the step returned a {type(returned).__name__}, which has no {name!r}"
+    raise AttemptFailed(failure(FailureKind.OUTPUT, told, hint="return what the annotation says"))

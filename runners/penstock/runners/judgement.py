@@ -5,7 +5,7 @@ that the user's own top-level statements started, and Python threads of anybody,
 """
 
 import builtins
-import os
+import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ class ThreadWatch:
 def native_threads() -> int:
     """Threads of this process as the kernel counts them; 0 where it does not say."""
     try:
-        return len(os.listdir(_TASKS))
+        return sum(1 for _ in _TASKS.iterdir())
     except OSError:
         return 0
 
@@ -118,14 +118,9 @@ def uses_openmp() -> bool:
 
 def _sockets(own: set[int]) -> int:
     count = 0
-    try:
-        descriptors = os.listdir("/proc/self/fd")
-    except OSError:
-        return 0
-    for text in descriptors:
-        try:
-            target = os.readlink(f"/proc/self/fd/{text}")
-        except OSError:
-            continue
-        count += target.startswith("socket:") and int(text) not in own
+    descriptors = Path("/proc/self/fd")
+    for entry in descriptors.iterdir() if descriptors.is_dir() else ():
+        # The one that lists them is closed by now.
+        with contextlib.suppress(OSError):
+            count += str(entry.readlink()).startswith("socket:") and int(entry.name) not in own
     return count

@@ -7,7 +7,8 @@ from pathlib import Path
 import structlog
 
 from penstock.contracts.errors import InfrastructureError
-from penstock.runners.zygote_process import Guest, Readiness, ZygoteProcess
+from penstock.runners.guest_process import Guest
+from penstock.runners.zygote_process import Readiness, ZygoteProcess
 
 _log = structlog.get_logger(__name__)
 _ZYGOTES_KEPT = 8
@@ -125,8 +126,9 @@ class Nursery:
             )
         # The last one of a dict is the most recently used.
         self._zygotes[nest] = zygote
-        for idle in [other for other, there in self._zygotes.items() if there.is_idle and other != nest][: max(0, len(self._zygotes) - _ZYGOTES_KEPT)]:
-            self._discard(idle)
+        idle = [other for other, there in self._zygotes.items() if there.is_idle and other != nest]
+        for other in idle[: max(0, len(self._zygotes) - _ZYGOTES_KEPT)]:
+            self._discard(other)
         return zygote
 
     def _discard(self, nest: Nest) -> None:

@@ -89,7 +89,8 @@ def _ended_well(arguments: list[str]) -> None:
     if status < 0:
         raise AttemptFailed(from_signal(-status))
     if status:
-        raise AttemptFailed(failure(FailureKind.ERROR, f"{Path(arguments[0]).name} ended with exit status {status}", hint="its log says why"))
+        message = f"{Path(arguments[0]).name} ended with exit status {status}"
+        raise AttemptFailed(failure(FailureKind.ERROR, message, hint="its log says why"))
 
 
 def _written(output: Mapping[str, Any], place: Path) -> Any:

@@ -2,10 +2,10 @@
 
 import hashlib
 import importlib.abc
-import importlib.machinery
 import random
 import sys
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from typing_extensions import override
@@ -50,7 +50,7 @@ class _SeedsWhenImported(importlib.abc.MetaPathFinder):
         self._seed = seed
 
     @override
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname not in self._names:
             return None
         self._names.remove(fullname)

@@ -9,6 +9,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -73,7 +74,7 @@ class Runner:
         self._steps = StepCache()
         self._held: dict[AttemptKey, _Held] = {}
         self._finished: OrderedDict[AttemptKey, None] = OrderedDict()
-        self._idle: dict[asyncio.Task[None], None] = {}
+        self._idle: dict[asyncio.Task[Any] | None, None] = {}
         """Slots that wait for an order."""
         self._is_draining = False
         self._announcing = asyncio.Lock()
@@ -95,22 +96,22 @@ class Runner:
         """Takes no more orders; what was begun goes on to its end."""
         self._is_draining = True
         for slot in self._idle:
-            slot.cancel()
+            if slot is not None:
+                slot.cancel()
 
     async def _serve(self, pool: str) -> None:
         """One slot."""
-        slot = asyncio.current_task()
-        assert slot is not None
         while not self._is_draining:
             try:
-                await self._consume(slot, pool_queue(self._workspace, pool))
+                await self._consume(pool_queue(self._workspace, pool))
             except BusUnavailable as error:
                 _log.warning("queue.lost", pool=pool, reason=str(error))
                 await self._reannounce()
 
-    async def _consume(self, slot: asyncio.Task[None], queue: str) -> None:
+    async def _consume(self, queue: str) -> None:
         """Executes orders of the queue until one lasts; then it waits for that one without being a consumer."""
         lasting: asyncio.Task[None] | None = None
+        slot = asyncio.current_task()
         self._idle[slot] = None
         try:
             async with self._bus.consume(queue, prefetch=1) as consumer:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest
 from penstock.contracts.errors import ArtifactLost
 from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.directories import materialise_directory
 
 
 class Snapshots:
@@ -36,27 +37,29 @@ class Snapshots:
         return target
 
     async def _write(self, snapshot: ArtifactRef, target: Path) -> None:
-        fresh = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for entry in (await self._manifest(snapshot)).files:
-            place = fresh / entry.path
-            if not place.resolve().is_relative_to(fresh.resolve()):
-                raise ArtifactLost(f"the snapshot {snapshot.digest} holds a path outside itself: {entry.path!r}", snapshot.digest)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(await self._artifacts.local(entry.digest), place)
-            place.chmod(0o555 if entry.executable else 0o444)
-        try:
-            fresh.rename(target)
-        except OSError:
-            # Another process was faster with the same bytes.
-            shutil.rmtree(fresh, ignore_errors=True)
-            if not target.is_dir():
-                raise
+        manifest = await self._manifest(snapshot)
+        places = {entry.digest: await self._artifacts.local(entry.digest) for entry in manifest.files}
+        await asyncio.to_thread(_materialise, manifest, places, target)
 
     async def _manifest(self, snapshot: ArtifactRef) -> DirectoryManifest:
-        data = (await self._artifacts.local(snapshot.digest)).read_bytes()
+        data = await asyncio.to_thread((await self._artifacts.local(snapshot.digest)).read_bytes)
         try:
             return DirectoryManifest.model_validate_json(data)
         except ValidationError as error:
             raise ArtifactLost(f"the snapshot {snapshot.digest} is not a directory manifest", snapshot.digest) from error
+
+
+def _materialise(manifest: DirectoryManifest, places: dict[str, Path], target: Path) -> None:
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.parent.mkdir(parents=True, exist_ok=True)
+    materialise_directory(manifest, places.__getitem__, fresh)
+    for entry in manifest.files:
+        (fresh / entry.path).chmod(0o555 if entry.executable else 0o444)
+    try:
+        fresh.rename(target)
+    except OSError:
+        # Another process was faster with the same bytes.
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not target.is_dir():
+            raise

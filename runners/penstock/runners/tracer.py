@@ -14,7 +14,7 @@ from typing import Any
 from penstock.contracts.errors import PenstockError
 from penstock.contracts.states import FailureKind
 from penstock.runners.failures import from_exception, hidden_folders
-from penstock.runners.guest import import_hint
+from penstock.runners.hints import import_hint
 from penstock.sdk.context import guest_import
 from penstock.sdk.pipelines import Pipeline
 from penstock.sdk.project import Project, package_root

@@ -22,7 +22,9 @@ from penstock.contracts.states import FailureKind
 from penstock.runners import guest
 from penstock.runners.failures import from_exception, hidden_folders
 from penstock.runners.frames import MESSAGE_BYTES, pack_message, unpack
+from penstock.runners.hints import import_hint, missing_file_hint
 from penstock.runners.judgement import ThreadWatch, uses_openmp, verdict
+from penstock.runners.warmth import warm_up
 from penstock.sdk.context import guest_import
 
 _PR_SET_PDEATHSIG = 1
@@ -48,7 +50,7 @@ class Zygote:
             sys.path.insert(0, self._snapshot)
         if module and not self._imported(module):
             return
-        guest.warm_up(sys.modules.get(module))
+        warm_up(sys.modules.get(module))
         gc.collect()
         gc.freeze()
         self._say(["ready", self._judged(module), uses_openmp()])
@@ -63,9 +65,9 @@ class Zygote:
             with guest_import(module), self._watch.watching():
                 importlib.import_module(module)
         except BaseException as error:  # noqa: BLE001  # whatever the user's module raises is the user's to see
-            hint = guest.missing_file_hint(error, self._snapshot, self._project, {})
+            hint = missing_file_hint(error, self._snapshot, self._project, {})
             kind = FailureKind.UNDECLARED if hint else FailureKind.ENVIRONMENT
-            told = from_exception(error, kind, hint=hint or guest.import_hint(error), hidden=hidden_folders(), shorten=self._snapshot)
+            told = from_exception(error, kind, hint=hint or import_hint(error), hidden=hidden_folders(), shorten=self._snapshot)
             self._say(["failed", told])
             return False
         return True

@@ -127,7 +127,7 @@ class CurrentRun:
         if self._record is not None:
             self._record.tags.update({name: str(value) for name, value in tags.items()})
 
-    def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:
+    def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002  # as events name it
         """Publishes an event once the step has succeeded. `data` is plain JSON data."""
         if self._record is not None:
             self._record.emitted.append({"type": type, "data": dict(data or {})})

@@ -33,7 +33,7 @@ class ProcessLauncher(Launcher):
     what numeric libraries in each guest may use; slots share the cores else.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs is named at its one place of construction
         self,
         artifacts: ArtifactStore,
         state: Path,
