@@ -122,6 +122,27 @@ def test_a_local_variable_is_no_use_of_the_function_of_its_name(project: Written
     assert labels(project, "one") == {"pipeline.py::one"}
 
 
+def test_a_field_named_as_a_step_is_no_use_of_that_step(project: WrittenProject) -> None:
+    project.write(
+        "pipeline.py",
+        """
+        from typing import NamedTuple
+
+        class Splits(NamedTuple):
+            train: int
+            test: int = 1
+
+        def train(): return 1
+        def test(): return 1
+
+        def split() -> Splits:
+            return Splits(train=1, test=2)
+        """,
+    )
+
+    assert labels(project, "split") == {"pipeline.py::split", "pipeline.py::Splits"}
+
+
 def test_names_are_found_where_python_finds_them(project: WrittenProject) -> None:
     project.write(
         "pipeline.py",

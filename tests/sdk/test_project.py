@@ -76,6 +76,13 @@ def test_penstock_is_never_the_project_even_if_it_lies_below(project: WrittenPro
     assert Project.of(project.root / "pipeline.py").file_of("penstock") is None
 
 
+def test_a_folder_of_data_that_is_named_as_a_library_is_not_that_library(project: WrittenProject) -> None:
+    project.write("packaging/notes/tool.py", "")
+    project.write("pipeline.py", "def one():\n    import packaging.version\n    return packaging.version.VERSION_PATTERN\n")
+
+    assert project.closure("one").imports == {"packaging"}
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of installed distributions."""

@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -82,11 +83,15 @@ class Project:
         return [f"{package}.{name}" for name in sorted(names)]
 
     def is_folder(self, module: str) -> bool:
-        """Whether a module is a folder of the project without `__init__.py`."""
-        if module.partition(".")[0] == "penstock" or not module:
+        """Whether a module is a folder of the project without `__init__.py`. What is imported from elsewhere goes before such a folder."""
+        top = module.partition(".")[0]
+        if top in ("", "penstock") or not any(root.joinpath(*module.split(".")).is_dir() for root in self.roots):
             return False
-        places = [root.joinpath(*module.split(".")) for root in self.roots]
-        return any(place.is_dir() and any(place.glob("**/*.py")) for place in places)
+        try:
+            spec = find_spec(top)
+        except (ImportError, ValueError):
+            spec = None
+        return spec is None or spec.origin is None
 
     def name_of(self, file: Path) -> str:
         """The dotted name of a project's file: its path relative to its root."""

@@ -110,8 +110,14 @@ class _Scope:
 
     def visit(self, node: ast.AST) -> None:
         match node:
+            case ast.Name(ctx=ast.Store() | ast.Del()):
+                # Bound here: a field of a class may be named as a function is.
+                pass
             case ast.Name() | ast.Attribute():
                 self._name(node)
+            case ast.AugAssign(target=ast.Name() as target):
+                self._name(target)
+                self.visit(node.value)
             case ast.Constant(value=str(text)) if _DOTTED.fullmatch(text):
                 self._found.texts.setdefault(text, node.lineno)
             case ast.Global(names=names):
