@@ -25,7 +25,7 @@ CHORES = 1000
 """Chores of one run that are looked at together."""
 
 _parked = Statement(
-    "SELECT s.run_no, s.node, s.item FROM json_each(:keys) k JOIN step_run s ON s.key = k.value AND s.state = 'parked'"
+    "SELECT s.run_no, s.node, s.item FROM json_each(:keys) k CROSS JOIN step_run s WHERE s.key = k.value AND s.state = 'parked'"
 )
 _chores = Statement(
     "SELECT node, item, state FROM step_run WHERE run_no = :run_no AND ((state = 'waiting' AND waiting = 0) "

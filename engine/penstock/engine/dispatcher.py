@@ -20,7 +20,7 @@ from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import unpack_values
 from penstock.engine.statement import Statement
 
-SURPLUS = 3
+SURPLUS = 8
 """Orders a slot beyond the one that it executes: what hides the way from a completion to the next order."""
 
 _count_live = Statement(

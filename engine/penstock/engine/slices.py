@@ -36,7 +36,8 @@ _STEP = (
     "s.node, s.item, s.parent_item, s.state, s.waiting, s.attempts, s.failures, s.losses, s.cursor, s.key, s.inputs, s.outputs, "
     "s.hit_run, s.hit_at, s.reason, s.failure, s.flags, s.started_at, s.ended_at"
 )
-_PAIRS = "json_each(:keys) k JOIN {table} s ON s.run_no = :run_no AND s.{first} = json_extract(k.value, '$[0]') AND s.{second} = json_extract(k.value, '$[1]')"
+# CROSS JOIN tells SQLite to go through the keys and look each row up, instead of through the rows.
+_PAIRS = "json_each(:keys) k CROSS JOIN {table} s WHERE s.run_no = :run_no AND s.{first} = json_extract(k.value, '$[0]') AND s.{second} = json_extract(k.value, '$[1]')"
 
 _load_run = Statement(
     "SELECT run_no, run_id, workspace, pipeline, number, name, spec_digest, state, params, options, cause, tags, owner, open, seq, "
@@ -63,7 +64,7 @@ _load_attempts = Statement(
 )
 _load_cache = Statement(
     "SELECT s.key, s.outputs, s.run_no, s.made_at, s.checked_at FROM json_each(:keys) k "
-    "JOIN cache_entry s ON s.workspace = :workspace AND s.key = k.value"
+    "CROSS JOIN cache_entry s WHERE s.workspace = :workspace AND s.key = k.value"
 )
 _load_counter = Statement("SELECT next_item FROM fan_counter WHERE run_no = :run_no AND each_node = :each_node")
 _insert_step = Statement.insert(tables.step_run)

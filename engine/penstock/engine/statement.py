@@ -1,13 +1,14 @@
-"""A statement that is compiled once per dialect and sent to the driver as it is.
+"""A statement that is compiled once per dialect and given to the driver's own cursor.
 
-Building a Core construct costs six times what sending a short statement does, and the engine sends some twenty of them all the time.
+The engine sends some twenty short statements all the time: through SQLAlchemy's execution each costs ten times what SQLite takes for it.
 """
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Table, text
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 
 class Statement:
@@ -26,24 +27,21 @@ class Statement:
 
     def __call__(self, connection: Connection, **values: Any) -> int:
         """Executes it once; the number of rows that it changed."""
-        return self._execute(connection, values).rowcount
+        return int(self._execute(connection, values).rowcount)
 
-    def rows(self, connection: Connection, **values: Any) -> Sequence[tuple[Any, ...]]:
+    def rows(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        return self._execute(connection, values).fetchall()
+        return list(self._execute(connection, values).fetchall())
 
     def first(self, connection: Connection, **values: Any) -> tuple[Any, ...] | None:
         """The first row of a query, if there is one."""
-        return self._execute(connection, values).fetchone()
+        row: tuple[Any, ...] | None = self._execute(connection, values).fetchone()
+        return row
 
     def number(self, connection: Connection, **values: Any) -> int:
         """The only value of a query that counts or finds the greatest."""
         row = self.first(connection, **values)
         return int(row[0]) if row is not None and row[0] is not None else 0
-
-    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
-        sql, names = self._for(connection)
-        return connection.exec_driver_sql(sql, tuple(values[name] for name in names))
 
     def many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Executes it for each of `rows`; for none, it does nothing."""
@@ -51,14 +49,20 @@ class Statement:
             return
         sql, names = self._for(connection)
         pick = itemgetter(*names)
-        connection.exec_driver_sql(sql, [pick(row) for row in rows] if len(names) > 1 else [(pick(row),) for row in rows])
+        connection.connection.cursor().executemany(sql, [pick(row) for row in rows] if len(names) > 1 else [(pick(row),) for row in rows])
+
+    def _execute(self, connection: Connection, values: Mapping[str, Any]) -> DBAPICursor:
+        sql, names = self._for(connection)
+        cursor = connection.connection.cursor()
+        cursor.execute(sql, tuple([values[name] for name in names]))
+        return cursor
 
     def _for(self, connection: Connection) -> tuple[str, list[str]]:
-        dialect = connection.dialect
-        if dialect.name not in self._compiled:
-            compiled: Any = self._text.compile(dialect=dialect)
-            self._compiled[dialect.name] = (str(compiled), list(compiled.positiontup or compiled.params))
-        return self._compiled[dialect.name]
+        name = connection.dialect.name
+        if name not in self._compiled:
+            compiled: Any = self._text.compile(dialect=connection.dialect)
+            self._compiled[name] = (str(compiled), list(compiled.positiontup or compiled.params))
+        return self._compiled[name]
 
 
 def _quoted(name: str) -> str:

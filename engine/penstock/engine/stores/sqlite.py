@@ -52,6 +52,8 @@ class SqliteStore:
         self._path = path
         self._writer = connect(path, "BEGIN IMMEDIATE")
         self._reader = connect(path, "BEGIN")
+        self._connections: dict[Engine, Connection] = {}
+        """Kept open: taking one from the pool costs as much as a short transaction."""
         self._write_thread = ThreadPoolExecutor(1, "penstock-store")
         self._read_thread = ThreadPoolExecutor(1, "penstock-reader")
         try:
@@ -81,20 +83,25 @@ class SqliteStore:
         return await asyncio.get_running_loop().run_in_executor(self._read_thread, self._run, self._reader, function)
 
     def _run(self, engine: Engine, function: Callable[[Connection], T]) -> T:
+        if engine not in self._connections:
+            self._connections[engine] = engine.connect()
+        connection = self._connections[engine]
         try:
-            with engine.begin() as connection:
+            with connection.begin():
                 return function(connection)
-        except OperationalError as error:
+        except (OperationalError, sqlite3.OperationalError) as error:
             raise self._unavailable(error) from error
 
-    def _unavailable(self, error: OperationalError) -> StoreUnavailable:
-        text = str(error.orig)
+    def _unavailable(self, error: OperationalError | sqlite3.OperationalError) -> StoreUnavailable:
+        text = str(error.orig if isinstance(error, OperationalError) else error)
         hint = "free some disk space; nothing is lost, the run goes on with `penstock resume`" if "full" in text else "see whether the folder is writable"
         return StoreUnavailable(f"the state database {self._path} can't be used: {text} ({hint})")
 
     async def close(self) -> None:
         self._write_thread.shutdown()
         self._read_thread.shutdown()
+        for connection in self._connections.values():
+            connection.close()
         self._writer.dispose()
         self._reader.dispose()
 
