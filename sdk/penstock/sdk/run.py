@@ -236,7 +236,8 @@ class Run(Generic[R]):
         failed = [step_run.view for step_run in self._source.step_runs() if step_run.state is StepState.FAILED]
         reasons = [failure_text(step_run) for step_run in failed[:3]] or [view.error or f"it was {view.state}"]
         more = [f"... and {len(failed) - 3} more step runs failed"] if len(failed) > 3 else []
-        raise RunFailed("\n\n".join([f"{view.name} {view.state}", *reasons, *more]), view.run_id)
+        # The traceback first, on a line of its own: a raised error's name stands before its text.
+        raise RunFailed("\n" + "\n\n".join([*reasons, *more, f"{view.name} {view.state}"]), view.run_id)
 
     @override
     def __repr__(self) -> str:

@@ -27,9 +27,10 @@ PYTHON = "python"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`files` by path in their folder, which is `folder` in the snapshot; `imports` what its Python files import."""
+    """`files` by path in the folder `source`, which is `folder` in the snapshot; `imports` what its Python files import."""
 
     name: str
+    source: Path | None
     folder: str | None
     files: dict[str, Path] = field(default_factory=dict[str, Path])
     imports: frozenset[str] = frozenset()
@@ -49,18 +50,17 @@ class CommandStep:
 
     def _drawn(self, drawing: Drawing, name: str, command: list[Any], folder: PathText | None, options: StepOptions) -> Handle:
         source = _source_directory(command, folder)
+        program = program_of(name, source)
         inputs: dict[str, object] = {}
         arguments = tuple(self._argument(command, i, source, inputs) for i in range(len(command)))
-        files = {} if source is None else script_snapshot(source)
-        inside = None if source is None else f"scripts/{source.name}"
         outputs = tuple(
             OutputSpec(name=output.name, type=text_of(output.type), kind=kind_of(output.type), path=output.path)
             for output in self._outputs.values()
         )
         call = Call(
             name=name,
-            maker=Program(name, inside, files, _imports_of(files)),
-            target=CommandTarget(command=arguments, workdir=inside),
+            maker=program,
+            target=CommandTarget(command=arguments, workdir=program.folder),
             arguments=inputs,
             hints={key: _annotation(value) for key, value in inputs.items()},
             result=Any,
@@ -128,6 +128,17 @@ class ScriptStep(CommandStep):
         if "name" not in options:
             options = {**options, "name": _safe(Path(script).stem)}
         super().__init__([PYTHON, inside, *(arguments or [])], source_directory=folder, **options)
+
+
+def program_of(name: str, source: Path | None) -> Program:
+    """A program whose code is the folder `source`; None: it has no code of the user's.
+
+    :raises GraphError: a Python file in it can't be read.
+    """
+    if source is None:
+        return Program(name, None, None)
+    files = script_snapshot(source)
+    return Program(name, source, f"scripts/{source.name}", files, _imports_of(files))
 
 
 def _annotation(value: object) -> Any:

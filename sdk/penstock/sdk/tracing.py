@@ -32,8 +32,8 @@ class _Trace:
     notes: list[str] = field(default_factory=list[str])
 
 
-def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any]) -> Traced:
-    """The trace of a drawing of a pipeline's `function`; its spec has no identities yet.
+def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any] | None) -> Traced:
+    """The trace of a drawing, made by a pipeline's `function` or read from a document; its spec has no identities yet.
 
     :raises GraphError: a step's code can't be found where a runner could import it.
     """
@@ -41,7 +41,7 @@ def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any]) -
     nodes: list[Node] = [_identified(trace, node, drawing.makers[node.name]) if isinstance(node, StepSpec) else node for node in spec.nodes]
     hooks = {kind: _identified(trace, node, drawing.makers[f"{kind} {node.name}"]) for kind, node in spec.hooks.items()}
     files = {**snapshot_of(trace.closures.values(), trace.declared), **trace.scripts}
-    read = {str(path): file_sha256(path) for path in {*files.values(), *project_modules(function)}}
+    read = {str(path): file_sha256(path) for path in {*files.values(), *(project_modules(function) if function else ())}}
     notes = [*drawing.notes, *trace.notes, *(note for closure in trace.closures.values() for note in closure.notes)]
     return Traced(
         spec=spec.model_copy(update={"nodes": tuple(nodes), "hooks": hooks}),
