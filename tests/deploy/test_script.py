@@ -1,11 +1,10 @@
 """The `penstock` script as a process: real tracing, real exit codes."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.deploy.processes import penstock
 
 PIPELINE = """
 from penstock.sdk import pipeline, step
@@ -37,13 +36,6 @@ def double(x: int) -> int:
 def doubled(x: int = 1) -> int:
     return double(x) + 1
 """
-
-
-def penstock(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from penstock.deploy.main import main; main()"
-    environment = {**os.environ, "PENSTOCK_HOME": str(folder / "home")}
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_a_pipeline_that_builds_exits_with_0(tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line.")] = False,
 ) -> None:
     with engine(context) as client:
-        views = client.runs(pipeline=pipeline, limit=limit)
+        newest = client.runs(pipeline=pipeline, limit=limit)
+        # Whether a process still drives it is asked of those only for which it matters.
+        views = [view if view.state.is_terminal else client.run(view.run_id) for view in newest]
     if as_json:
         for view in views:
             typer.echo(json.dumps(view.model_dump(mode="json"), ensure_ascii=False))
