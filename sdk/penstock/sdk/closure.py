@@ -18,7 +18,8 @@ from penstock.sdk.definitions import Definition, definition_in, names_bound_insi
 from penstock.sdk.module_syntax import Code
 from penstock.sdk.notebook import NOTEBOOK_MODULE, notebook_of
 from penstock.sdk.project import Project, module_source_file
-from penstock.sdk.reach import Module, Reach
+from penstock.sdk.reach import Reach
+from penstock.sdk.reached_module import Module
 from penstock.sdk.syntax_encoding import NEUTRAL_NAME, syntax_digest
 
 # The parser gives up at some 3,000 levels, and each takes up to four calls here.

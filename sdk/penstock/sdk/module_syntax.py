@@ -14,35 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from penstock.sdk.references import Chain, Import, References, chain_of, imports_of, references_of
+from penstock.sdk.imports import Chain, Import, chain_of, imports_of
+from penstock.sdk.plain_code import PIPELINE, PLAIN_DECORATORS, SDK, STEP, acts_at_definition, asks_main, is_constant
+from penstock.sdk.references import References, references_of
+from penstock.sdk.scopes import Function
 from penstock.sdk.syntax_encoding import syntax_digest
-
-_SDK = "penstock.sdk"
-
-# Decorators that do nothing but what their function's code says: they register it nowhere.
-_PLAIN_BY_MODULE = {
-    "": "staticmethod classmethod property",
-    "abc": "abstractmethod",
-    "attr": "s attrs define frozen mutable",
-    "attrs": "define frozen mutable",
-    "contextlib": "contextmanager asynccontextmanager",
-    "dataclasses": "dataclass",
-    "enum": "unique verify",
-    "functools": "cache lru_cache wraps cached_property total_ordering singledispatch",
-    "jax": "jit",
-    "numba": "jit njit vectorize",
-    "pydantic": "validate_call",
-    "pydantic.dataclasses": "dataclass",
-    "torch": "no_grad inference_mode compile",
-    "typing": "overload final override no_type_check runtime_checkable dataclass_transform",
-    "typing_extensions": "overload final override deprecated runtime_checkable",
-    "warnings": "deprecated",
-}
-_PLAIN_DECORATORS = frozenset(f"{module}:{name}".lstrip(":") for module, names in _PLAIN_BY_MODULE.items() for name in names.split())
-_PLAIN_METACLASSES = frozenset({"ABCMeta", "EnumMeta", "EnumType", "type"})
-_POLICY_DECORATORS = frozenset({f"{_SDK}:step", f"{_SDK}:pipeline"})
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass
@@ -167,18 +143,18 @@ class _Splitter:
         if isinstance(node, ast.ClassDef):
             self._module.classes[node.name] = node
         decorators = [self._decorator(decorator) for decorator in node.decorator_list]
-        if f"{_SDK}:pipeline" in decorators:
+        if PIPELINE in decorators:
             self._module.pipelines.add(node.name)
             return
-        if not all(name in _PLAIN_DECORATORS or name in _POLICY_DECORATORS for name in decorators) or _acts_at_definition(node):
+        if not all(name in PLAIN_DECORATORS or name in (STEP, PIPELINE) for name in decorators) or acts_at_definition(node):
             self._state(self.without_policies(node))
             return
-        if f"{_SDK}:step" in decorators:
+        if STEP in decorators:
             self._module.policies.add(node.name)
         self._add_definition(node.name, self.without_policies(node))
 
     def without_policies(self, node: Function | ast.ClassDef) -> ast.stmt:
-        kept = [decorator for decorator in node.decorator_list if self._decorator(decorator) not in _POLICY_DECORATORS]
+        kept = [decorator for decorator in node.decorator_list if self._decorator(decorator) not in (STEP, PIPELINE)]
         if len(kept) == len(node.decorator_list):
             return node
         bare = copy.copy(node)
@@ -191,7 +167,7 @@ class _Splitter:
         if self._is_policy(value):
             self._module.policies.add(name)
             self._add_definition(name, statement)
-        elif _is_constant(value):
+        elif is_constant(value):
             self._module.bound.add(name)
             self._module.literals.append(Code((statement,), self._module.package, statement.lineno))
         else:
@@ -215,7 +191,7 @@ class _Splitter:
             return ""
         for target in self._module.imports.get(chain[0], []):
             if target.name is not None and len(chain) == 1:
-                module = _SDK if target.module.startswith(f"{_SDK}.") else target.module
+                module = SDK if target.module.startswith(f"{SDK}.") else target.module
                 return f"{module}:{target.name}"
             path = ".".join([target.module, *([target.name] if target.name else []), *chain[1:-1]])
             return f"{path}:{chain[-1]}"
@@ -236,7 +212,7 @@ class _Splitter:
             # Called by its name, a step is the plain function.
             return not isinstance(inner[-1], ast.Call)
         return any(
-            target.module == _SDK or target.module.startswith(f"{_SDK}.") or target.target == "penstock:sdk"
+            target.module == SDK or target.module.startswith(f"{SDK}.") or target.target == "penstock:sdk"
             for target in self._module.imports.get(root.id, [])
         )
 
@@ -245,25 +221,13 @@ def _reached_statements(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]
     """The statements with whether they run on import: without `__main__` blocks, and not those for type checkers alone."""
     for statement in body:
         match statement:
-            case ast.If(test=test, body=inner, orelse=other) if _asks_main(test):
+            case ast.If(test=test, body=inner, orelse=other) if asks_main(test):
                 yield from ((node, True) for node, _ in _reached_statements(other))
             case ast.If(test=test, body=inner, orelse=other) if (chain_of(test) or ("",))[-1] == "TYPE_CHECKING":
                 yield from ((node, False) for node in inner)
                 yield from ((node, True) for node, _ in _reached_statements(other))
             case _:
                 yield statement, True
-
-
-def _asks_main(test: ast.expr) -> bool:
-    match test:
-        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
-            return True
-        case ast.BoolOp(op=ast.And(), values=values):
-            return any(_asks_main(value) for value in values)
-        case ast.Compare(left=ast.Constant(value="__main__"), ops=[ast.Eq()], comparators=[ast.Name(id="__name__")]):
-            return True
-        case _:
-            return False
 
 
 def _top_level_imports(statement: ast.stmt) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -289,37 +253,6 @@ def _names_bound_by(statement: ast.stmt) -> set[str]:
             names.add(node.id)
         waiting += ast.iter_child_nodes(node)
     return names
-
-
-def _acts_at_definition(node: Function | ast.ClassDef) -> bool:
-    """Whether a class does more than define itself: its keywords go to `__init_subclass__` or a metaclass, its body calls something."""
-    if not isinstance(node, ast.ClassDef):
-        return False
-    calls = any(isinstance(part, ast.Expr) and not isinstance(part.value, ast.Constant) for part in node.body)
-    return calls or not all(_is_plain_keyword(keyword) for keyword in node.keywords)
-
-
-def _is_plain_keyword(keyword: ast.keyword) -> bool:
-    if keyword.arg == "metaclass":
-        return (chain_of(keyword.value) or ("",))[-1] in _PLAIN_METACLASSES
-    return keyword.arg in ("total", "frozen", "slots", "kw_only", "boundary")
-
-
-def _is_constant(node: ast.expr) -> bool:
-    """Whether a value is made of constants alone."""
-    match node:
-        case ast.Constant():
-            return True
-        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
-            return all(_is_constant(part) for part in parts)
-        case ast.Dict(keys=keys, values=values):
-            return all(key is not None and _is_constant(key) for key in keys) and all(_is_constant(value) for value in values)
-        case ast.UnaryOp(operand=operand):
-            return _is_constant(operand)
-        case ast.BinOp(left=left, right=right):
-            return _is_constant(left) and _is_constant(right)
-        case _:
-            return False
 
 
 def _names_in_text(annotation: ast.expr) -> Iterator[str]:

@@ -14,8 +14,9 @@ from types import FunctionType
 from typing import cast
 
 from penstock.contracts.errors import GraphError
+from penstock.sdk.imports import imports_of
 from penstock.sdk.module_syntax import ModuleSyntax, parse_module
-from penstock.sdk.references import imports_of, references_of
+from penstock.sdk.references import references_of
 
 NOTEBOOK_MODULE = "notebook_cells"
 

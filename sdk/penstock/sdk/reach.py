@@ -8,61 +8,18 @@ Standard library alone.
 import ast
 import builtins
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
+from penstock.sdk.imports import Chain, Import, chain_of
 from penstock.sdk.module_syntax import Code, ModuleSyntax, parse_module
 from penstock.sdk.project import Project, label_of
-from penstock.sdk.references import Chain, Import, References, chain_of
-from penstock.sdk.syntax_encoding import syntax_digest, text_digest
+from penstock.sdk.reached_module import Module, Place
+from penstock.sdk.references import References
 
 _STANDARD = frozenset(sys.stdlib_module_names) | {"penstock", "__future__"}
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__path__", "__package__", "__builtins__"}
 _ENVIRON = frozenset({("os", "environ"), ("os", "getenv"), *(("os", "environ", read) for read in ("get", "pop", "setdefault"))})
-
-
-@dataclass
-class Module:
-    """A module of the project, and what was reached of it."""
-
-    syntax: ModuleSyntax
-    file: Path
-    label: str
-    touched: bool = False
-    whole: bool = False
-    reached: dict[str, Code] = field(default_factory=dict[str, Code])
-    followed: set[str] = field(default_factory=set[str])
-    """The names that were followed through an import: what they are bound to is as much code as their use."""
-
-    @property
-    def counting(self) -> list[ast.stmt]:
-        """The statements that count, in their order."""
-        codes = self.syntax.statements + (self.syntax.literals if self.touched else [])
-        return sorted((node for code in codes for node in code.nodes), key=lambda node: (node.lineno, node.col_offset))
-
-    def components(self) -> Iterator[tuple[str, str]]:
-        if self.whole:
-            yield f"{self.label} (whole)", self.syntax.everything.digest
-        else:
-            yield from ((f"{self.label}::{name}", code.digest) for name, code in self.reached.items())
-            if statements := self.counting:
-                yield f"{self.label} (top level)", syntax_digest(*statements)
-        if self.followed:
-            targets = {name: [target.target for target in self.syntax.imports[name]] for name in sorted(self.followed)}
-            yield f"{self.label} (imports)", text_digest("\n".join(f"{name}={target}" for name in targets for target in targets[name]))
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in the code something is referred to."""
-
-    label: str
-    line: int
-
-    @property
-    def text(self) -> str:
-        return f"{self.label}:{self.line}"
 
 
 class Reach:

@@ -9,27 +9,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-Chain = tuple[str, ...]
-"""A name and the attributes taken of it: `helpers.sub.clean` is ("helpers", "sub", "clean")."""
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+from penstock.sdk.imports import Chain, Import, absolute_module, chain_of, imports_of, literal_text, text_before_computed
+from penstock.sdk.scopes import Comprehension, Function, all_arguments, argument_names, bindings_of, type_parameters
 
 _DYNAMIC = frozenset({"globals", "eval", "exec"})
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
 _READS = frozenset({"get", "getenv", "pop", "setdefault"})
-
-
-@dataclass(frozen=True)
-class Import:
-    """A name bound by an import: a module (`name` None), or a name in a module; `*` is all of its names."""
-
-    module: str
-    name: str | None = None
-
-    @property
-    def target(self) -> str:
-        return self.module if self.name is None else f"{self.module}:{self.name}"
 
 
 @dataclass
@@ -63,41 +48,6 @@ def references_of(*nodes: ast.AST, package: str) -> References:
     for node in nodes:
         _Scope(found, package, hidden=frozenset()).visit(node)
     return found
-
-
-def imports_of(node: ast.Import | ast.ImportFrom, package: str) -> list[tuple[str, Import]]:
-    """The names that an import statement binds, with what they are bound to. The name of a star import is `*`."""
-    if isinstance(node, ast.ImportFrom):
-        module = absolute_module(node.module, node.level, package)
-        return [(alias.asname or alias.name, Import(module, alias.name)) for alias in node.names]
-    bound: list[tuple[str, Import]] = []
-    for alias in node.names:
-        if alias.asname is not None:
-            bound.append((alias.asname, Import(alias.name)))
-        else:
-            # `import a.b` binds `a`; that `a.b` is loaded shows as an import of its own that binds no usable name.
-            bound.append((alias.name.partition(".")[0], Import(alias.name.partition(".")[0])))
-            if "." in alias.name:
-                bound.append((alias.name, Import(alias.name)))
-    return bound
-
-
-def absolute_module(module: str | None, level: int, package: str) -> str:
-    """The absolute name of what `from <level dots><module> import` names inside `package`."""
-    if level == 0:
-        return module or ""
-    parts = package.split(".") if package else []
-    base = parts[: len(parts) - level + 1]
-    return ".".join([*base, *([module] if module else [])])
-
-
-def chain_of(node: ast.AST) -> Chain | None:
-    """The chain of a name or of attributes taken of a name; None for anything else."""
-    attributes: list[str] = []
-    while isinstance(node, ast.Attribute):
-        attributes.append(node.attr)
-        node = node.value
-    return (node.id, *reversed(attributes)) if isinstance(node, ast.Name) else None
 
 
 class _Scope:
@@ -139,7 +89,7 @@ class _Scope:
 
     def visit_arguments(self, arguments: ast.arguments) -> None:
         self.visit_all(default for default in [*arguments.defaults, *arguments.kw_defaults] if default is not None)
-        for argument in _all_arguments(arguments):
+        for argument in all_arguments(arguments):
             if argument.annotation is not None:
                 self.visit_annotation(argument.annotation)
 
@@ -186,7 +136,7 @@ class _Scope:
             self._found.chains.setdefault(chain, node.lineno)
 
     def _read(self, chain: Chain | None, key: ast.expr) -> None:
-        literal = _literal_text(key)
+        literal = literal_text(key)
         if chain and literal is not None and chain[0] not in self._hidden:
             self._found.variables.setdefault((chain, literal), key.lineno)
 
@@ -194,29 +144,29 @@ class _Scope:
         match node:
             case ast.Lambda():
                 self.visit_arguments(node.args)
-                self._inner(_argument_names(node.args) | _bound_in([node.body])).visit(node.body)
+                self._inner(argument_names(node.args) | bindings_of([node.body]).local).visit(node.body)
             case ast.ClassDef():
                 self.visit_all([*node.decorator_list, *node.bases, *node.keywords])
                 # A class body may read the global of a name before it binds its own, and its names are not seen by methods.
-                self._inner(_type_parameters(node)).visit_all([*getattr(node, "type_params", []), *node.body])
+                self._inner(type_parameters(node)).visit_all([*getattr(node, "type_params", []), *node.body])
             case _:
                 self._visit_function(node)
 
     def _visit_function(self, node: Function) -> None:
         self.visit_all(node.decorator_list)
-        annotated = self._inner(_type_parameters(node))
+        annotated = self._inner(type_parameters(node))
         annotated.visit_arguments(node.args)
         for part in [*getattr(node, "type_params", []), *([node.returns] if node.returns else [])]:
             annotated.visit_annotation(part)
-        outer = _declared(node.body, ast.Global)
-        bound = (_argument_names(node.args) | _bound_in(node.body)) - outer - _declared(node.body, ast.Nonlocal)
-        inner = _Scope(self._found, self._package, (self._hidden | _type_parameters(node) | bound) - outer)
+        bindings = bindings_of(node.body)
+        hidden = self._hidden | type_parameters(node) | argument_names(node.args) | bindings.local
+        inner = _Scope(self._found, self._package, hidden - bindings.outer)
         inner.visit_all(node.body)
 
     def _visit_comprehension(self, node: Comprehension) -> None:
         self.visit(node.generators[0].iter)
         targets = [generator.target for generator in node.generators]
-        self._inner(_bound_in(targets)).visit_all(ast.iter_child_nodes(node))
+        self._inner(bindings_of(targets).local).visit_all(ast.iter_child_nodes(node))
 
     def _inner(self, names: frozenset[str]) -> "_Scope":
         return _Scope(self._found, self._package, self._hidden | names)
@@ -240,7 +190,7 @@ class _Scope:
     def _attribute_call(self, node: ast.Call) -> bool:
         """`getattr` of a name with literal text is an attribute like any other."""
         chain = chain_of(node.args[0]) if chain_of(node.func) == ("getattr",) and len(node.args) > 1 else None
-        literal = _literal_text(node.args[1]) if chain else None
+        literal = literal_text(node.args[1]) if chain else None
         if chain is None or literal is None:
             return False
         self._refer((*chain, literal), node)
@@ -248,7 +198,7 @@ class _Scope:
         return True
 
     def _import_call(self, node: ast.Call, chain: Chain) -> None:
-        name = _text_before_computed(node.args[0], self._package) if node.args else None
+        name = text_before_computed(node.args[0], self._package) if node.args else None
         if name is None:
             self._found.dynamic.setdefault(f"{'.'.join(chain)}() of a name that is computed", node.lineno)
             return
@@ -257,83 +207,3 @@ class _Scope:
         self._found.loaded.setdefault(module, node.lineno)
         if not module.endswith("*"):
             self._found.executed.append(Import(module))
-
-
-def _text_before_computed(node: ast.expr, package: str) -> str | None:
-    """The name that an expression spells; `models.*` where what comes after `models.` is computed; None for all others."""
-    text = ""
-    for part in _text_parts(node):
-        match part:
-            case ast.Constant(value=str(piece)):
-                text += piece
-            case ast.Name(id="__name__" | "__package__") if not text:
-                text = package
-            case _:
-                return f"{text}*" if text.endswith(".") and text.strip(".") else None
-    return text or None
-
-
-def _text_parts(node: ast.expr) -> list[ast.expr]:
-    match node:
-        case ast.JoinedStr(values=values):
-            return [inner for value in values for inner in _text_parts(value)]
-        case ast.FormattedValue(value=value):
-            return [value]
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _text_parts(left) + _text_parts(right)
-        case _:
-            return [node]
-
-
-def _literal_text(node: ast.AST) -> str | None:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
-
-
-def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    return named + [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
-
-
-def _argument_names(arguments: ast.arguments) -> frozenset[str]:
-    return frozenset(argument.arg for argument in _all_arguments(arguments))
-
-
-def _type_parameters(node: ast.AST) -> frozenset[str]:
-    return frozenset(parameter.name for parameter in getattr(node, "type_params", []))
-
-
-def _bound_in(nodes: list[ast.stmt] | list[ast.expr]) -> frozenset[str]:
-    """The names that these nodes bind in their own scope; imports are left out, for they are followed."""
-    names: set[str] = set()
-    for node in _own_scope(list(nodes)):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                names.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                names.add(name)
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                names.add(name)
-            case ast.MatchMapping(rest=str(name)):
-                names.add(name)
-            case _:
-                pass
-    return frozenset(names)
-
-
-def _declared(body: list[ast.stmt], kind: type[ast.Global] | type[ast.Nonlocal]) -> frozenset[str]:
-    return frozenset(name for node in _own_scope(list(body)) if isinstance(node, kind) for name in node.names)
-
-
-def _own_scope(nodes: list[ast.AST]) -> list[ast.AST]:
-    """The nodes and all below them that belong to the same scope; an inner scope itself, not what is in it."""
-    own: list[ast.AST] = []
-    waiting = nodes
-    while waiting:
-        node = waiting.pop()
-        own.append(node)
-        if isinstance(node, Comprehension):
-            # A walrus inside binds in the scope around; the loop variables don't.
-            own += [part.target for part in ast.walk(node) if isinstance(part, ast.NamedExpr)]
-        elif not isinstance(node, Function | ast.ClassDef | ast.Lambda):
-            waiting += ast.iter_child_nodes(node)
-    return own
