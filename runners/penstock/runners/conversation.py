@@ -119,8 +119,8 @@ class Conversation:
 
     def _on_frame(self, frame: list[Any] | None) -> None:
         match frame:
-            case ["outcome", dict(outcome)]:
-                self._settle(outcome)
+            case ["outcome", dict()]:
+                self._settle(frame[1])
             case ["progress", float(done), float() | None as total, str(text)]:
                 self._progress(done, total, text)
             case ["imported"]:

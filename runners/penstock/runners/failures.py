@@ -6,6 +6,7 @@ import signal
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 from penstock.contracts import states
 from penstock.contracts.states import FailureKind
@@ -22,9 +23,7 @@ class AttemptFailed(Exception):
         self.plain = plain
 
 
-def failure(
-    kind: FailureKind, message: str, *, error_type: str = "", traceback_text: str = "", hint: str = ""
-) -> dict[str, str]:
+def failure(kind: FailureKind, message: str, *, error_type: str = "", traceback_text: str = "", hint: str = "") -> dict[str, str]:
     """The plain data of a `Failure`."""
     line = " ".join(message.split())[:_MESSAGE_LIMIT] or error_type or kind.value
     return {"kind": kind.value, "message": line, "error_type": error_type, "traceback": traceback_text, "hint": hint}
@@ -53,7 +52,7 @@ def _drop_frames(error: BaseException, hidden: tuple[str, ...], seen: set[int]) 
 
 
 def _parts(error: BaseException) -> list[BaseException]:
-    return list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
+    return list(cast("BaseExceptionGroup[BaseException]", error).exceptions) if isinstance(error, BaseExceptionGroup) else []
 
 
 def _without(trace: TracebackType | None, hidden: tuple[str, ...]) -> TracebackType | None:

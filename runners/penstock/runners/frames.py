@@ -34,12 +34,12 @@ def pack_message(frame: list[Any]) -> bytes:
 def unpack(body: bytes | bytearray) -> list[Any]:
     """The frame in a message that has its own boundary."""
     try:
-        frame = msgpack.unpackb(body, raw=False, strict_map_key=False)
+        frame: Any = msgpack.unpackb(body, raw=False, strict_map_key=False)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise FrameError(f"not a frame: {error}") from error
     if not isinstance(frame, list) or not frame or not isinstance(frame[0], str):
         raise FrameError("a frame is a list that begins with its name")
-    return frame
+    return frame  # pyright: ignore[reportUnknownVariableType]  # msgpack has no types to say more
 
 
 class FrameBuffer:

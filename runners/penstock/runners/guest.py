@@ -10,9 +10,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
@@ -86,22 +86,20 @@ class Attempt:
     def outcome(self) -> dict[str, Any]:
         """Runs the step; whatever happens becomes plain data of a `Completed`."""
         started, cpu = time.monotonic(), time.process_time()
+        told: dict[str, Any]
         try:
             told = self._run()
         except ArtifactLost as error:
             told = {"outcome": AttemptState.INPUT_LOST.value, "lost_digest": error.digest}
         except AttemptFailed as error:
-            told = self._failed(error.plain)
+            told = _failed(error.plain)
         except BaseException as error:  # noqa: BLE001  # whatever user code raises is a failure of the attempt
-            told = self._failed(self._explained(error))
+            told = _failed(self._explained(error))
         told["seconds"] = time.monotonic() - started
         told["cpu_seconds"] = time.process_time() - cpu
         told |= self._said()
         self._leave_folders()
         return {**told, "files": self._files}
-
-    def _failed(self, plain: dict[str, str]) -> dict[str, Any]:
-        return {"outcome": AttemptState.FAILED.value, "failure": plain}
 
     def _run(self) -> dict[str, Any]:
         self._workdir.mkdir()
@@ -121,7 +119,7 @@ class Attempt:
         hints = hints_of(function)
         arguments = self._arguments(function, hints)
         run = CurrentRun(
-            Identity(**{**self._order["identity"], "index": tuple(self._order["identity"]["index"])}, seed=seed),
+            self._identity(seed),
             self._record,
             checkpoint=Checkpoint(Path(self._order["checkpoint"])),
             on_progress=self._progress,
@@ -131,6 +129,17 @@ class Attempt:
             returned = _call(function, *arguments)
         _flush()
         return {"outcome": AttemptState.SUCCEEDED.value, "outputs": self._outputs(returned, hints.get("return", Any))}
+
+    def _identity(self, seed: int) -> Identity:
+        told: dict[str, Any] = self._order["identity"]
+        return Identity(
+            run_id=told["run_id"],
+            index=tuple(told["index"]),
+            attempt=told["attempt"],
+            cause=told["cause"],
+            idempotency_key=told["idempotency_key"],
+            seed=seed,
+        )
 
     def _run_program(self) -> dict[str, Any]:
         inputs = {name: _VALUE.validate_python(value) for name, value in self._order["inputs"].items()}
@@ -166,9 +175,7 @@ class Attempt:
 
     def _arguments(self, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         named = {
-            name: codecs.decode(
-                _VALUE.validate_python(value), hints.get(name, Any), self._local, parameter=name, workdir=self._workdir
-            )
+            name: codecs.decode(_VALUE.validate_python(value), hints.get(name, Any), self._local, parameter=name, workdir=self._workdir)
             for name, value in self._order["inputs"].items()
         }
         code = getattr(function, "__code__", None)
@@ -263,6 +270,10 @@ class Attempt:
                 folder.rmdir()
 
 
+def _failed(plain: dict[str, str]) -> dict[str, Any]:
+    return {"outcome": AttemptState.FAILED.value, "failure": plain}
+
+
 def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:
     returned = function(*positional, **named)
     if inspect.iscoroutine(returned):
@@ -272,10 +283,10 @@ def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, 
 
 def _part(returned: Any, name: str, position: int) -> Any:
     if isinstance(returned, dict) and name in returned:
-        return returned[name]
-    if hasattr(returned, name):
+        return cast(dict[str, Any], returned)[name]
+    if hasattr(cast(object, returned), name):
         return getattr(returned, name)
-    if isinstance(returned, tuple | list) and position < len(returned):
-        return returned[position]
-    told = f"the step returned a {type(returned).__name__}, which has no {name!r}"
+    if isinstance(returned, tuple | list) and position < len(cast(Sequence[Any], returned)):
+        return cast(Sequence[Any], returned)[position]
+    told = f"the step returned a {type(cast(object, returned)).__name__}, which has no {name!r}"
     raise AttemptFailed(failure(FailureKind.OUTPUT, told, hint="return what the annotation says"))

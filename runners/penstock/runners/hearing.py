@@ -48,9 +48,7 @@ class Hearing:
         try:
             while True:
                 address = await asyncio.shield(self._address)
-                asked = self._reporter.send(
-                    Claim(attempt=order.attempt, token=order.token, runner=self._runner, reply_to=address)
-                )
+                asked = self._reporter.send(Claim(attempt=order.attempt, token=order.token, runner=self._runner, reply_to=address))
                 await asyncio.wait([answer], timeout=_AGAIN_SECONDS)
                 asked.cancel()
                 if answer.done():

@@ -8,7 +8,7 @@ import builtins
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class ThreadWatch:
         """The last import of a user's module before other threads were seen."""
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> Generator[None]:
         """Replaces `__import__` inside the block."""
         original = builtins.__import__
         builtins.__import__ = self._wrapped(original)
@@ -54,7 +54,7 @@ class ThreadWatch:
             if self._depth or not file.startswith(self._root):
                 return original(name, globals, *rest, **named)
             self._look()
-            self._last_line = f"{file.removeprefix(self._root)}:{sys._getframe(1).f_lineno}"  # noqa: SLF001  # whose import it is
+            self._last_line = f"{file.removeprefix(self._root)}:{sys._getframe(1).f_lineno}"  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # whose import it is
             if self._is_users(name):
                 return original(name, globals, *rest, **named)
             before = self.by_users - threading.active_count()

@@ -4,7 +4,7 @@ The address space is not what is limited: libraries reserve far more than they u
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class MemoryWatch:
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
-    def limited(self, group: int, limit: int | None, exceeded: Callable[[], None]) -> Iterator[None]:
+    def limited(self, group: int, limit: int | None, exceeded: Callable[[], None]) -> Generator[None]:
         """Calls `exceeded` when processes of `group` use more than `limit` bytes together inside the block."""
         if limit is None:
             yield

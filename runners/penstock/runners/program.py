@@ -5,9 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock.contracts.artifacts import JSON, ArtifactRef, Value
 from penstock.contracts.states import FailureKind
@@ -55,8 +55,8 @@ def _texts(name: str, value: Value, local: Local, folder: Path) -> list[str]:
         return [os.fspath(decode(value, Directory, local, parameter=name, workdir=folder))]
     if isinstance(value, ArtifactRef) and value.kind == "blob" and (value.media_type != JSON or value.suffix):
         return [os.fspath(decode(value, File, local, parameter=name, workdir=folder))]
-    plain = decode(value, Any, local, parameter=name, workdir=folder)
-    return [_text(item) for item in plain] if isinstance(plain, list | tuple) else [_text(plain)]
+    plain: object = decode(value, Any, local, parameter=name, workdir=folder)
+    return [_text(item) for item in cast(Sequence[object], plain)] if isinstance(plain, list | tuple) else [_text(plain)]
 
 
 def _text(plain: object) -> str:

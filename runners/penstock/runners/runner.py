@@ -6,6 +6,7 @@ delivered again at once. An older step is *held*: reported as started, acknowled
 
 import asyncio
 import contextlib
+import functools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ class Runner:
         except ContractError as error:
             return self._released(order, str(error))
         held.executing = asyncio.get_running_loop().create_task(
-            self._launcher.execute(order, step, lambda *progress: self._progressed(held, *progress))
+            self._launcher.execute(order, step, functools.partial(self._progressed, held))
         )
         try:
             completed = await held.executing

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import SecretRef, StepSpec
@@ -55,9 +56,9 @@ def _resolved(reference: SecretRef, resolve: ResolveSecret) -> str:
     if reference.key is None:
         return text
     try:
-        fields = json.loads(text)
+        fields: Any = json.loads(text)
     except ValueError:
         fields = None
     if not isinstance(fields, Mapping) or reference.key not in fields:
         raise InvalidInput(f"the secret {reference.secret!r} has no key {reference.key!r}; it must be a JSON object that has")
-    return str(fields[reference.key])
+    return str(cast(Mapping[str, object], fields)[reference.key])

@@ -73,7 +73,7 @@ def _told(error: BaseException, what: str) -> str:
 
 
 def _chosen(module: types.ModuleType, wanted: str | None, place: str) -> Pipeline[..., Any]:
-    found = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
+    found: dict[str, Pipeline[..., Any]] = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
     if wanted is not None:
         for name, value in found.items():
             if wanted in (name, value.name):

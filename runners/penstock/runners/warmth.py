@@ -21,10 +21,10 @@ def warm_up(module: ModuleType | None) -> None:
             # A type that is not for JSON is none of its business.
             with contextlib.suppress(Exception):
                 read_json(b"null", part)
-    identity: dict[str, tuple[int, ...]] = {"index": ()}
+    identity: dict[str, object] = {"run_id": "", "index": (), "attempt": 0, "cause": {}, "idempotency_key": ""}
     order = {
         "module": __name__,
-        "function": "_plus_nothing",
+        "function": "plus_nothing",
         "inputs": {"number": inline(1).model_dump(mode="json")},
         "outputs": [OutputSpec().model_dump()],
         "files": {},
@@ -40,5 +40,5 @@ def warm_up(module: ModuleType | None) -> None:
         receive(ours)
 
 
-def _plus_nothing(number: int) -> int:
+def plus_nothing(number: int) -> int:
     return number

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import warnings
+from types import FrameType
 from typing import Any, NoReturn
 
 from penstock.contracts.states import FailureKind
@@ -40,12 +41,12 @@ class Zygote:
         self._guests: set[int] = set()
         self._watch = ThreadWatch(snapshot + os.sep)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        self._libc = ctypes.CDLL(None)
 
     def serve(self, module: str) -> None:
         """Imports, is judged, then forks on demand until the runner goes."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _heard_of_a_child)
         if self._snapshot:
             sys.path.insert(0, self._snapshot)
         if module and not self._imported(module):
@@ -127,7 +128,7 @@ class Zygote:
 
     def _become_guest(self, stream: socket.socket, output: int) -> NoReturn:
         try:
-            if self._libc is not None:
+            if sys.platform == "linux":
                 self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
             _own_group(0)
             signal.set_wakeup_fd(-1)
@@ -159,6 +160,10 @@ class Zygote:
         except ConnectionError:
             # The runner is gone; the loop sees the closed socket.
             return
+
+
+def _heard_of_a_child(number: int, frame: FrameType | None) -> None:
+    """What counts is the byte that wakes the loop up."""
 
 
 def _own_group(pid: int) -> None:

@@ -45,8 +45,13 @@ class ZygoteProcess:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-X", f"pycache_prefix={cache}", "-c", _PROGRAM, str(theirs.fileno()), snapshot, module, project],
-                env=dict(environment), pass_fds=[theirs.fileno()], start_new_session=True, cwd="/",
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
+                env=dict(environment),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
             )
         self._control.setblocking(False)
         self._loop.add_reader(self._control.fileno(), self._hear)
@@ -120,8 +125,8 @@ class ZygoteProcess:
                     self._ended(guest, Exit(status, cpu_seconds, peak))
             case ["ready", str(reason), bool(uses_openmp)]:
                 self._is_ready(Readiness(reason=reason, uses_openmp=uses_openmp))
-            case ["failed", dict(failure)]:
-                self._is_ready(Readiness(failure=failure))
+            case ["failed", dict()]:
+                self._is_ready(Readiness(failure=message[1]))
             case _:
                 raise FrameError(f"a zygote does not say {message[0]!r}")
 

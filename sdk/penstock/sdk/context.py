@@ -4,7 +4,7 @@ Imports nothing but the standard library, since every guest and every user's tes
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,7 +180,7 @@ def current_run() -> CurrentRun:
 
 
 @contextmanager
-def bound_run(run: CurrentRun) -> Iterator[CurrentRun]:
+def bound_run(run: CurrentRun) -> Generator[CurrentRun]:
     """Makes `run` the current one inside the block."""
     _bound.append(run)
     try:
@@ -190,7 +190,7 @@ def bound_run(run: CurrentRun) -> Iterator[CurrentRun]:
 
 
 @contextmanager
-def recorded_run(**identity: Any) -> Iterator[Record]:
+def recorded_run(**identity: Any) -> Generator[Record]:
     """For tests: what steps say inside the block is found in the record.
 
     Example: `with recorded_run() as run: evaluate(model)` and then `run.metrics["accuracy"]`.
@@ -206,7 +206,7 @@ def importing_in_guest() -> bool:
 
 
 @contextmanager
-def guest_import(module: str) -> Iterator[None]:
+def guest_import(module: str) -> Generator[None]:
     """Marks the block in which a guest imports the user's module."""
     _importing.append(module)
     try:

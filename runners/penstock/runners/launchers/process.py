@@ -68,18 +68,14 @@ class ProcessLauncher(Launcher):
             told = Failure(kind=FailureKind.ENVIRONMENT, message=str(error))
             return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.FAILED, failure=told)
         except ArtifactLost as error:
-            return Completed(
-                attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.INPUT_LOST, lost_digest=error.digest
-            )
+            return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.INPUT_LOST, lost_digest=error.digest)
         self._started += 1
         return await Execution(self._workshop, order, step, prepared, f"{os.getpid()}-{self._started}").run(progress)
 
     async def _prepared(self, order: Order, step: StepSpec) -> Preparation:
         variables, secrets = step_variables(step, self._resolve_secret)
         snapshot = await self._snapshots.folder(order.snapshot) if order.snapshot is not None else ""
-        return Preparation(
-            snapshot=str(snapshot), project=str(self._project_of(order) or ""), variables=variables, secrets=secrets
-        )
+        return Preparation(snapshot=str(snapshot), project=str(self._project_of(order) or ""), variables=variables, secrets=secrets)
 
     @override
     async def close(self) -> None:
