@@ -47,7 +47,13 @@ _metrics = Statement(
     "SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND (:node IS NULL OR node = :node) ORDER BY node, item, attempt, position"
 )
 _attachments = Statement("SELECT node, item, name, ref FROM attachment WHERE run_no = :run_no AND (:node IS NULL OR node = :node)")
-_origin = Statement('SELECT node, item FROM step_run WHERE run_no = :run_no AND "key" = :key AND hit_run IS NULL LIMIT 1')
+_origin = Statement('SELECT node, item FROM cache_entry WHERE workspace = :workspace AND "key" = :key AND run_no = :run_no')
+_attempts_of = Statement(
+    "SELECT node, item, number, state, runner, started_at, ended_at, seconds, cpu_seconds, peak_memory, failure, log FROM attempt "
+    "WHERE run_no = :run_no AND node = :node AND item = :item ORDER BY number"
+)
+_metrics_of = Statement("SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND node = :node AND item = :item ORDER BY attempt, position")
+_attachments_of = Statement("SELECT node, item, name, ref FROM attachment WHERE run_no = :run_no AND node = :node AND item = :item")
 _run_name = Statement("SELECT name FROM run WHERE run_no = :run_no")
 
 
@@ -169,7 +175,7 @@ def step_run_views(connection: Connection, row: tuple[Any, ...], step: str | Non
         index = paths[node.chain[-1]].get(values[1], (values[1],)) if node.chain else ()
         facts = _Facts(attempts[values[0], values[1]], metrics[values[0], values[1]], attachments[values[0], values[1]])
         if values[3] is not None:
-            facts = _facts_of_origin(connection, values[3], values[5]) or facts
+            facts = _facts_of_origin(connection, row[4], values[3], values[5]) or facts
         views.append(_step_run_view(connection, node.name, index, values, facts, now))
     return views
 
@@ -190,16 +196,13 @@ def _grouped(rows: Any) -> defaultdict[tuple[int, int], list[tuple[Any, ...]]]:
     return groups
 
 
-def _facts_of_origin(connection: Connection, run_no: int, key: str | None) -> _Facts | None:
+def _facts_of_origin(connection: Connection, workspace: str, run_no: int, key: str | None) -> _Facts | None:
     """A hit shows the metrics, logs and attachments of the step run that made its outputs, for as long as that is kept."""
-    found = _origin.first(connection, run_no=run_no, key=key)
+    found = _origin.first(connection, workspace=workspace, run_no=run_no, key=key)
     if found is None:
         return None
-    node, item = found
-    kept = [row for row in _attempts.rows(connection, run_no=run_no, node=node, count=10_000) if row[1] == item]
-    metrics = [row for row in _metrics.rows(connection, run_no=run_no, node=node) if row[1] == item]
-    attachments = [row for row in _attachments.rows(connection, run_no=run_no, node=node) if row[1] == item]
-    return _Facts(kept, metrics, attachments)
+    place = {"run_no": run_no, "node": found[0], "item": found[1]}
+    return _Facts(_attempts_of.rows(connection, **place), _metrics_of.rows(connection, **place), _attachments_of.rows(connection, **place))
 
 
 def _attempt_view(values: tuple[Any, ...]) -> AttemptView:

@@ -63,7 +63,7 @@ _load_attempts = Statement(
     + " AND s.number = json_extract(k.value, '$[2]')"
 )
 _load_cache = Statement(
-    "SELECT s.key, s.outputs, s.run_no, s.made_at, s.checked_at FROM json_each(:keys) k "
+    "SELECT s.key, s.outputs, s.run_no, s.made_at, s.checked_at, s.node, s.item, s.seconds FROM json_each(:keys) k "
     "CROSS JOIN cache_entry s WHERE s.workspace = :workspace AND s.key = k.value"
 )
 _load_counter = Statement("SELECT next_item FROM fan_counter WHERE run_no = :run_no AND each_node = :each_node")
@@ -102,7 +102,7 @@ _delete_timer = Statement("DELETE FROM timer WHERE run_no = :run_no AND kind = :
 _put_cache = Statement.insert(
     tables.cache_entry,
     otherwise="ON CONFLICT (workspace, key) DO UPDATE SET outputs = excluded.outputs, run_no = excluded.run_no, "
-    "made_at = excluded.made_at, checked_at = excluded.checked_at",
+    "made_at = excluded.made_at, checked_at = excluded.checked_at, node = excluded.node, item = excluded.item, seconds = excluded.seconds",
 )
 _touch_cache = Statement('UPDATE cache_entry SET checked_at = :at WHERE workspace = :workspace AND "key" = :key')
 _drop_cache = Statement('DELETE FROM cache_entry WHERE workspace = :workspace AND "key" = :key')
@@ -329,10 +329,13 @@ def _write_cache(connection: Connection, run: RunRow, changes: Changes, now: int
     _put_cache.many(
         connection,
         [
-            {"workspace": workspace, "key": e.key, "outputs": e.outputs, "run_no": e.run_no, "made_at": e.made_at, "checked_at": e.checked_at}
+            {
+                "workspace": workspace, "key": e.key, "outputs": e.outputs, "run_no": e.run_no, "made_at": e.made_at, "checked_at": e.checked_at,
+                "node": e.node, "item": e.item, "seconds": e.seconds,
+            }
             for e in changes.cache
         ],
-    )
+    )  # fmt: skip
     _touch_cache.many(connection, [{"workspace": workspace, "key": key, "at": at} for key, at in changes.cache_touched])
     _lose_artifact.many(connection, [{"workspace": workspace, "digest": digest} for digest in changes.lost_digests])
     _end_flight.many(connection, [{"workspace": workspace, "key": key} for key in changes.flights_over])

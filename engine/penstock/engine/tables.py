@@ -189,6 +189,9 @@ cache_entry = Table(
     Column("run_no", BigInteger, nullable=False),
     Column("made_at", BigInteger, nullable=False),
     Column("checked_at", BigInteger, nullable=False),
+    Column("node", BigInteger, nullable=False),
+    Column("item", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
     sqlite_with_rowid=False,
 )
 

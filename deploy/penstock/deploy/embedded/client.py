@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +13,24 @@ from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryManife
 from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import DEFAULT_WORKSPACE
-from penstock.contracts.views import RunView, StepRunView, Why
+from penstock.contracts.spec import encode_spec
+from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
+from penstock.deploy.embedded.collection import delete, find_garbage, summary
 from penstock.deploy.embedded.engine import EmbeddedEngine, now
-from penstock.deploy.embedded.incarnation import is_alive
+from penstock.deploy.embedded.incarnation import incarnations, is_alive
 from penstock.engine.core.wants import Stop
-from penstock.engine.queries import find_run, newest_runs, run_view, step_run_views
+from penstock.engine.housekeeping import (
+    cache_clear,
+    cache_stats,
+    checked_terminal,
+    drop_old_entries,
+    forget_artifacts,
+    live_runs,
+    remove_run,
+    roots,
+)
+from penstock.engine.migration import NEWEST, version_of
+from penstock.engine.queries import find_run, newest_runs, plan_of_run, run_view, step_run_views
 from penstock.engine.runs import ask_to_cancel, own
 from penstock.engine.why import why
 from penstock.transport.directories import file_digest, materialise_directory, materialise_file, scan_directory
@@ -183,6 +197,60 @@ class EmbeddedClient:
         ):
             raise InvalidInput(f"another process has just taken the run {row[3]} over")
         self._engine.call(coordinator.take_over(row[0], name))
+
+    # Housekeeping
+
+    def spec(self, run: str) -> bytes:
+        return self._read(lambda connection: encode_spec(plan_of_run(connection, find_run(connection, self._workspace, run)).spec))
+
+    def cache_stats(self) -> CacheStats:
+        return self._read(lambda connection: cache_stats(connection, self._workspace))
+
+    def cache_clear(self, *, pipeline: str | None = None, step: str | None = None) -> int:
+        return self._write(lambda connection: cache_clear(connection, self._workspace, pipeline, step))
+
+    def remove_run(self, run: str) -> None:
+        row = self._row(run)
+        checked_terminal(row[3], row[7], row[10])
+        self._write(lambda connection: remove_run(connection, row[0]))
+        shutil.rmtree(self.home / "logs" / row[1], ignore_errors=True)
+
+    def collect_garbage(self, *, older_than_seconds: float = 0.0, dry_run: bool = False) -> Collected:
+        """Frees what neither a run nor a cache entry uses; cache entries unused for `older_than_seconds` (0: none) go first."""
+        before = now() - int(older_than_seconds * 1_000_000) if older_than_seconds else 0
+        live = [name for name, owner in self._read(lambda connection: live_runs(connection, self._workspace)) if owner and is_alive(self.home, owner)]
+        if live:
+            raise InvalidInput(f"{live[0]} is running: collect when nothing runs, so that nothing is taken from it")
+
+        def collect(connection: Connection) -> Collected:
+            # Inside the transaction: whoever wants to submit a run waits until the bytes are gone.
+            entries = drop_old_entries(connection, self._workspace, before, dry_run=dry_run)
+            garbage = find_garbage(self.home, self._engine.artifacts.folder, roots(connection, self._workspace, before), is_quiet=True)
+            found = summary(garbage, entries)
+            if not dry_run:
+                delete(self._engine.artifacts.folder, garbage)
+                forget_artifacts(connection, list(garbage.blobs))
+            return found
+
+        return self._write(collect)
+
+    def health(self) -> Health:
+        path = self.home / "penstock.sqlite"
+        live = self._read(lambda connection: live_runs(connection, self._workspace))
+        processes = [
+            process.model_copy(update={"runs": tuple(name for name, owner in live if owner == process.incarnation)})
+            for process in incarnations(self.home)
+        ]
+        return Health(
+            engine="embedded",
+            schema_found=self._read(version_of) or "none",
+            schema_expected=NEWEST,
+            database_bytes=path.stat().st_size,
+            processes=tuple(processes),
+        )
+
+    def _write(self, function: Callable[[Connection], T]) -> T:
+        return self._engine.call(self._engine.store.transaction(function))
 
     def _own_name(self) -> str | None:
         return self._engine.incarnation.name if self._engine.incarnation is not None else None

@@ -160,7 +160,7 @@ def _succeed(rows: Slice, row: StepRow, fact: Completed) -> None:
         row.flags |= NONDETERMINISTIC
         rows.note("step.nondeterministic", row)
     if row.key is not None and spec.cache and not fact.saw_identity:
-        entry = CacheRow(row.key, pack_values(fact.outputs), rows.run.run_no, rows.now, rows.now)
+        entry = CacheRow(row.key, pack_values(fact.outputs), rows.run.run_no, rows.now, rows.now, row.node, row.item, fact.seconds)
         rows.changes.cache.append(entry)
         rows.cache[row.key] = entry
     rows.end(row, StepState.SUCCEEDED)

@@ -170,14 +170,17 @@ class AttemptRow:
 
 @dataclass(slots=True, frozen=True)
 class CacheRow:
-    """A cache entry: outputs of a key. `run_no` made them at `made_at`; their bytes were last seen at `checked_at`."""
+    """A cache entry: outputs of a key. A step run of `run_no` made them in `seconds`, at `made_at`; their bytes were last seen at
+    `checked_at`."""
 
     key: str
     outputs: bytes
     run_no: int
     made_at: int
     checked_at: int
-    extras: bytes | None = None
+    node: int
+    item: int
+    seconds: float
 
 
 @dataclass(slots=True, frozen=True)
