@@ -51,7 +51,7 @@ def test_the_namespace_has_no_module_of_its_own() -> None:
 
 @pytest.mark.parametrize("module", ["penstock.contracts.spec", "penstock.sdk"])
 def test_what_guests_import_is_light(module: str) -> None:
-    heavy = {"sqlalchemy", "alembic", "structlog", "rich", "typer", "asyncio", "pandas", "numpy"}
+    heavy = {"sqlalchemy", "alembic", "structlog", "rich", "typer", "pandas", "numpy"}
     code = f"import {module}, sys; print(' '.join(sorted(set(sys.modules) & {heavy!r})))"
 
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
