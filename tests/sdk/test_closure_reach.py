@@ -300,6 +300,27 @@ def test_objects_of_the_sdk_are_no_code_of_other_steps(project: WrittenProject) 
     assert project.digest("evaluate") == before
 
 
+@pytest.mark.parametrize(
+    ("imports", "decorator"),
+    [
+        ("from penstock.sdk import step as task", "task"),
+        ("from penstock.sdk import step", "step(pool='gpu')"),
+        ("from penstock.sdk.steps import step", "step"),
+        ("from penstock.sdk import *", "step"),
+        ("import penstock.sdk as ps", "ps.step(retries=2)"),
+        ("import penstock.sdk", "penstock.sdk.step"),
+        ("from penstock import sdk", "sdk.step"),
+        ("from penstock.sdk import step\ngpu_step = step(pool='gpu')", "gpu_step"),
+        ("from penstock.sdk import step\nfrom functools import partial\ngpu_step = partial(step, pool='gpu')", "gpu_step()"),
+    ],
+)
+def test_a_step_is_known_however_its_decorator_is_spelled(project: WrittenProject, imports: str, decorator: str) -> None:
+    steps = f"@{decorator}\ndef one(x: int) -> int:\n    return x\n\n@{decorator}\ndef two(x: int) -> int:\n    return x\n"
+    project.write("pipeline.py", f"{imports}\n\n{steps}")
+
+    assert set(project.closure("one").identity.components) == {"pipeline.py::one"}
+
+
 def test_a_step_called_when_the_module_is_imported_is_a_call_like_any_other(project: WrittenProject) -> None:
     project.write(
         "pipeline.py",

@@ -183,7 +183,9 @@ class _Splitter:
         self._module.statements.append(Code((statement,), self._module.package, statement.lineno))
 
     def _decorator(self, node: ast.expr) -> str:
-        return self._target(chain_of(node.func if isinstance(node, ast.Call) else node) or ())
+        chain = chain_of(node.func if isinstance(node, ast.Call) else node) or ()
+        # A step's settings under a name of their own: `gpu_step = step(pool="gpu")`.
+        return STEP if len(chain) == 1 and chain[0] in self._module.policies else self._target(chain)
 
     def _target(self, chain: Chain) -> str:
         """What a chain names, as `module:name`, where an import of this module says so; else the chain itself."""
@@ -195,10 +197,14 @@ class _Splitter:
                 return f"{module}:{target.name}"
             path = ".".join([target.module, *([target.name] if target.name else []), *chain[1:-1]])
             return f"{path}:{chain[-1]}"
-        return ".".join(chain)
+        stars = {target.module for target in self._module.imports.get("*", [])}
+        return f"{SDK}:{chain[0]}" if SDK in stars and f"{SDK}:{chain[0]}" in (STEP, PIPELINE) else ".".join(chain)
 
     def _is_policy(self, value: ast.expr) -> bool:
         """Whether a value is made by calls on the SDK, on a step or on a pipeline: it describes pipelines."""
+        if isinstance(value, ast.Call) and value.args and self._target(chain_of(value.args[0]) or ()) in (STEP, PIPELINE):
+            # Such as `partial(step, pool="gpu")`.
+            return True
         root: ast.AST = value
         inner: list[ast.AST] = []
         while isinstance(root, ast.Call | ast.Attribute | ast.Subscript):
@@ -211,7 +217,7 @@ class _Splitter:
         if root.id in self._module.policies:
             # Called by its name, a step is the plain function.
             return not isinstance(inner[-1], ast.Call)
-        return any(
+        return self._target((root.id,)) in (STEP, PIPELINE) or any(
             target.module == SDK or target.module.startswith(f"{SDK}.") or target.target == "penstock:sdk"
             for target in self._module.imports.get(root.id, [])
         )

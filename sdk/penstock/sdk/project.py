@@ -49,7 +49,7 @@ class Project:
 
     @classmethod
     def _with(cls, roots: list[Path], installed: dict[str, Path]) -> "Project":
-        path = tuple(sys.path)
+        path = _path()
         found = [*roots, *_path_roots(path)] or [Path.cwd()]
         return cls(tuple(dict.fromkeys(found)), tuple(sorted({**dict(_installed(path)), **installed}.items())))
 
@@ -154,7 +154,7 @@ def belongs_to_project(module: ModuleType) -> bool:
     root = None if name is None else _root_by_name(file, name)
     if root is None or name is None:
         return True
-    return not is_foreign(root) or name.partition(".")[0] in dict(_installed(tuple(sys.path)))
+    return not is_foreign(root) or name.partition(".")[0] in dict(_installed(_path()))
 
 
 def _root_by_name(file: Path, name: str) -> Path | None:
@@ -202,9 +202,14 @@ def is_foreign(folder: Path) -> bool:
     return folder in ours or any(folder.is_relative_to(place) for place in taken)
 
 
+def _path() -> tuple[str, ...]:
+    # In full: what is remembered of it must not depend on where the process was then.
+    return tuple(str(_absolute(Path(entry))) for entry in sys.path)
+
+
 @lru_cache(maxsize=8)
 def _path_roots(path: tuple[str, ...]) -> tuple[Path, ...]:
-    folders = [_absolute(Path(entry)) for entry in path]
+    folders = [Path(entry) for entry in path]
     return tuple(folder for folder in folders if folder.is_dir() and not is_foreign(folder))
 
 
