@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from penstock.sdk.drawing import Drawing
 from penstock.sdk.inline_steps import called, executed
 from penstock.sdk.inline_values import Absent, Index, Missing, Outputs, Values, output_of
 from penstock.sdk.nearest import nearest_hint
+from penstock.sdk.places import users_traceback
 from penstock.sdk.results import rebuilt
 from penstock.sdk.run import StepRun
 from penstock.sdk.run_ids import new_run_id
@@ -127,10 +127,12 @@ class InlineRun:
                     raise
                 if node.missing == "none":
                     kept.append(None)
+                    there += 1
             if node.until is not None and self._holds(node, (*index, i)):
                 return kept
-        if total and there / total < node.at_least:
-            raise Absent(Missing(f"{node.name}: only {there} of {total} items are there, and at_least={node.at_least}", is_failure=True))
+        if node.until is None and there < node.at_least * total:
+            told = f"{node.name}: {there} of {total} items are there, at least {node.at_least:.0%} were asked for"
+            raise Absent(Missing(told, is_failure=True))
         return kept
 
     def _holds(self, node: CollectSpec, index: Index) -> bool:
@@ -181,8 +183,8 @@ class InlineRun:
         return Outputs({"result": result}) if [output.name for output in node.outputs] == ["result"] else result
 
     def _failed(self, node: StepSpec, index: Index, inputs: dict[str, Any], error: Exception) -> None:
-        text = "".join(traceback.format_exception(error))
-        message = str(error) or type(error).__name__
+        text = users_traceback(error)
+        message = f"{type(error).__name__}: {error}"
         failure = Failure(kind=FailureKind.ERROR, message=message, error_type=type(error).__name__, traceback=text)
         view = StepRunView(step=node.name, index=index, state=StepState.FAILED, failure=failure, attempts=_one_attempt("failed"))
         self._values.results[node.name, index] = Missing(f"{node.name} failed: {message}", is_failure=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import traceback
 from pathlib import Path
 
 _HERE = str(Path(__file__).parent)
@@ -14,6 +15,14 @@ def user_place() -> str:
     while frame is not None and frame.f_back and _is_between(frame.f_code.co_filename):
         frame = frame.f_back
     return "?" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def users_traceback(error: BaseException) -> str:
+    """The traceback of an error from the first frame that is neither the SDK's nor the standard library's."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and _is_between(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
 
 
 def _is_between(file: str) -> bool:

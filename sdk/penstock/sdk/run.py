@@ -234,10 +234,12 @@ class Run(Generic[R]):
         if view.state is RunState.SUCCEEDED or not view.state.is_terminal:
             return
         failed = [step_run.view for step_run in self._source.step_runs() if step_run.state is StepState.FAILED]
-        reasons = [failure_text(step_run) for step_run in failed[:3]] or [view.error or f"it was {view.state}"]
+        reasons = [failure_text(step_run) for step_run in failed[:3]]
         more = [f"... and {len(failed) - 3} more step runs failed"] if len(failed) > 3 else []
         # The traceback first, on a line of its own: a raised error's name stands before its text.
-        raise RunFailed("\n" + "\n\n".join([*reasons, *more, f"{view.name} {view.state}"]), view.run_id)
+        raise RunFailed(
+            "\n" + "\n\n".join([*reasons, *more, f"{view.name} {view.state}{f': {view.error}' if view.error else ''}"]), view.run_id
+        )
 
     @override
     def __repr__(self) -> str:

@@ -50,6 +50,7 @@ def to_yaml(pipeline: Pipeline[..., Any], folder: Path) -> str:
     """
     drawing, spec = pipeline.draw()
     spec = traced(drawing, spec, pipeline.fn).spec
+    drawing.constants.remove()
     document = spec.model_dump(mode="json", exclude_defaults=True, exclude={"parameters", "nodes", "outputs", "hooks", "snapshot"})
     document["parameters"] = [_plain_parameter(parameter) for parameter in spec.parameters]
     document["nodes"] = [_plain_node(node, drawing.makers.get(node.name), folder) for node in spec.nodes]
