@@ -11,6 +11,8 @@ from penstock.contracts.spec import CommandTarget
 from penstock.deploy.cli.bare_script import FILES, is_script, put_back, traced_script
 from tests.deploy.fakes import FakeEngine
 
+HOME = Path("/nowhere/.penstock")
+
 
 @pytest.mark.parametrize(
     ("content", "answer"),
@@ -35,7 +37,7 @@ def test_arguments_that_name_files_are_inputs(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "model.py").write_text("")
     (tmp_path / "data.csv").write_text("1\n")
 
-    traced, inputs = traced_script(tmp_path / "train.py", ["--data", "data.csv", "--lr", "0.1"])
+    traced, inputs = traced_script(tmp_path / "train.py", ["--data", "data.csv", "--lr", "0.1"], HOME)
 
     (step,) = traced.spec.steps
     assert inputs == {"argument_1": Path("data.csv")}
@@ -48,9 +50,19 @@ def test_arguments_that_name_files_are_inputs(tmp_path: Path, monkeypatch: pytes
 
 def test_a_data_file_beside_the_script_is_not_its_code(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("print(1)\n")
-    before, _ = traced_script(tmp_path / "train.py", [])
+    before, _ = traced_script(tmp_path / "train.py", [], HOME)
     (tmp_path / "data.csv").write_text("1\n")
-    after, _ = traced_script(tmp_path / "train.py", [])
+    after, _ = traced_script(tmp_path / "train.py", [], HOME)
+
+    assert before == after
+
+
+def test_what_lies_in_the_state_folder_is_not_its_code(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print(1)\n")
+    before, _ = traced_script(tmp_path / "train.py", [], tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "copy.py").write_text("print(1)\n")
+    after, _ = traced_script(tmp_path / "train.py", [], tmp_path / "state")
 
     assert before == after
 
@@ -60,7 +72,7 @@ def test_a_neighbour_that_is_no_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "old.py").write_text("print 1\n")
 
     with pytest.raises(GraphError, match=r"old\.py"):
-        traced_script(tmp_path / "train.py", [])
+        traced_script(tmp_path / "train.py", [], HOME)
 
 
 def test_the_launcher_collects_new_and_changed_files_only(tmp_path: Path) -> None:
@@ -71,7 +83,7 @@ def test_the_launcher_collects_new_and_changed_files_only(tmp_path: Path) -> Non
     (work / "train.py").write_text(script)
     (work / "old.txt").write_text("1")
     (work / "kept.txt").write_text("1")
-    traced, _ = traced_script(work / "train.py", [])
+    traced, _ = traced_script(work / "train.py", [], HOME)
     target = traced.spec.steps[0].run
     assert isinstance(target, CommandTarget)
     launcher = target.command[2].text

@@ -71,12 +71,13 @@ def is_script(path: Path) -> bool:
     return not any(_speaks_of_pipelines(node) for node in ast.walk(tree))
 
 
-def traced_script(script: Path, arguments: Sequence[str]) -> tuple[Traced, dict[str, Path]]:
-    """The pipeline of one step, and the files that its parameters stand for.
+def traced_script(script: Path, arguments: Sequence[str], home: Path) -> tuple[Traced, dict[str, Path]]:
+    """The pipeline of one step, and the files that its parameters stand for. What lies in `home`, the state folder, is no code.
 
     :raises GraphError: a Python file beside the script can't be parsed.
     """
-    files = {path: file for path, file in script_snapshot(script.parent).items() if path.endswith(".py")}
+    beside = script_snapshot(script.parent)
+    files = {path: file for path, file in beside.items() if path.endswith(".py") and not file.absolute().is_relative_to(home)}
     inputs = {f"argument_{i}": Path(text) for i, text in enumerate(arguments) if Path(text).is_file()}
     given: list[CommandArgument] = []
     for i, text in enumerate(arguments):

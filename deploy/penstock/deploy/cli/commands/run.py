@@ -14,7 +14,7 @@ from penstock.deploy.cli.parameters import Given, given_in_file, given_on_comman
 from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import RunRequest, checked_options, execute, pairs
 from penstock.deploy.cli.targets import Target, parse_target
-from penstock.deploy.cli.wiring import engine
+from penstock.deploy.cli.wiring import engine, home_of
 from penstock.sdk.traced import Traced
 
 app = typer.Typer()
@@ -92,7 +92,7 @@ def _loaded(context: typer.Context, target: Target, arguments: list[str]) -> tup
         if arguments:
             raise InvalidInput(f"{target} holds a pipeline, whose parameters are given with -p NAME=VALUE, not as {' '.join(arguments)}")
         return load(context, target), {}
-    traced, inputs = traced_script(target.start, arguments)
+    traced, inputs = traced_script(target.start, arguments, home_of(target.start))
     return traced, {name: Given(texts=(str(path),)) for name, path in inputs.items()}
 
 
