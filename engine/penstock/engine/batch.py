@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 
 from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Completed, Order, Released, Started
 from penstock.contracts.states import StepState
-from penstock.engine.core.decision import Fact
+from penstock.engine.core.decision import Decision, Fact
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
-from penstock.engine.slices import decide, load_run, running_attempts
+from penstock.engine.slice_reader import load, load_plan, load_run
+from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
@@ -31,9 +32,7 @@ _chores = Statement(
     "SELECT node, item, state FROM step_run WHERE run_no = :run_no AND ((state = 'waiting' AND waiting = 0) "
     "OR state IN ('expanding', 'collecting', 'checking')) LIMIT :count"
 )
-_live = Statement(
-    "SELECT node, item, number, incarnation FROM attempt WHERE run_no = :run_no AND state IN ('dispatched', 'running')"
-)
+_live = Statement("SELECT node, item, number, incarnation FROM attempt WHERE run_no = :run_no AND state IN ('dispatched', 'running')")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +115,15 @@ def _decide(
     return over
 
 
+def decide(connection: Connection, run: RunRow, facts: Sequence[Fact], circumstances: Circumstances) -> Decision:
+    """Decides what `facts` mean for the run and writes the result."""
+    decision = Decision(plan=load_plan(connection, run), run=run, circumstances=circumstances)
+    for want in decision.decide(facts):
+        load(connection, decision, want)
+    write(connection, decision)
+    return decision
+
+
 def _is_genuine(fact: Fact, run: RunRow, dispatcher: Dispatcher) -> bool:
     """Whether a report comes from somebody who was given that attempt."""
     if not isinstance(fact, Started | Completed | Released | Claim):
@@ -134,7 +142,8 @@ def _with_token(answer: ClaimAnswer, run: RunRow, dispatcher: Dispatcher) -> Cla
 
 def _of_running(connection: Connection, run_no: int) -> list[AttemptKey]:
     return [
-        AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number) for node, item, number in running_attempts(connection, run_no)
+        AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
+        for node, item, number in running_attempts(connection, run_no)
     ]
 
 
@@ -154,4 +163,8 @@ def chores_of(connection: Connection, run_no: int) -> list[Chore]:
 
 def orphans(connection: Connection, run_no: int, incarnation: str) -> list[Fact]:
     """The attempts of a run that another process, which is gone, was executing."""
-    return [Lost((node, item), number, counts=False) for node, item, number, held_by in _live.rows(connection, run_no=run_no) if held_by != incarnation]
+    return [
+        Lost((node, item), number, counts=False)
+        for node, item, number, held_by in _live.rows(connection, run_no=run_no)
+        if held_by != incarnation
+    ]

@@ -21,7 +21,7 @@ from penstock.engine.core.fan import CHUNK, direct_items, gather
 from penstock.engine.core.rows import pack_values, unpack_values
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Checked, Collected, Due, Expand, StepRuns
-from penstock.engine.slices import load, load_plan, load_run
+from penstock.engine.slice_reader import load, load_plan, load_run
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
 
@@ -103,7 +103,9 @@ class Chores:
         for wire in _stored_refs(manifest.get("items", [])):
             parts.add(wire["digest"])
             if wire.get("kind", "blob") != "blob":
-                deeper |= await self._lost_parts(ArtifactRef.model_validate(wire)) if not await self._artifacts.lost({wire["digest"]}) else set()
+                deeper |= (
+                    await self._lost_parts(ArtifactRef.model_validate(wire)) if not await self._artifacts.lost({wire["digest"]}) else set()
+                )
         return await self._artifacts.lost(parts) | deeper
 
 

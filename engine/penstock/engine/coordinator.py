@@ -45,7 +45,8 @@ PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorSettings:
-    """`name`: tells coordinators apart. `owner`: the process incarnation whose runs these are (embedded); None: every run. `token_key` makes attempt tokens."""
+    """`name` tells coordinators apart. `token_key` makes attempt tokens. `owner` is the process incarnation whose runs these are
+    (embedded); None: every run. `only_pool`: the pool that stands for all (embedded)."""
 
     name: str
     token_key: bytes
@@ -233,7 +234,12 @@ class Coordinator:
         facts.setdefault(run_no, []).append(Stop("cancelled", command.reason))
 
     def _circumstances(self, now: int) -> Circumstances:
-        return Circumstances(now=now, check_after=int(self._settings.check_after_seconds * 1_000_000), manifests=self._manifests, only_pool=self._settings.only_pool)
+        return Circumstances(
+            now=now,
+            check_after=int(self._settings.check_after_seconds * 1_000_000),
+            manifests=self._manifests,
+            only_pool=self._settings.only_pool,
+        )
 
     def _all_slots(self) -> dict[str, int]:
         total: dict[str, int] = defaultdict(int)

@@ -149,8 +149,8 @@ class Dispatcher:
             [
                 {
                     **place, "number": order.attempt.attempt_no, "state": "dispatched", "pool": order.pool, "incarnation": self.incarnation,
-                    "runner": "", "made_at": now, "sent_at": None, "started_at": None, "ended_at": None, "failure": None, "log": None, "seconds": 0.0,
-                    "cpu_seconds": 0.0, "peak_memory": 0,
+                    "runner": "", "made_at": now, "sent_at": None, "started_at": None, "ended_at": None, "failure": None, "log": None,
+                    "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory": 0,
                 }
                 for place, order in zip(places, orders, strict=True)
             ],
@@ -192,7 +192,9 @@ class Dispatcher:
             if row is None:
                 raise LookupError(f"there is no run number {run_no}")
             options = json.loads(row[5])
-            self._runs[run_no] = RunFacts(row[0], row[1], row[2], json.loads(row[3]), json.loads(row[4]), options.get("max_parallel"), row[6], bytes(row[7]))
+            self._runs[run_no] = RunFacts(
+                row[0], row[1], row[2], json.loads(row[3]), json.loads(row[4]), options.get("max_parallel"), row[6], bytes(row[7])
+            )
         return self._runs[run_no]
 
     def forget(self, run_no: int) -> None:
@@ -206,7 +208,7 @@ class Dispatcher:
         )
 
     def unsent(self, connection: Connection, unsent_before: int, unseen_before: int) -> list[tuple[Order, bool]]:
-        """Orders that were committed before the one time and not sent, or last sent before the other and not known to be held; and whether they were sent."""
+        """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent."""
         return [
             (self.order(connection, AttemptKey(run_no=r, step_no=n, item_no=i, attempt_no=a), pool, key, inputs), sent_at is not None)
             for r, n, i, a, key, inputs, pool, sent_at in _unsent.rows(

@@ -5,7 +5,8 @@ from sqlalchemy import Connection
 from penstock.engine.statement import Statement
 
 _stop_run = Statement(
-    "UPDATE run SET state = 'failed', stop = 'failed', error = :error, ended_at = :now, \"open\" = 0 WHERE run_no = :run_no AND ended_at IS NULL"
+    "UPDATE run SET state = 'failed', stop = 'failed', error = :error, ended_at = :now, \"open\" = 0 "
+    "WHERE run_no = :run_no AND ended_at IS NULL"
 )
 _stop_steps = Statement(
     "UPDATE step_run SET state = 'cancelled', reason = 'its run was put aside', ended_at = :now "

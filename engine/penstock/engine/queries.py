@@ -17,8 +17,8 @@ from penstock.engine.core.rows import unpack_values
 from penstock.engine.statement import Statement
 
 _RUN = (
-    "u.run_no, u.run_id, u.number, u.name, u.workspace, u.pipeline, u.spec_digest, u.state, u.created_at, u.started_at, u.ended_at, u.tags, "
-    "u.experiment, u.cause, u.error, u.params, u.outputs, u.owner"
+    "u.run_no, u.run_id, u.number, u.name, u.workspace, u.pipeline, u.spec_digest, u.state, u.created_at, u.started_at, u.ended_at, "
+    "u.tags, u.experiment, u.cause, u.error, u.params, u.outputs, u.owner"
 )
 _find = Statement(
     f"SELECT {_RUN} FROM run u WHERE u.workspace = :workspace AND (u.run_id = :name OR u.name = :name OR CAST(u.run_no AS TEXT) = :name) "  # noqa: S608 - constants
@@ -35,16 +35,20 @@ _counts = Statement(
 )
 _totals = Statement("SELECT node, sum(total) FROM step_group WHERE run_no = :run_no GROUP BY node")
 _steps = Statement(
-    "SELECT s.node, s.item, s.state, s.hit_run, s.hit_at, s.\"key\", s.inputs, s.outputs, s.failure, s.reason, s.started_at, s.ended_at, s.flags "
-    "FROM step_run s WHERE s.run_no = :run_no AND (:node IS NULL OR s.node = :node) ORDER BY s.node, s.item LIMIT :count"
+    'SELECT s.node, s.item, s.state, s.hit_run, s.hit_at, s."key", s.inputs, s.outputs, s.failure, s.reason, '
+    "s.started_at, s.ended_at, s.flags FROM step_run s WHERE s.run_no = :run_no AND (:node IS NULL OR s.node = :node) "
+    "ORDER BY s.node, s.item LIMIT :count"
 )
-_paths = Statement("SELECT each_node, item, path FROM fan_item WHERE run_no = :run_no AND each_node = :each_node ORDER BY item LIMIT :count")
+_paths = Statement(
+    "SELECT each_node, item, path FROM fan_item WHERE run_no = :run_no AND each_node = :each_node ORDER BY item LIMIT :count"
+)
 _attempts = Statement(
     "SELECT node, item, number, state, runner, started_at, ended_at, seconds, cpu_seconds, peak_memory, failure, log FROM attempt "
     "WHERE run_no = :run_no AND (:node IS NULL OR node = :node) ORDER BY node, item, number LIMIT :count"
 )
 _metrics = Statement(
-    "SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND (:node IS NULL OR node = :node) ORDER BY node, item, attempt, position"
+    "SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND (:node IS NULL OR node = :node) "
+    "ORDER BY node, item, attempt, position"
 )
 _attachments = Statement("SELECT node, item, name, ref FROM attachment WHERE run_no = :run_no AND (:node IS NULL OR node = :node)")
 _origin = Statement('SELECT node, item FROM cache_entry WHERE workspace = :workspace AND "key" = :key AND run_no = :run_no')
@@ -52,7 +56,9 @@ _attempts_of = Statement(
     "SELECT node, item, number, state, runner, started_at, ended_at, seconds, cpu_seconds, peak_memory, failure, log FROM attempt "
     "WHERE run_no = :run_no AND node = :node AND item = :item ORDER BY number"
 )
-_metrics_of = Statement("SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND node = :node AND item = :item ORDER BY attempt, position")
+_metrics_of = Statement(
+    "SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND node = :node AND item = :item ORDER BY attempt, position"
+)
 _attachments_of = Statement("SELECT node, item, name, ref FROM attachment WHERE run_no = :run_no AND node = :node AND item = :item")
 _run_name = Statement("SELECT name FROM run WHERE run_no = :run_no")
 
@@ -116,8 +122,12 @@ def _step_counts(connection: Connection, row: tuple[Any, ...], now: int) -> list
     counted: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for count in _counts.rows(connection, run_no=row[0]):
         counted[count[0]].append(count)
-    totals: dict[int, int] = {node: total for node, total in _totals.rows(connection, run_no=row[0])}
-    return [_step_count(plan, node.no, counted[node.no], totals, now) for node in plan.nodes if node.no in counted or node.no < len(plan.spec.nodes)]
+    totals: dict[int, int] = dict(_totals.rows(connection, run_no=row[0]))
+    return [
+        _step_count(plan, node.no, counted[node.no], totals, now)
+        for node in plan.nodes
+        if node.no in counted or node.no < len(plan.spec.nodes)
+    ]
 
 
 def _step_count(plan: Plan, number: int, counts: list[tuple[Any, ...]], totals: dict[int, int], now: int) -> StepCount:
@@ -220,7 +230,9 @@ def _attempt_view(values: tuple[Any, ...]) -> AttemptView:
     )
 
 
-def _step_run_view(connection: Connection, step: str, index: tuple[int, ...], values: tuple[Any, ...], facts: _Facts, now: int) -> StepRunView:
+def _step_run_view(
+    connection: Connection, step: str, index: tuple[int, ...], values: tuple[Any, ...], facts: _Facts, now: int
+) -> StepRunView:
     hit_run = _run_name.first(connection, run_no=values[3]) if values[3] is not None else None
     inputs: dict[str, Value] = unpack_values(values[6])
     return StepRunView(

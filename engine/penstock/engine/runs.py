@@ -14,19 +14,23 @@ from penstock.contracts.spec import PipelineSpec
 from penstock.engine import tables
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import pack_values
-from penstock.engine.slices import record_uses
+from penstock.engine.slice_writer import record_uses
 from penstock.engine.statement import Statement
 
 _find = Statement("SELECT run_no FROM run WHERE workspace = :workspace AND run_id = :run_id")
 _next_number = Statement("SELECT coalesce(max(number), 0) + 1 FROM run WHERE workspace = :workspace AND pipeline = :pipeline")
 _put_spec = Statement.insert(tables.spec, otherwise="ON CONFLICT DO NOTHING")
 _insert_run = Statement(
-    "INSERT INTO run (workspace, run_id, pipeline, number, name, experiment, spec_digest, state, params, options, cause, tags, owner, "
-    '"open", seq, created_at) VALUES (:workspace, :run_id, :pipeline, :number, :name, :experiment, :spec_digest, \'queued\', :params, :options, '
+    "INSERT INTO run (workspace, run_id, pipeline, number, name, experiment, spec_digest, state, params, options, cause, tags, "
+    'owner, "open", seq, created_at) '
+    "VALUES (:workspace, :run_id, :pipeline, :number, :name, :experiment, :spec_digest, 'queued', :params, :options, "
     ":cause, :tags, :owner, 0, 0, :now)"
 )
 _put_timer = Statement.insert(tables.timer, otherwise="ON CONFLICT (run_no, kind, node, item) DO UPDATE SET fire_at = excluded.fire_at")
-_step_numbers = Statement("SELECT u.run_no, s.bytes FROM run u JOIN spec s ON s.workspace = u.workspace AND s.digest = u.spec_digest WHERE u.workspace = :workspace AND u.run_id = :run_id")
+_step_numbers = Statement(
+    "SELECT u.run_no, s.bytes FROM run u JOIN spec s ON s.workspace = u.workspace AND s.digest = u.spec_digest "
+    "WHERE u.workspace = :workspace AND u.run_id = :run_id"
+)
 _owned = Statement("SELECT run_no, owner FROM run WHERE ended_at IS NULL AND owner IS NOT NULL")
 _own = Statement("UPDATE run SET owner = :owner WHERE run_no = :run_no AND owner IS :before")
 
@@ -69,7 +73,9 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
         named.append(("snapshot", spec.snapshot))
     record_uses(connection, request.workspace, {"run_no": run_no, "node": -1, "item": 0}, named, now)
     if request.options.timeout_seconds is not None:
-        _put_timer(connection, run_no=run_no, kind="timeout", node=-1, item=0, fire_at=now + int(request.options.timeout_seconds * 1_000_000))
+        _put_timer(
+            connection, run_no=run_no, kind="timeout", node=-1, item=0, fire_at=now + int(request.options.timeout_seconds * 1_000_000)
+        )
     return run_no, True
 
 
@@ -125,7 +131,7 @@ def _pins(connection: Connection, request: SubmitRun, spec: PipelineSpec) -> dic
     for node in plan.nodes[: len(spec.nodes)]:
         if any(edge.parent in below for edge in node.edges_in) or any(each in below for each in node.chain):
             below.add(node.no)
-    # Items are numbered in the order of their list in one fan-out; inside a nested one the order of expansion counts: the cache knows those.
+    # Items of one fan-out are numbered in the order of their list, of a nested one by expansion: those are left to the cache.
     pins = {
         str(node.no): old[node.name]
         for node in plan.nodes[: len(spec.nodes)]

@@ -23,7 +23,7 @@ class Statement:
         """Inserts a row of `table` with all its columns; `otherwise` is an ON CONFLICT clause."""
         names = [column.name for column in table.columns]
         values = ", ".join(f":{name}" for name in names)
-        return cls(f"INSERT INTO {table.name} ({', '.join(_quoted(name) for name in names)}) VALUES ({values}) {otherwise}")
+        return cls(f"INSERT INTO {table.name} ({', '.join(_quoted(name) for name in names)}) VALUES ({values}) {otherwise}")  # noqa: S608 - names of our own tables
 
     def __call__(self, connection: Connection, **values: Any) -> int:
         """Executes it once; the number of rows that it changed."""

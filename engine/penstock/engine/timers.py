@@ -12,7 +12,9 @@ _due = Statement(
     "WHERE t.fire_at <= :now ORDER BY t.fire_at LIMIT 1000"
 )
 _next = Statement("SELECT min(fire_at) FROM timer")
-_live = Statement("SELECT run_no, node, item, number, state FROM attempt WHERE state IN ('dispatched', 'running') AND incarnation = :incarnation")
+_live = Statement(
+    "SELECT run_no, node, item, number, state FROM attempt WHERE state IN ('dispatched', 'running') AND incarnation = :incarnation"
+)
 
 
 def due(connection: Connection, now: int, owner: str | None) -> list[tuple[int, Fact]]:

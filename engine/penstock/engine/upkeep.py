@@ -41,7 +41,9 @@ class Duties:
 class Upkeep:
     """`name` tells this coordinator's ticks from others'."""
 
-    def __init__(self, name: str, bus: Bus, store: Store, dispatcher: Dispatcher, duties: Duties, now: Callable[[], int], patience: float) -> None:
+    def __init__(
+        self, name: str, bus: Bus, store: Store, dispatcher: Dispatcher, duties: Duties, now: Callable[[], int], patience: float
+    ) -> None:
         self._name = name
         self._bus = bus
         self._store = store

@@ -111,30 +111,36 @@ def _completed(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Completed) 
             return
         rows.note("attempt.adopted", row, attempt.number)
     _record(rows, attempt, fact)
-    if not succeeded and not _is_current(row, attempt):
-        return
-    if row.state.is_terminal:
+    if row.state.is_terminal or not (succeeded or _is_current(row, attempt)):
         return
     if row.state is StepState.RUNNING and row.attempts != attempt.number:
-        rows.cancel_attempt(row, "an earlier attempt has succeeded")
-        later = rows.attempts.get((*row.place, row.attempts))
-        if later is None:
-            yield Attempts([(*row.place, row.attempts)])
-        _close(rows, rows.attempts[(*row.place, row.attempts)], AttemptState.SUPERSEDED)
+        yield from _supersede_later(rows, row)
     if row.state is StepState.READY:
         rows.changes.unready.append(row.place)
     if row.key is not None:
         rows.changes.flights_over.append(row.key)
+    yield from _take_outcome(rows, row, fact)
+
+
+def _supersede_later(rows: Slice, row: StepRow) -> Steps:
+    """An earlier attempt has succeeded: the current one works for nothing."""
+    rows.cancel_attempt(row, "an earlier attempt has succeeded")
+    place = (*row.place, row.attempts)
+    if place not in rows.attempts:
+        yield Attempts([place])
+    _close(rows, rows.attempts[place], AttemptState.SUPERSEDED)
+
+
+def _take_outcome(rows: Slice, row: StepRow, fact: Completed) -> Steps:
     match fact.outcome:
         case AttemptState.SUCCEEDED:
             _succeed(rows, row, fact)
         case AttemptState.INPUT_LOST:
             yield from _input_lost(rows, row, fact.lost_digest or "")
+        case AttemptState.CANCELLED if rows.run.stop is not None:
+            rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
         case AttemptState.CANCELLED:
-            if rows.run.stop is not None:
-                rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
-            else:
-                _lose(rows, row, "its runner stopped it", counts=True)
+            _lose(rows, row, "its runner stopped it", counts=True)
         case _:
             _failed(rows, row, fact.failure or Failure(kind=FailureKind.ERROR, message="it failed without a reason"))
 
@@ -217,9 +223,9 @@ def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
     elif attempt.state is AttemptState.RUNNING and attempt.runner != fact.runner:
         # Presence decides whether its holder is gone; until then it is the holder's.
         deny(rows, fact, "another runner holds it")
-    elif attempt.state is AttemptState.DISPATCHED and not attempt.runner and not _step_spec(rows, row).idempotent:
-        _grant(rows, attempt, fact)
-    elif attempt.runner == fact.runner:
+    elif (
+        attempt.state is AttemptState.DISPATCHED and not attempt.runner and not _step_spec(rows, row).idempotent
+    ) or attempt.runner == fact.runner:
         _grant(rows, attempt, fact)
     elif not _step_spec(rows, row).idempotent:
         deny(rows, fact, "somebody may have begun it, and it may not run twice")

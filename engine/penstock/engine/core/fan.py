@@ -136,8 +136,7 @@ def _missing_edges(rows: Slice, inside: list[int], around: Position) -> Generato
     for inner in inside:
         edges = rows.plan.nodes[inner].edges_in
         arrived = sum(
-            edge.alignment is Alignment.OUTER
-            and rows.steps[edge.parent, around[len(rows.plan.nodes[edge.parent].chain)]].state.is_terminal
+            edge.alignment is Alignment.OUTER and rows.steps[edge.parent, around[len(rows.plan.nodes[edge.parent].chain)]].state.is_terminal
             for edge in edges
         )
         missing[inner] = len(edges) - arrived

@@ -114,11 +114,7 @@ def _plan_node(number: int, node: StepSpec | EachSpec | CollectSpec, numbers: di
 
 
 def _numbers_in(binding: Binding, numbers: dict[str, int]) -> list[int]:
-    found = []
-    for part in walk(binding):
-        if isinstance(part, FromNode):
-            found.append(numbers[part.node])
-    return found
+    return [numbers[part.node] for part in walk(binding) if isinstance(part, FromNode)]
 
 
 def _parents(node: PlanNode, numbers: dict[str, int]) -> list[int]:

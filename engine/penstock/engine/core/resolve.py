@@ -245,9 +245,7 @@ def _matches(path: str, pattern: str) -> bool:
     """Shell patterns where `*` stays inside one folder, and `**/` is any number of them."""
     if "**/" in pattern:
         head, tail = pattern.split("**/", 1)
-        return path.startswith(head) and any(
-            _matches(rest, tail) for rest in _tails(path[len(head) :])
-        )
+        return path.startswith(head) and any(_matches(rest, tail) for rest in _tails(path[len(head) :]))
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=True))
 
@@ -255,5 +253,3 @@ def _matches(path: str, pattern: str) -> bool:
 def _tails(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[start:]) for start in range(len(parts))]
-
-

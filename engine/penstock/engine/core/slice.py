@@ -54,12 +54,10 @@ class Slice:
     startable: list[StepRow] = field(default_factory=list)
 
     @property
-
     def now(self) -> int:
         return self.circumstances.now
 
     @property
-
     def surroundings(self) -> Surroundings:
         return Surroundings(self.plan, self.run.parameters(), self.steps, self.items, self.circumstances.manifests)
 
@@ -147,7 +145,8 @@ class Slice:
         """Loads what the bindings of `rows` look at; returns each one's position."""
         positions = []
         for row in rows:
-            positions.append((yield from self.position(self.plan.nodes[row.node], row.item, row.parent_item)))
+            at = yield from self.position(self.plan.nodes[row.node], row.item, row.parent_item)
+            positions.append(at)
         steps: list[Key] = []
         items: list[Key] = []
         for row, at in zip(rows, positions, strict=True):
@@ -177,9 +176,7 @@ class Slice:
     def parents_at(self, node: PlanNode, at: Position) -> list[Key]:
         """The step runs outside a fan-out or beside it that `node` depends on, for the node at that position."""
         return [
-            (edge.parent, at[len(self.plan.nodes[edge.parent].chain)])
-            for edge in node.edges_in
-            if edge.alignment is not Alignment.GROUP
+            (edge.parent, at[len(self.plan.nodes[edge.parent].chain)]) for edge in node.edges_in if edge.alignment is not Alignment.GROUP
         ]
 
     def _items_at(self, node: PlanNode, at: Position) -> list[Key]:

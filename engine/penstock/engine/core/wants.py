@@ -71,7 +71,7 @@ class NextItem:
 Want = StepRuns | Members | Running | Groups | Items | Attempts | CacheEntries | Pins | NextItem
 
 
-class ManifestsNeeded(Exception):  # noqa: N818 - not a failure: the driver reads them outside the transaction and decides again
+class ManifestsNeeded(Exception):
     """Directory manifests must be read before this can be decided."""
 
     def __init__(self, digests: set[str]) -> None:

@@ -94,7 +94,11 @@ class SqliteStore:
 
     def _unavailable(self, error: OperationalError | sqlite3.OperationalError) -> StoreUnavailable:
         text = str(error.orig if isinstance(error, OperationalError) else error)
-        hint = "free some disk space; nothing is lost, the run goes on with `penstock resume`" if "full" in text else "see whether the folder is writable"
+        hint = (
+            "free some disk space; nothing is lost, the run goes on with `penstock resume`"
+            if "full" in text
+            else "see whether the folder is writable"
+        )
         return StoreUnavailable(f"the state database {self._path} can't be used: {text} ({hint})")
 
     async def close(self) -> None:
