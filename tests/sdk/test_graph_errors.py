@@ -83,6 +83,10 @@ MISUSES: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda n, xs: make.options(pol="gpu"), r"did you mean 'pool'"),
     (lambda n, xs: make.options(name=f"make-{n}")(n), r"can't depend on a value"),
     (lambda n, xs: make.options(name="a b")(n), r"letters, digits"),
+    (lambda n, xs: make.options(version=f"{n}")(n), r"can't depend on a value of the run"),
+    (lambda n, xs: make.options(isolation="vm")(n), r"the option 'isolation'.*'vm'"),
+    (lambda n, xs: make.options(pool=3)(n), r"the option 'pool'.*3"),
+    (lambda n, xs: make(each(n)), r"each\(...\) takes a list, and n is int"),
     (lambda n, xs: make.options(timeout="soon")(n), r"'10m'"),
     (lambda n, xs: make.options(after="make")(n), r"what a step call gave"),
     (lambda n, xs: make.options(after=make(each(xs)))(n), r"after=collect\(make\)"),
@@ -182,6 +186,11 @@ def test_an_unknown_option_of_a_step_names_the_nearest() -> None:
 
     with pytest.raises(GraphError, match=r"did you mean 'retries'"):
         step(**options)
+
+
+def test_a_pipelines_name_must_stand_in_routes() -> None:
+    with pytest.raises(InvalidInput, match=r"the pipeline's name 'Sales daily'"):
+        pipeline(name="Sales daily")(make.fn)
 
 
 def test_a_generator_is_no_step() -> None:

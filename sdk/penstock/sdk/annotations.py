@@ -90,6 +90,14 @@ def is_list(annotation: Any) -> bool:
     return origin in _LISTS
 
 
+def may_be_list(annotation: Any) -> bool:
+    """Whether a value of it can have items that are looked at one by one: False only where it surely has not."""
+    if is_list(annotation):
+        return True
+    kind = _plain_class(annotation)
+    return kind is None or kind in (object, tuple, set, frozenset)
+
+
 def item_of(annotation: Any) -> Any:
     """The type of a list's items, `Any` where it is not said."""
     arguments = get_args(bare(annotation))

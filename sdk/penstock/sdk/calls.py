@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FromNode, Identity, OutputSpec, StepSpec, Target
 from penstock.sdk.annotations import accepts_none, cannot_fit, is_list, kind_of, optional, outputs_of, text_of
@@ -37,13 +39,16 @@ def draw_call(drawing: Drawing, call: Call) -> Handle:
     """Adds the node; gives the handle of its result."""
     options = _with_defaults(drawing, call)
     where = f"{user_place()}: {call.name}"
+    if handles_in([value for name, value in options.items() if name != "after"]):
+        raise GraphError(f"{where}: an option can't depend on a value of the run; give the value to the step as a parameter")
     for parameter, value in call.arguments.items():
         _check(where, parameter, value, call.hints.get(parameter, Any))
     placed = drawing.place(call.arguments, call.name)
     name = drawing.name_for(options.get("name") or call.name)
     outputs = output_specs(call.result) if call.outputs is None else call.outputs
-    fields = spec_fields(options, where)
-    node = StepSpec(
+    fields: dict[str, Any] = {"cache": bool(outputs), **spec_fields(options, where)}
+    node = checked_step(
+        where,
         name=name,
         run=call.target,
         inputs={parameter: bound(drawing, value, call.hints.get(parameter, Any)) for parameter, value in call.arguments.items()},
@@ -56,8 +61,8 @@ def draw_call(drawing: Drawing, call: Call) -> Handle:
         code=UNKNOWN,
         environment=UNKNOWN,
         doc=call.doc,
-        cache=bool(outputs),
-    ).model_copy(update=fields)
+        **fields,
+    )
     drawing.add(node, replace(call, options=options))
     result = Done if not outputs else call.result
     annotation = optional(result) if options.get("allow_failure") else result
@@ -82,6 +87,15 @@ def output_specs(result: Any) -> tuple[OutputSpec, ...]:
     if several is None:
         return (OutputSpec(type=text_of(result), kind=kind_of(result)),)
     return tuple(OutputSpec(name=name, type=text_of(hint), kind=kind_of(hint)) for name, hint in several.items())
+
+
+def checked_step(where: str, **fields: Any) -> StepSpec:
+    """:raises GraphError: an option has a value that it can't have."""
+    try:
+        return StepSpec(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise GraphError(f"{where}: the option {first['loc'][0]!r}: {first['msg']}, and it is {first['input']!r}") from error
 
 
 def _with_defaults(drawing: Drawing, call: Call) -> StepOptions:

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import CollectSpec, FromItem, FromNode
-from penstock.sdk.annotations import item_of, list_of, optional
+from penstock.sdk.annotations import item_of, list_of, may_be_list, optional, text_of
 from penstock.sdk.drawing import bound, needed_drawing
 from penstock.sdk.handles import Handle, Source, handles_in, source_of
 from penstock.sdk.openings import Opening, joined, names_of
@@ -57,6 +57,9 @@ def _named(opening: Opening) -> str:
 
 def _items(items: object) -> object:
     if isinstance(items, Handle):
+        source = items.__penstock__
+        if not may_be_list(source.annotation):
+            raise GraphError(f"{user_place()}: each(...) takes a list, and {source.label} is {text_of(source.annotation)}")
         return items
     if not isinstance(items, Iterable) or isinstance(items, str | bytes | Mapping):
         raise GraphError(f"{user_place()}: each(...) takes a list, not {items!r}")

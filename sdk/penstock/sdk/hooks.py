@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FunctionTarget, StepSpec
-from penstock.sdk.calls import UNKNOWN, Call, output_specs
+from penstock.sdk.calls import UNKNOWN, Call, checked_step, output_specs
 from penstock.sdk.drawing import Drawing
 from penstock.sdk.options import StepOptions, spec_fields
 from penstock.sdk.steps import Step
@@ -35,7 +35,9 @@ def _hook(drawing: Drawing, kind: Kind, step: object) -> StepSpec:
         name=name, maker=hook, target=FunctionTarget(module=hook.fn.__module__, function=hook.fn.__qualname__),
         arguments={}, hints={}, result=None, options=options,
     )  # fmt: skip
-    return StepSpec(
+    fields: dict[str, Any] = {**spec_fields(options, f"step {name!r}"), "cache": False}
+    return checked_step(
+        f"{drawing.name}: {kind}=",
         name=name,
         run=FunctionTarget(module=hook.fn.__module__, function=hook.fn.__qualname__),
         types=dict.fromkeys(hook.signature.parameters, "RunSummary"),
@@ -43,5 +45,5 @@ def _hook(drawing: Drawing, kind: Kind, step: object) -> StepSpec:
         code=UNKNOWN,
         environment=UNKNOWN,
         doc=inspect.getdoc(hook.fn) or "",
-        cache=False,
-    ).model_copy(update={**spec_fields(options, f"step {name!r}"), "cache": False})
+        **fields,
+    )

@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
 from typing_extensions import override
 
 from penstock.contracts.errors import GraphError
-from penstock.contracts.names import dashed
+from penstock.contracts.names import checked_name, dashed
 from penstock.contracts.spec import FromParameter, PipelineSpec
 from penstock.sdk.annotations import hints_of
 from penstock.sdk.body_check import check_body
@@ -193,6 +193,8 @@ def pipeline(function: Callable[..., Any] | None = None, /, **options: Any) -> A
     """Makes a function a pipeline: `@pipeline` or `@pipeline(name="sales.daily", on_failure=tell)`."""
     checked = cast(PipelineOptions, checked_options(options, PipelineOptions, f"{user_place()}: @pipeline(...)"))
     checked_options(checked.get("defaults", {}), StepOptions, f"{user_place()}: @pipeline(defaults=...)")
+    if "name" in checked:
+        checked_name(checked["name"], "the pipeline's name")
     if function is not None:
         return _made(function, checked)
     return partial(_made, options=checked)
