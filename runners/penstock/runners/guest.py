@@ -31,6 +31,8 @@ from penstock.sdk.types import Directory, File
 
 _VALUE: TypeAdapter[Value] = TypeAdapter(Value)
 _PROGRESS_SECONDS = 0.2
+_SMALL_TEXT = 500
+"""Characters: far below what travels inline, whatever they are encoded to."""
 
 
 def serve(stream: socket.socket, project: str) -> None:
@@ -81,7 +83,7 @@ class Attempt:
         self._next_progress = 0.0
         self._snapshot: str = order["snapshot"]
         self._workdir = Path(order["workdir"])
-        self._staging = Path(order["staging"])
+        self._staging_path = Path(order["staging"])
 
     def outcome(self) -> dict[str, Any]:
         """Runs the step; whatever happens becomes plain data of a `Completed`."""
@@ -103,7 +105,6 @@ class Attempt:
 
     def _run(self) -> dict[str, Any]:
         self._workdir.mkdir()
-        self._staging.mkdir()
         os.chdir(self._workdir)
         return self.executed()
 
@@ -130,6 +131,12 @@ class Attempt:
         _flush()
         return {"outcome": AttemptState.SUCCEEDED.value, "outputs": self._outputs(returned, hints.get("return", Any))}
 
+    @property
+    def _staging(self) -> Path:
+        """Made when it is needed: most steps return what travels in a message."""
+        self._staging_path.mkdir(exist_ok=True)
+        return self._staging_path
+
     def _identity(self, seed: int) -> Identity:
         told: dict[str, Any] = self._order["identity"]
         return Identity(
@@ -143,7 +150,7 @@ class Attempt:
 
     def _run_program(self) -> dict[str, Any]:
         inputs = {name: _VALUE.validate_python(value) for name, value in self._order["inputs"].items()}
-        written = run_program(self._order, inputs, self._local)
+        written = run_program({**self._order, "staging": str(self._staging)}, inputs, self._local)
         hints: dict[str, Any] = {"file": File, "directory": Directory}
         outputs = {
             output["name"]: self._encoded(output["name"], written[output["name"]], hints.get(output["kind"], Any), output["kind"])
@@ -246,8 +253,9 @@ class Attempt:
         if value is None and kind in ("file", "directory"):
             told = failure(FailureKind.OUTPUT, f"the output {name!r} is None where a {kind} was declared", hint=f"return a {kind}")
             raise AttemptFailed(told)
+        folder = self._staging_path if _is_small(value) else self._staging
         try:
-            encoded = codecs.encode(value, hint, self._staging, movable=self._workdir)
+            encoded = codecs.encode(value, hint, folder, movable=self._workdir)
         except (ContractError, OSError, TypeError, ValueError) as error:
             told = from_exception(error, FailureKind.OUTPUT, hidden=hidden_folders(), shorten=self._snapshot)
             raise AttemptFailed(told | {"message": f"the output {name!r} can't be stored: {error}"[:500]}) from error
@@ -265,7 +273,7 @@ class Attempt:
     def _leave_folders(self) -> None:
         """Empty folders go here; of others the launcher takes what was returned, and removes the rest."""
         os.chdir("/")
-        for folder in (self._workdir, self._staging):
+        for folder in (self._workdir, self._staging_path):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -279,6 +287,11 @@ def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, 
     if inspect.iscoroutine(returned):
         return asyncio.run(returned)
     return returned
+
+
+def _is_small(value: object) -> bool:
+    """Whether it surely travels inline, so that encoding it needs no folder."""
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) < _SMALL_TEXT)
 
 
 def _part(returned: Any, name: str, position: int) -> Any:

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
@@ -40,9 +39,8 @@ class Taken:
 class Nursery:
     """Starts zygotes as they are needed; `ahead` guests of each are forked ahead."""
 
-    def __init__(self, *, ahead: int, cache: Path) -> None:
+    def __init__(self, *, ahead: int) -> None:
         self._ahead = ahead
-        self._cache = cache
         self._zygotes: dict[Nest, ZygoteProcess] = {}
         self._verdicts: dict[Nest, str] = {}
         """Why what was imported there must not be forked."""
@@ -122,7 +120,6 @@ class Nursery:
                 project=nest.project,
                 environment=dict(nest.variables),
                 ahead=self._ahead,
-                cache=str(self._cache),
             )
         # The last one of a dict is the most recently used.
         self._zygotes[nest] = zygote

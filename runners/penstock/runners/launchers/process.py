@@ -53,7 +53,7 @@ class ProcessLauncher(Launcher):
         self._workshop = Workshop(
             artifacts=artifacts,
             state=state,
-            nursery=Nursery(ahead=slots, cache=state / "bytecode"),
+            nursery=Nursery(ahead=slots),
             memory=MemoryWatch(),
             environment=guest_environment(threads or max(1, (os.cpu_count() or 1) // max(1, slots))),
             log_limit_bytes=log_limit_bytes,
