@@ -218,7 +218,11 @@ class EmbeddedClient:
     def collect_garbage(self, *, older_than_seconds: float = 0.0, dry_run: bool = False) -> Collected:
         """Frees what neither a run nor a cache entry uses; cache entries unused for `older_than_seconds` (0: none) go first."""
         before = now() - int(older_than_seconds * 1_000_000) if older_than_seconds else 0
-        live = [name for name, owner in self._read(lambda connection: live_runs(connection, self._workspace)) if owner and is_alive(self.home, owner)]
+        live = [
+            name
+            for name, owner in self._read(lambda connection: live_runs(connection, self._workspace))
+            if owner and is_alive(self.home, owner)
+        ]
         if live:
             raise InvalidInput(f"{live[0]} is running: collect when nothing runs, so that nothing is taken from it")
 
