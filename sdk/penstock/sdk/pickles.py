@@ -15,6 +15,7 @@ from typing import Any
 from typing_extensions import override
 
 from penstock.contracts.errors import InvalidInput
+from penstock.sdk.named_code import code_digest
 from penstock.sdk.notebook import NOTEBOOK_MODULE
 from penstock.sdk.project import Project, module_source_file
 from penstock.sdk.types import Directory, File
@@ -48,9 +49,14 @@ class _Pickler(pickle.Pickler):
     @override
     def reducer_override(self, obj: Any) -> Any:
         # `__main__` is another module in a guest, so what is defined there goes by the name that guests know.
-        if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__" and (module := _name_of_main()) is not None:
-            return imported, (module, obj.__qualname__)
-        return NotImplemented
+        if not isinstance(obj, type | FunctionType):
+            return NotImplemented
+        module = _name_of_main() if obj.__module__ == "__main__" else obj.__module__
+        digest = code_digest(obj)
+        if module is None or (digest is None and obj.__module__ != "__main__"):
+            return NotImplemented
+        # With the code in the bytes, an edited method is another value for those who read it.
+        return imported, (module, obj.__qualname__, digest)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -59,7 +65,7 @@ class _Unpickler(pickle.Unpickler):
         return imported(module_name, global_name) if _may_be_main(module_name) else super().find_class(module_name, global_name)
 
 
-def imported(module: str, qualified_name: str) -> Any:
+def imported(module: str, qualified_name: str, _code: str | None = None) -> Any:
     """A class or function by the module that guests import; in the script or notebook that is that module, its own."""
     if _may_be_main(module) and module == _name_of_main():
         try:
