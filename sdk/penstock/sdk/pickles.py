@@ -49,7 +49,8 @@ class _Pickler(pickle.Pickler):
     @override
     def reducer_override(self, obj: Any) -> Any:
         # `__main__` is another module in a guest, so what is defined there goes by the name that guests know.
-        if not isinstance(obj, type | FunctionType):
+        if not isinstance(obj, type | FunctionType) or "<" in obj.__qualname__:
+            # What is made inside a function has no name to be found by: the pickler says so.
             return NotImplemented
         module = _name_of_main() if obj.__module__ == "__main__" else obj.__module__
         digest = code_digest(obj)
