@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from penstock.contracts.drawing import value_text
 from penstock.deploy.cli.addresses import LAST
 from penstock.deploy.cli.commands.logs import logs
 from penstock.deploy.cli.commands.rerun import rerun
@@ -75,7 +76,8 @@ def show(
         if as_json:
             typer.echo(run_json(view, client))
             return
-        lines = [*failure_lines(view, client), *summary_lines(view, client), *output_lines(view.outputs)]
+        values = [f"{name} = {value_text(value, 100)}" for name, value in view.parameters.items()]
+        lines = [*values, "", *failure_lines(view, client), *summary_lines(view, client), *output_lines(view.outputs)]
         if not view.state.is_terminal and not view.is_owned_by_live_process:
             lines.append(f"its process died; go on with: penstock resume {view.name}")
     typer.echo("\n".join(lines))
