@@ -22,6 +22,7 @@ from penstock.contracts.messages import (
     RunOptions,
     Started,
     SubmitRun,
+    Tick,
 )
 from penstock.contracts.spec import (
     CollectSpec,
@@ -236,6 +237,7 @@ MESSAGES: dict[str, Message] = {
         owner="1234",
     ),
     "cancel_run.v1": CancelRun(workspace="default", run_id=RUN_ID, reason="enough"),
+    "tick.v1": Tick(coordinator="c-1", sent_at=12.5),
 }
 
 EVENTS: dict[str, RunEvent | StepEvent] = {

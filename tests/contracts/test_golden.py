@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
 
 from penstock.contracts.events import decode_event
-from penstock.contracts.messages import decode
+from penstock.contracts.messages import Message, decode
 from penstock.contracts.spec import decode_spec, spec_digest
 from tests.contracts.examples import EVENTS, MESSAGES, PIPELINE
 from tests.contracts.golden import FIXTURES, SCHEMA_OF, SCHEMAS, golden_files, schema_text
@@ -18,6 +19,10 @@ GOLDEN = golden_files()
 @pytest.mark.parametrize("path", list(GOLDEN), ids=lambda path: path.name)
 def test_encoding_gives_the_golden_bytes(path: Path) -> None:
     assert path.read_bytes() == GOLDEN[path]
+
+
+def test_every_message_has_a_golden_file() -> None:
+    assert {type(message) for message in MESSAGES.values()} == set(get_args(get_args(Message)[0]))
 
 
 def test_every_golden_file_is_compared() -> None:

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from penstock.contracts.errors import ContractError
 
-
 # Made once: making one costs more than encoding a small value.
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
