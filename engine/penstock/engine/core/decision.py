@@ -107,7 +107,7 @@ class Decision(Slice):
         self.run.state = RunState.RUNNING
         self.run.started_at = self.now
         self.note("run.started")
-        for number in self.plan.members.get((), []):
+        for number in self.wanted(self.plan.members.get((), [])):
             node = self.plan.nodes[number]
             self.add_step(number, 0, 0, len(node.edges_in))
 
@@ -155,7 +155,7 @@ class Decision(Slice):
         """A fan-out over nothing has no items that could close its groups."""
         if row.state is StepState.SUCCEEDED and plain_value(row.values()["total"]) > 0:
             return []
-        return [(number, row.item) for number in self.plan.inside(row.node)]
+        return [(number, row.item) for number in self.wanted(self.plan.inside(row.node))]
 
     def _arrive_inside(self, edge: Edge, row: StepRow) -> Steps:
         """The parent is outside a fan-out: its children are many, so those that the store holds are told by one statement."""
@@ -354,8 +354,8 @@ class Decision(Slice):
     def _take_outputs(self) -> Generator[Want, None, RunState]:
         keys = [(number, 0) for number in self.plan.members.get((), [])]
         yield StepRuns(self.unknown(keys))
-        outputs = {}
-        for name, binding in self.plan.spec.outputs.items():
+        outputs: dict[str, Value] = {}
+        for name, binding in ({} if self.run.options.get("until") else self.plan.spec.outputs).items():
             value = self.surroundings.resolve(binding, (0,))
             outputs[name] = NULL if value is None else value
         self.run.outputs = pack_values(outputs)

@@ -84,7 +84,7 @@ def expand(rows: Slice, fact: Expand) -> Steps:
     if each.state is not StepState.EXPANDING or each.cursor != fact.start:
         return
     rows.touch(each)
-    inside = rows.plan.inside(each.node)
+    inside = rows.wanted(rows.plan.inside(each.node))
     if each.outputs is None:
         yield from _open_groups(rows, each, inside, fact.total)
     base, first = int(plain_value(each.values()["base"])), each.cursor
@@ -248,7 +248,7 @@ def until(rows: Slice, collect: int, row: StepRow) -> Steps:
 def _drop_rest(rows: Slice, each: StepRow) -> Steps:
     """Cancels everything in a fan-out that has not ended; nothing more of it is written down."""
     base, after = written(each)
-    inside = rows.plan.inside(each.node)
+    inside = rows.wanted(rows.plan.inside(each.node))
     for inner in inside:
         yield Members(inner, base, after - base)
         yield Groups([key for key in [(inner, each.item)] if key not in rows.groups])

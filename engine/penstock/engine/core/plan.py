@@ -76,6 +76,17 @@ class Plan:
         """The nodes directly inside the fan-out that `each` opens."""
         return self.members.get((*self.nodes[each].chain, each), [])
 
+    def up_to(self, name: str) -> frozenset[int]:
+        """The node of that name and everything that it depends on."""
+        found: set[int] = set()
+        pending = [self.numbers[name]]
+        while pending:
+            number = pending.pop()
+            if number not in found:
+                found.add(number)
+                pending += [edge.parent for edge in self.nodes[number].edges_in] + list(self.nodes[number].chain)
+        return frozenset(found)
+
     def parents(self, node: int, alignment: Alignment) -> list[int]:
         return [edge.parent for edge in self.nodes[node].edges_in if edge.alignment is alignment]
 

@@ -65,6 +65,14 @@ class Slice:
         """Those of `keys` whose step runs are not in the slice."""
         return [key for key in dict.fromkeys(keys) if key not in self.steps]
 
+    def wanted(self, numbers: Sequence[int]) -> list[int]:
+        """Those of the nodes that this run is about: all, or what leads to the step where it stops."""
+        until = self.run.options.get("until")
+        if until is None:
+            return list(numbers)
+        leading = self.plan.up_to(until)
+        return [number for number in numbers if number in leading]
+
     def touch(self, row: StepRow) -> StepRow:
         """Marks a step run as changed; call it before changing `waiting`."""
         self.dirty_steps.setdefault(row.place, row.waiting)
