@@ -4,10 +4,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import SecretRef, StepSpec
+from penstock.sdk.project import is_foreign
 
 ResolveSecret = Callable[[str], str | None]
 
@@ -21,6 +23,10 @@ def guest_environment(threads: int) -> dict[str, str]:
     """The variables that every guest gets: few, so that user code can't observe what is not in its key."""
     seen = {name: value for name, value in os.environ.items() if name in _ALLOWED or name.startswith("LC_")}
     counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    # Of the search path what is installed there; a project's folders are in the snapshot.
+    installed = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and is_foreign(Path(entry))]
+    if installed:
+        seen["PYTHONPATH"] = os.pathsep.join(installed)
     return {**seen, "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", **dict.fromkeys(counts, str(threads))}
 
 
