@@ -1,10 +1,12 @@
 """A bus in memory for these tests: what was published is kept by exchange, orders are put into a pool's queue by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
+
+from typing_extensions import override
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.contracts.messages import AttemptKey, Claim, Completed, Heartbeat, Message, Order, Released, Reports, Started, decode, encode
@@ -19,16 +21,20 @@ class QueuedDelivery(Delivery):
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    @override
     def body(self) -> bytes:
         return self.content
 
     @property
+    @override
     def redelivered(self) -> bool:
         return self.was_seen
 
+    @override
     async def acknowledge(self) -> None:
         self.done.set()
 
+    @override
     async def give_back(self) -> None:
         self.was_seen = True
         self.queue.put_nowait(self)
@@ -44,6 +50,7 @@ class QueuedConsumer(Consumer):
         self.handed: list[QueuedDelivery] = []
         self.is_stopped = False
 
+    @override
     async def __aiter__(self) -> AsyncIterator[QueuedDelivery]:
         while True:
             getting = asyncio.ensure_future(self.queue.get())
@@ -56,6 +63,7 @@ class QueuedConsumer(Consumer):
             self.handed.append(getting.result())
             yield self.handed[-1]
 
+    @override
     async def stop(self) -> None:
         self.is_stopped = True
 
@@ -65,9 +73,11 @@ class QueueListener(Listener):
         self.queue: asyncio.Queue[bytes] = asyncio.Queue()
 
     @property
+    @override
     def name(self) -> str:
         return f"listener-{id(self)}"
 
+    @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
             yield await self.queue.get()
@@ -84,10 +94,13 @@ class QueueBus(Bus):
         self.batches: list[int] = []
         self.heartbeats: list[Heartbeat] = []
         self.changed = asyncio.Condition()
+        self.listening = asyncio.Event()
+        self.refused = asyncio.Event()
+        """Somebody was told that the connection is cut."""
 
+    @override
     async def publish(self, envelope: Envelope) -> None:
-        if self.loss.is_set():
-            raise BusUnavailable("the connection was cut")
+        self._refuse_if_cut()
         message = decode(envelope.body)
         async with self.changed:
             if isinstance(message, Reports):
@@ -97,10 +110,10 @@ class QueueBus(Bus):
                 self.heartbeats.append(message)
             self.changed.notify_all()
 
+    @override
     @asynccontextmanager
-    async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[Consumer]:
-        if self.loss.is_set():
-            raise BusUnavailable("the connection was cut")
+    async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[Consumer, None]:
+        self._refuse_if_cut()
         consumer = QueuedConsumer(self, self.queue(queue))
         try:
             yield consumer
@@ -109,14 +122,21 @@ class QueueBus(Bus):
                 if not delivery.done.is_set():
                     await delivery.give_back()
 
+    @override
     @asynccontextmanager
-    async def listen(self, exchange: Exchange, key: str = "#") -> AsyncIterator[Listener]:
+    async def listen(self, exchange: Exchange, key: str = "#") -> AsyncGenerator[Listener, None]:
         listener = QueueListener()
         self.listeners.append(listener)
+        self.listening.set()
         try:
             yield listener
         finally:
             self.listeners.remove(listener)
+
+    def _refuse_if_cut(self) -> None:
+        if self.loss.is_set():
+            self.refused.set()
+            raise BusUnavailable("the connection was cut")
 
     def queue(self, name: str) -> "asyncio.Queue[QueuedDelivery]":
         return self.queues.setdefault(name, asyncio.Queue())

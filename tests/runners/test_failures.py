@@ -1,8 +1,10 @@
 """Whatever goes wrong in a step is told in its author's terms."""
 
+from pathlib import Path
+
 import pytest
 
-from penstock.contracts.messages import Completed, Failure
+from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import OutputSpec, SecretRef
 from penstock.contracts.states import AttemptState, FailureKind
 from tests.runners.workbench import Workbench
@@ -57,7 +59,11 @@ async def test_reading_a_file_beside_the_module_that_is_not_declared_gives_the_h
 async def test_reading_a_project_file_by_a_relative_path_gives_the_hint(workbench: Workbench) -> None:
     (workbench.folder / "project").mkdir()
     (workbench.folder / "project" / "table.csv").write_text("1")
-    workbench.settings["project_of"] = lambda _: workbench.folder / "project"
+
+    def project_of(order: Order) -> Path:
+        return workbench.folder / "project"
+
+    workbench.settings["project_of"] = project_of
 
     completed = await workbench.run("def main() -> str:\n    return open('table.csv').read()")
 
@@ -118,7 +124,9 @@ async def test_a_missing_secret_says_where_to_set_it(workbench: Workbench) -> No
 async def test_a_variable_that_is_not_declared_can_not_be_observed(workbench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGION", "eu")
     monkeypatch.setenv("STAGE", "test")
-    code = "import os\ndef main() -> list[str]:\n    return [os.environ.get('REGION', '-'), os.environ.get('STAGE', '-'), os.environ['FIXED']]"
+    code = (
+        "import os\ndef main() -> list[str]:\n    return [os.environ.get('REGION', '-'), os.environ.get('STAGE', '-'), os.environ['FIXED']]"
+    )
 
     completed = await workbench.run(code, pass_env=("STAGE",), env_vars={"FIXED": "yes"})
 

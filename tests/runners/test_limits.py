@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,24 +13,19 @@ import pytest
 
 from penstock.contracts.spec import ResourcesSpec
 from penstock.contracts.states import AttemptState, FailureKind
-from tests.runners.workbench import Workbench, an_order
+from tests.runners.workbench import Workbench, an_order, unheard, until
 
 FAMILY = """
     import os, subprocess, sys, time
     from pathlib import Path
 
     def main(folder: str) -> None:
-        child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"])
+        program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+        child = subprocess.Popen([sys.executable, "-c", program])
         (Path(folder) / "new").write_text(f"{os.getpid()} {child.pid}")
         (Path(folder) / "new").rename(Path(folder) / "pids")
         time.sleep(1000)
     """
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def is_running(pid: int) -> bool:
@@ -39,6 +33,10 @@ def is_running(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def started(script: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
 
 
 async def family(folder: Path) -> list[int]:
@@ -112,7 +110,7 @@ async def test_the_launcher_goes_on_after_its_zygote_was_killed(workbench: Workb
 async def test_an_attempt_whose_zygote_is_killed_is_told_as_failed(workbench: Workbench) -> None:
     step, snapshot = workbench.step(output=None), await workbench.snapshot(FAMILY)
     order = an_order(step, snapshot, inputs={"folder": str(workbench.folder)})
-    task = asyncio.create_task(workbench.launcher.execute(order, step, lambda *_: None))
+    task = asyncio.create_task(workbench.launcher.execute(order, step, unheard))
     pids = await family(workbench.folder)
 
     os.kill(psutil.Process(pids[0]).ppid(), signal.SIGKILL)
@@ -139,7 +137,7 @@ async def test_killing_the_process_of_the_launcher_leaves_no_process(tmp_path: P
             """
         )
     )
-    engine = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    engine = started(script)
     pids = await family(tmp_path)
     zygote = psutil.Process(pids[0]).ppid()
 

@@ -9,7 +9,7 @@ import pytest
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.log_file import log_path
-from tests.runners.workbench import Workbench, an_order
+from tests.runners.workbench import Workbench, an_order, unheard, until
 
 
 async def test_a_function_gets_its_inputs_and_gives_its_output(workbench: Workbench) -> None:
@@ -30,9 +30,7 @@ async def test_an_async_function_is_awaited(workbench: Workbench) -> None:
 
 
 async def test_what_a_step_prints_is_its_log(workbench: Workbench) -> None:
-    completed = await workbench.run(
-        "import sys\ndef main() -> None:\n    print('out')\n    print('err', file=sys.stderr)", output=None
-    )
+    completed = await workbench.run("import sys\ndef main() -> None:\n    print('out')\n    print('err', file=sys.stderr)", output=None)
 
     assert await workbench.log(completed) == "out\nerr\n"
 
@@ -167,10 +165,14 @@ async def test_a_checkpoint_outlives_the_attempt(workbench: Workbench) -> None:
 
 async def test_progress_is_told_while_the_step_runs(workbench: Workbench) -> None:
     told: list[tuple[float, float | None, str]] = []
+
+    def hear(done: float, total: float | None, text: str) -> None:
+        told.append((done, total, text))
+
     code = "from penstock.sdk import current_run\ndef main() -> None:\n    current_run().progress(3, 3, 'done')"
     step, snapshot = workbench.step(output=None), await workbench.snapshot(code)
 
-    await workbench.launcher.execute(an_order(step, snapshot), step, lambda *progress: told.append(progress))
+    await workbench.launcher.execute(an_order(step, snapshot), step, hear)
 
     assert told == [(3.0, 3.0, "done")]
 
@@ -180,10 +182,8 @@ async def test_the_log_is_readable_while_the_step_runs(workbench: Workbench) -> 
     step, snapshot = workbench.step(output=None), await workbench.snapshot(code)
     path = log_path(workbench.folder / "state", "run-1", "main", (), 1)
 
-    task = asyncio.create_task(workbench.launcher.execute(an_order(step, snapshot), step, lambda *_: None))
-    async with asyncio.timeout(20):
-        while not path.exists() or path.read_text() != "begun\n":
-            await asyncio.sleep(0.01)
+    task = asyncio.create_task(workbench.launcher.execute(an_order(step, snapshot), step, unheard))
+    await until(lambda: path.exists() and path.read_text() == "begun\n")
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

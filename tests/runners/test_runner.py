@@ -1,12 +1,14 @@
 """The runner's protocol, with a bus in memory and steps that are plain callables."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from typing_extensions import override
+
 from penstock.contracts.artifacts import Value, inline
-from penstock.contracts.messages import AttemptKey, CancelAttempts, Claim, ClaimAnswer, Completed, Order, Released, Started
+from penstock.contracts.messages import CancelAttempts, Claim, ClaimAnswer, Completed, Order, Released, Started
 from penstock.contracts.states import AttemptState
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.launchers.memory import MemoryLauncher
@@ -24,7 +26,7 @@ class Scene:
     """A runner on a bus. `seconds` an attempt takes, by item number."""
 
     slots: int = 1
-    pace: Pace = Pace(young=0.05, heartbeat=0.05, reconnect=0.01)
+    pace: Pace = field(default_factory=lambda: Pace(young=0.05, heartbeat=0.05, reconnect=0.01))
     bus: QueueBus = field(default_factory=QueueBus)
     seconds: dict[int, float] = field(default_factory=dict[int, float])
 
@@ -33,12 +35,11 @@ class Scene:
         self.runner = Runner(self.bus, self.launcher, name="r-1", incarnation="i-1", pools={"cpu": self.slots}, pace=self.pace)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
+    async def running(self) -> AsyncGenerator["asyncio.Task[None]", None]:
         task = asyncio.create_task(self.runner.run())
         try:
             async with asyncio.timeout(10):
-                while not self.bus.listeners:
-                    await asyncio.sleep(0)
+                await self.bus.listening.wait()
                 yield task
         finally:
             task.cancel()
@@ -127,6 +128,7 @@ async def test_heartbeats_name_the_attempts_that_run() -> None:
 
 async def test_progress_rides_in_the_heartbeat() -> None:
     class Telling(MemoryLauncher):
+        @override
         async def execute(self, order: Order, step: object, progress: ReportProgress) -> Completed:
             progress(3.0, 10.0, "third")
             return await asyncio.Future()
@@ -144,17 +146,18 @@ async def test_progress_rides_in_the_heartbeat() -> None:
 
 async def test_a_redelivered_order_is_claimed_and_runs_under_the_granted_attempt() -> None:
     scene, order = Scene(), an_order()
+    granted_token = "second"  # of no worth
     granted = order.attempt.model_copy(update={"attempt_no": 2})
     async with scene.running():
         delivery = scene.bus.put(order, redelivered=True)
         claim = await scene.bus.report(Claim, order.attempt)
         assert claim.reply_to == scene.bus.listeners[0].name
         assert scene.launcher.executed == []
-        scene.bus.tell(ClaimAnswer(asked=order.attempt, granted=True, attempt=granted, token="other"))
+        scene.bus.tell(ClaimAnswer(asked=order.attempt, granted=True, attempt=granted, token=granted_token))
         completed = await scene.bus.report(Completed, granted)
         await acknowledged(delivery)
 
-    assert completed.token == "other"
+    assert completed.token == granted_token
 
 
 async def test_a_denied_claim_executes_nothing() -> None:
@@ -237,7 +240,7 @@ async def test_a_lost_connection_kills_no_work_and_what_runs_is_said_first() -> 
         await acknowledged(scene.bus.put(order))
         scene.bus.reports.clear()
         scene.bus.loss.set()
-        await asyncio.sleep(0.05)
+        await scene.bus.refused.wait()
         scene.bus.put(later)
         scene.bus.loss.clear()
         await scene.bus.report(Completed, later.attempt)
@@ -248,14 +251,17 @@ async def test_a_lost_connection_kills_no_work_and_what_runs_is_said_first() -> 
 
 
 async def test_a_completion_is_repeated_until_the_bus_takes_it() -> None:
-    scene = Scene()
-    order = scene.lasting(0.02)
+    scene, order = Scene(), an_order()
+
+    def cutting(order: Order) -> Mapping[str, Value]:
+        scene.bus.loss.set()
+        return one(order)
+
+    scene.launcher = MemoryLauncher({"main": cutting})
+    scene.runner = Runner(scene.bus, scene.launcher, name="r-1", incarnation="i-1", pools={"cpu": 1}, pace=scene.pace)
     async with scene.running():
         delivery = scene.bus.put(order)
-        while not scene.began(order):
-            await asyncio.sleep(0)
-        scene.bus.loss.set()
-        await asyncio.sleep(0.1)
+        await scene.bus.refused.wait()
         assert not delivery.done.is_set()
         scene.bus.loss.clear()
         await scene.bus.report(Completed, order.attempt)
@@ -296,5 +302,3 @@ async def test_a_completion_too_large_for_a_message_fails_with_what_to_do() -> N
     assert completed.outcome == AttemptState.FAILED
     assert completed.failure is not None
     assert "return a list" in completed.failure.message
-
-

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from penstock.contracts.states import AttemptState, FailureKind
-from tests.runners.workbench import Workbench, an_order
+from tests.runners.workbench import Workbench, an_order, unheard
 
 OPENMP = """
     import numpy as np
@@ -39,7 +39,9 @@ async def test_openmp_used_at_import_does_not_hang_the_fit(workbench: Workbench,
 async def test_importing_numpy_is_harmless(workbench: Workbench) -> None:
     workbench.settings["threads"] = 2
     with capture_logs() as logs:
-        completed = await workbench.run("import numpy as np\ndef main() -> float:\n    return float(np.ones((50, 50)).dot(np.ones((50, 50))).sum())")
+        completed = await workbench.run(
+            "import numpy as np\ndef main() -> float:\n    return float(np.ones((50, 50)).dot(np.ones((50, 50))).sum())"
+        )
 
     assert workbench.value(completed) == 125_000.0
     assert [entry for entry in logs if entry["event"] == "zygote.cannot_fork"] == []
@@ -100,7 +102,9 @@ async def test_a_run_at_import_is_refused_with_the_guard(workbench: Workbench) -
     assert 'if __name__ == "__main__":' in completed.failure.traceback
 
 
-@pytest.mark.parametrize("draw", ["random.random()", "float(np.random.random())", "float(np.random.default_rng(current_run().seed).random())"])
+@pytest.mark.parametrize(
+    "draw", ["random.random()", "float(np.random.random())", "float(np.random.default_rng(current_run().seed).random())"]
+)
 async def test_items_draw_different_numbers_and_the_same_ones_again(workbench: Workbench, draw: str) -> None:
     code = f"""
         import random
@@ -173,7 +177,7 @@ async def test_the_order_of_two_attempts_does_not_matter(workbench: Workbench) -
     step, snapshot = workbench.step(), await workbench.snapshot(code)
 
     results = await asyncio.gather(
-        *(workbench.launcher.execute(an_order(step, snapshot, inputs={"a": a}), step, lambda *_: None) for a in range(4))
+        *(workbench.launcher.execute(an_order(step, snapshot, inputs={"a": a}), step, unheard) for a in range(4))
     )
 
     assert [workbench.value(completed) for completed in results] == [[0], [1], [2], [3]]

@@ -1,23 +1,26 @@
 """Orders, snapshots and launchers for the tests of runners."""
 
+import asyncio
 import itertools
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryEntry, DirectoryManifest, inline, manifest_bytes
+from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryEntry, DirectoryManifest, Value, inline, manifest_bytes
 from penstock.contracts.messages import AttemptKey, Completed, Order
 from penstock.contracts.spec import FunctionTarget, Identity, OutputSpec, StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 
+_RESULT = OutputSpec()
 _IDENTITY = Identity(digest="sha256:0")
 _numbers = itertools.count(1)
 
 
-def a_step(function: str = "main", *, output: OutputSpec | None = OutputSpec(), **settings: Any) -> StepSpec:
+def a_step(function: str = "main", *, output: OutputSpec | None = _RESULT, **settings: Any) -> StepSpec:
     return StepSpec(
         name=function,
         run=FunctionTarget(module="flow", function=function),
@@ -30,7 +33,10 @@ def a_step(function: str = "main", *, output: OutputSpec | None = OutputSpec(), 
 
 def an_order(step: StepSpec | None = None, snapshot: ArtifactRef | None = None, **settings: Any) -> Order:
     number = next(_numbers)
-    inputs = {name: value if isinstance(value, ArtifactRef) else inline(value) for name, value in settings.pop("inputs", {}).items()}
+    inputs: dict[str, Value] = {
+        name: value if isinstance(value, ArtifactRef) else inline(value) for name, value in settings.pop("inputs", {}).items()
+    }
+    settings.setdefault("seed", f"seed-{number}")
     return Order(
         workspace="default",
         attempt=AttemptKey(run_no=1, step_no=1, item_no=number, attempt_no=1),
@@ -42,8 +48,18 @@ def an_order(step: StepSpec | None = None, snapshot: ArtifactRef | None = None, 
         step=(step or a_step()).model_dump_json(exclude_defaults=True).encode(),
         snapshot=snapshot,
         inputs=inputs,
-        **{"seed": f"seed-{number}", **settings},
+        **settings,
     )
+
+
+def unheard(done: float, total: float | None, text: str) -> None:
+    """For tests that don't look at progress."""
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # what other processes do has no event
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -58,7 +74,8 @@ class Workbench:
     @property
     def launcher(self) -> ProcessLauncher:
         if self._launcher is None:
-            self._launcher = ProcessLauncher(self.artifacts, self.folder / "state", **{"grace_seconds": 1.0, **self.settings})
+            self.settings.setdefault("grace_seconds", 1.0)
+            self._launcher = ProcessLauncher(self.artifacts, self.folder / "state", **self.settings)
         return self._launcher
 
     async def snapshot(self, code: str, **files: str) -> ArtifactRef:
@@ -75,7 +92,7 @@ class Workbench:
         return await self.execute(a_step(**step), await self.snapshot(code), inputs=inputs or {}, **(order or {}))
 
     async def execute(self, step: StepSpec, snapshot: ArtifactRef | None, **order: Any) -> Completed:
-        return await self.launcher.execute(an_order(step, snapshot, **order), step, lambda *_: None)
+        return await self.launcher.execute(an_order(step, snapshot, **order), step, unheard)
 
     def step(self, function: str = "main", **settings: Any) -> StepSpec:
         return a_step(function, **settings)

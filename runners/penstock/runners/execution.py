@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 
 from penstock.contracts.artifacts import ArtifactRef
@@ -23,6 +24,7 @@ from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nest, Nursery, Taken
 from penstock.transport.artifact_store import ArtifactStore
 
+_log = structlog.get_logger(__name__)
 _IMPORT_SECONDS = 300.0
 _SMALL_LOG_BYTES = 64 * 1024
 _TRACEBACK_BYTES = 4096
@@ -199,6 +201,14 @@ class Execution:
     async def _stored_log(self) -> ArtifactRef | None:
         if self._log.is_empty:
             return None
+        try:
+            return await self._log_taken()
+        except OSError as error:
+            # The outcome counts for more than its log, which is still in its file.
+            _log.warning("log.not_stored", path=str(self._log.path), reason=str(error))
+            return None
+
+    async def _log_taken(self) -> ArtifactRef:
         size = self._log.path.stat().st_size
         if size <= _SMALL_LOG_BYTES:
             digest = await self._workshop.artifacts.write(self._log.path.read_bytes())

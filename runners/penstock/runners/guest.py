@@ -42,10 +42,18 @@ def serve(stream: socket.socket, project: str) -> None:
         order: dict[str, Any] = frame[1]
         outcome = Attempt(stream, order, project).outcome()
         _flush()
-        stream.sendall(pack(["outcome", outcome]))
+        stream.sendall(_packed(outcome))
         if not order.get("more"):
             break
     _leave(registered)
+
+
+def _packed(outcome: dict[str, Any]) -> bytes:
+    try:
+        return pack(["outcome", outcome])
+    except (TypeError, ValueError, OverflowError) as error:
+        told = failure(FailureKind.OUTPUT, f"what the step said can't be sent: {error}", hint="log numbers, and plain JSON data in events")
+        return pack(["outcome", {**_failed(told), "files": []}])
 
 
 def _exit_callbacks() -> int:
@@ -294,12 +302,12 @@ def _is_small(value: object) -> bool:
     return value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) < _SMALL_TEXT)
 
 
-def _part(returned: Any, name: str, position: int) -> Any:
+def _part(returned: object, name: str, position: int) -> Any:
     if isinstance(returned, dict) and name in returned:
         return cast(dict[str, Any], returned)[name]
-    if hasattr(cast(object, returned), name):
-        return getattr(returned, name)
-    if isinstance(returned, tuple | list) and position < len(cast(Sequence[Any], returned)):
+    if isinstance(returned, tuple) and not hasattr(cast(object, returned), name) and position < len(cast(Sequence[Any], returned)):
         return cast(Sequence[Any], returned)[position]
+    if hasattr(cast(object, returned), name):
+        return getattr(cast(object, returned), name)
     told = f"the step returned a {type(cast(object, returned)).__name__}, which has no {name!r}"
     raise AttemptFailed(failure(FailureKind.OUTPUT, told, hint="return what the annotation says"))

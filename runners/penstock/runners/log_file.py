@@ -1,5 +1,6 @@
 """The log of an attempt: a file that keeps the beginning and the end of what a guest wrote, and counts what it dropped between."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -45,8 +46,8 @@ class LogFile:
             return
         self._shorten_tail()
         if self._dropped:
-            self._file.write(f"\n... {self._dropped:,} bytes dropped ...\n".encode())
-        self._file.write(self._tail)
+            self._write(f"\n... {self._dropped:,} bytes dropped ...\n".encode())
+        self._write(bytes(self._tail))
         self._file.close()
 
     def end(self, count: int) -> str:
@@ -67,11 +68,17 @@ class LogFile:
             self._file = self.path.open("wb", buffering=0)
         room = self._limit - self._head
         if room > 0:
-            self._file.write(data[:room])
             self._head += len(data[:room])
+            self._write(data[:room])
         self._tail += data[max(room, 0) :]
         if len(self._tail) > 2 * self._limit:
             self._shorten_tail()
+
+    def _write(self, data: bytes) -> None:
+        # A full disk must not end a step that only prints.
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.write(data)
 
     def _shorten_tail(self) -> None:
         surplus = len(self._tail) - self._limit

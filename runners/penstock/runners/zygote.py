@@ -49,8 +49,11 @@ class Zygote:
         signal.signal(signal.SIGCHLD, _heard_of_a_child)
         if self._snapshot:
             sys.path.insert(0, self._snapshot)
+        self._die_with_parent(signal.SIGKILL)
         if module and not self._imported(module):
             return
+        # From here on it notices by itself, and sees to its guests first.
+        self._die_with_parent(0)
         warm_up(sys.modules.get(module))
         gc.collect()
         gc.freeze()
@@ -128,8 +131,7 @@ class Zygote:
 
     def _become_guest(self, stream: socket.socket, output: int) -> NoReturn:
         try:
-            if sys.platform == "linux":
-                self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+            self._die_with_parent(signal.SIGKILL)
             _own_group(0)
             signal.set_wakeup_fd(-1)
             os.dup2(output, 1)
@@ -139,6 +141,10 @@ class Zygote:
             guest.serve(stream, self._project)
         finally:
             os._exit(0)
+
+    def _die_with_parent(self, number: int) -> None:
+        if sys.platform == "linux":
+            self._libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
     def _reap(self) -> None:
         while self._guests:

@@ -16,6 +16,7 @@ from penstock.contracts.errors import InfrastructureError
 from penstock.runners.frames import MESSAGE_BYTES, FrameError, pack_message, unpack
 from penstock.runners.guest_process import Exit, Guest
 
+_CLOSING_SECONDS = 10.0
 _PROGRAM = "from penstock.runners.zygote import main; main()"
 
 
@@ -79,13 +80,29 @@ class ZygoteProcess:
         waiter: asyncio.Future[Guest] = self._loop.create_future()
         self._waiting.append(waiter)
         self._top_up()
-        return await waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                # It came in the moment in which nobody wanted it any more.
+                self._idle.append(waiter.result())
+            raise
 
     async def close(self) -> None:
         """Kills its guests and ends it; returns when the process has ended."""
+        # Before it is ready it has no guests to see to, and may import for long.
+        if not self.ready.done():
+            self._process.kill()
         self._gone()
-        await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(self._wait)
         self._errors.close()
+
+    def _wait(self) -> None:
+        try:
+            self._process.wait(_CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _top_up(self) -> None:
         waiting = sum(not waiter.done() for waiter in self._waiting)

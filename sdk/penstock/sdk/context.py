@@ -3,6 +3,7 @@
 Imports nothing but the standard library, since every guest and every user's test loads it.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -129,8 +130,9 @@ class CurrentRun:
 
     def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002  # as events name it
         """Publishes an event once the step has succeeded. `data` is plain JSON data."""
+        plain = json.loads(json.dumps(dict(data or {}), allow_nan=False))
         if self._record is not None:
-            self._record.emitted.append({"type": type, "data": dict(data or {})})
+            self._record.emitted.append({"type": type, "data": plain})
 
     @property
     def seed(self) -> int:
