@@ -75,10 +75,15 @@ class RecordingEngine:
         return [view for view in self.step_run_views if step in (None, view.step)][:limit]
 
     def follow(self, run: str) -> Iterator[RunView]:
+        """A run that does not end by itself is interrupted, until it is cancelled."""
+        if not self.views[run].state.is_terminal:
+            raise KeyboardInterrupt
         yield self.views[run]
 
     def cancel(self, run: str, reason: str = "") -> None:
         self.cancelled.append(run)
+        if not self.views[run].state.is_terminal:
+            self.views[run] = self.views[run].model_copy(update={"state": RunState.CANCELLED})
 
     def resume(self, run: str) -> RunView:
         return self.views[run]

@@ -81,6 +81,11 @@ def fail(spec: PipelineSpec, request: SubmitRun) -> tuple[RunView, list[StepRunV
     return view_of(spec, request, RunState.FAILED, {}), [StepRunView(step="halve", state=StepState.FAILED, failure=failure)]
 
 
+def interrupted(spec: PipelineSpec, request: SubmitRun) -> tuple[RunView, list[StepRunView]]:
+    """A run that is still running, whose user loses patience."""
+    return view_of(spec, request, RunState.RUNNING, {}), []
+
+
 def test_a_result_of_several_outputs_comes_back_as_its_type(engine: RecordingEngine) -> None:
     run = halves.run(9)
 
@@ -238,6 +243,16 @@ def test_why_and_cancel_reach_the_engine(engine: RecordingEngine) -> None:
 
     assert run.why("halve").verdict == "told by a test"
     assert engine.cancelled == [run.run_id]
+
+
+def test_an_interrupt_cancels_the_run_and_waits_for_that(engine: RecordingEngine) -> None:
+    engine.answer = interrupted
+
+    with pytest.raises(KeyboardInterrupt):
+        halves.run()
+
+    assert engine.cancelled == [engine.requests[0].run_id]
+    assert engine.views[engine.cancelled[0]].state is RunState.CANCELLED
 
 
 def test_a_run_shows_itself_in_a_notebook(engine: RecordingEngine) -> None:
