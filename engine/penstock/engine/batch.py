@@ -28,11 +28,9 @@ CHORES = 1000
 _parked = Statement(
     "SELECT s.run_no, s.node, s.item FROM json_each(:keys) k CROSS JOIN step_run s WHERE s.key = k.value AND s.state = 'parked'"
 )
-_chores = Statement(
-    "SELECT node, item, state FROM step_run WHERE run_no = :run_no AND ((state = 'waiting' AND waiting = 0) "
-    "OR state IN ('expanding', 'collecting', 'checking')) LIMIT :count"
-)
-_live = Statement("SELECT node, item, number, incarnation FROM attempt WHERE run_no = :run_no AND state IN ('dispatched', 'running')")
+# The plus has SQLite go through the few rows that are due instead of all of the run.
+_chores = Statement("SELECT node, item, state FROM step_run WHERE +run_no = :run_no AND due = 1 LIMIT :count")
+_live = Statement("SELECT node, item, number, incarnation FROM attempt WHERE +run_no = :run_no AND state IN ('dispatched', 'running')")
 
 
 @dataclass(frozen=True, slots=True)

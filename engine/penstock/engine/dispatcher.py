@@ -9,6 +9,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection
@@ -26,8 +27,9 @@ SURPLUS = 8
 _count_live = Statement(
     "SELECT count(*) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') AND incarnation = :incarnation"
 )
-_count_of_run = Statement("SELECT count(*) FROM attempt WHERE run_no = :run_no AND state IN ('dispatched', 'running')")
-_pools = Statement("SELECT DISTINCT workspace, pool FROM ready")
+# The plus keeps SQLite from going through all attempts of the run instead of the few that live.
+_count_of_run = Statement("SELECT count(*) FROM attempt WHERE +run_no = :run_no AND state IN ('dispatched', 'running')")
+_workspaces = Statement("SELECT DISTINCT workspace FROM run WHERE ended_at IS NULL AND owner IS :owner")
 _take = Statement(
     "SELECT r.run_no, r.node, r.item, r.fair, s.key, s.inputs, s.attempts FROM ready r "
     "JOIN run u ON u.run_no = r.run_no AND u.owner IS :owner "
@@ -54,7 +56,7 @@ _mark_sent = Statement("UPDATE attempt SET sent_at = :now WHERE run_no = :run_no
 _unsent = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.sent_at FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
-    "WHERE a.state = 'dispatched' AND a.incarnation = :incarnation "
+    "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND a.incarnation = :incarnation "
     "AND ((a.sent_at IS NULL AND a.made_at < :unsent_before) OR a.sent_at < :unseen_before) LIMIT 1000"
 )
 
@@ -90,10 +92,9 @@ class Dispatcher:
     def dispatch(self, connection: Connection, slots: Mapping[str, int], now: int) -> list[Order]:
         """Orders for as many ready step runs as the pools have room for. `slots` is by pool."""
         orders: list[Order] = []
-        for workspace, pool in _pools.rows(connection):
-            if slots.get(pool, 0) <= 0:
-                continue
-            room = slots[pool] * (1 + SURPLUS) - _count_live.number(connection, pool=pool, incarnation=self.incarnation)
+        workspaces = [row[0] for row in _workspaces.rows(connection, owner=self.owner)]
+        for workspace, (pool, count) in product(workspaces, slots.items()):
+            room = count * (1 + SURPLUS) - _count_live.number(connection, pool=pool, incarnation=self.incarnation)
             full: set[int] = set()
             while room > 0:
                 taken, made = self._take(connection, workspace, pool, room, full, now)

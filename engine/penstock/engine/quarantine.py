@@ -9,7 +9,7 @@ _stop_run = Statement(
     "WHERE run_no = :run_no AND ended_at IS NULL"
 )
 _stop_steps = Statement(
-    "UPDATE step_run SET state = 'cancelled', reason = 'its run was put aside', ended_at = :now "
+    "UPDATE step_run SET state = 'cancelled', due = 0, reason = 'its run was put aside', ended_at = :now "
     "WHERE run_no = :run_no AND state NOT IN ('succeeded', 'failed', 'skipped', 'cancelled')"
 )
 _close_attempts = Statement(

@@ -19,14 +19,15 @@ GRACE_MICROSECONDS = 20_000_000
 """A stopped run waits so long for its runners to say that they have stopped."""
 _insert_step = Statement.insert(tables.step_run)
 _update_step = Statement(
-    "UPDATE step_run SET state = :state, waiting = waiting + :waiting, attempts = :attempts, failures = :failures, losses = :losses, "
-    '"cursor" = :cursor, flags = :flags, "key" = :key, inputs = :inputs, outputs = :outputs, hit_run = :hit_run, hit_at = :hit_at, '
-    "reason = :reason, failure = :failure, started_at = :started_at, ended_at = :ended_at "
-    "WHERE run_no = :run_no AND node = :node AND item = :item"
+    "UPDATE step_run SET state = :state, waiting = waiting + :waiting, "
+    "due = CASE WHEN :state = 'waiting' THEN CASE WHEN waiting + :waiting = 0 THEN 1 ELSE 0 END ELSE :due END, "
+    'attempts = :attempts, failures = :failures, losses = :losses, "cursor" = :cursor, flags = :flags, "key" = :key, '
+    "inputs = :inputs, outputs = :outputs, hit_run = :hit_run, hit_at = :hit_at, reason = :reason, failure = :failure, "
+    "started_at = :started_at, ended_at = :ended_at WHERE run_no = :run_no AND node = :node AND item = :item"
 )
 _sweep = Statement(
-    "UPDATE step_run SET waiting = waiting - 1 WHERE run_no = :run_no AND node = :node AND item >= :low AND item < :high "
-    "AND state = 'waiting'"
+    "UPDATE step_run SET waiting = waiting - 1, due = CASE WHEN waiting = 1 THEN 1 ELSE 0 END "
+    "WHERE run_no = :run_no AND node = :node AND item >= :low AND item < :high AND state = 'waiting'"
 )
 _put_group = Statement.insert(
     tables.step_group,
@@ -72,7 +73,7 @@ _update_run = Statement(
 )
 _UNBEGUN = "('waiting', 'checking', 'ready', 'parked', 'backoff', 'expanding', 'collecting')"
 _cancel_unbegun = Statement(
-    f"UPDATE step_run SET state = 'cancelled', reason = :reason, ended_at = :now WHERE run_no = :run_no AND state IN {_UNBEGUN}"  # noqa: S608 - constants
+    f"UPDATE step_run SET state = 'cancelled', due = 0, reason = :reason, ended_at = :now WHERE run_no = :run_no AND state IN {_UNBEGUN}"  # noqa: S608 - constants
 )
 _clear_ready = Statement("DELETE FROM ready WHERE run_no = :run_no")
 _clear_timers = Statement("DELETE FROM timer WHERE run_no = :run_no")
@@ -112,9 +113,10 @@ def _write_steps(connection: Connection, decision: Decision) -> None:
         row = decision.steps[key]
         values = {
             "run_no": run_no, "node": row.node, "item": row.item, "parent_item": row.parent_item, "state": row.state.value,
-            "waiting": row.waiting, "attempts": row.attempts, "failures": row.failures, "losses": row.losses, "cursor": row.cursor,
-            "flags": row.flags, "key": row.key, "inputs": row.inputs, "outputs": row.outputs, "hit_run": row.hit_run, "hit_at": row.hit_at,
-            "reason": row.reason, "failure": row.failure, "started_at": row.started_at, "ended_at": row.ended_at,
+            "waiting": row.waiting, "attempts": row.attempts, "failures": row.failures, "losses": row.losses,
+            "cursor": row.cursor, "flags": row.flags, "due": int(row.is_due), "key": row.key, "inputs": row.inputs,
+            "outputs": row.outputs, "hit_run": row.hit_run, "hit_at": row.hit_at, "reason": row.reason,
+            "failure": row.failure, "started_at": row.started_at, "ended_at": row.ended_at,
         }  # fmt: skip
         if row.is_new:
             new.append(values)

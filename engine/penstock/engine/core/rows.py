@@ -71,6 +71,9 @@ class RunRow:
         return self.values
 
 
+_DUE = (StepState.EXPANDING, StepState.COLLECTING, StepState.CHECKING)
+
+
 @dataclass(slots=True)
 class StepRow:
     """A step run. `waiting` counts the edges that have not arrived; `parent_item` is the item of the chain one level up."""
@@ -102,6 +105,11 @@ class StepRow:
     @property
     def place(self) -> Key:
         return (self.node, self.item)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it needs something done that no report will bring."""
+        return self.state in _DUE or (self.state is StepState.WAITING and self.waiting == 0)
 
     def values(self) -> dict[str, Value]:
         if self.unpacked is None:
