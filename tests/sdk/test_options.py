@@ -55,7 +55,7 @@ def test_every_option_reaches_the_spec() -> None:
 
     assert (spec.pool, spec.isolation, spec.idempotent, spec.allow_failure) == ("gpu", "spawn", False, True)
     assert (spec.resources.cpu, spec.resources.memory_bytes, spec.resources.gpu) == (2, 2**30, 1)
-    assert spec.env_vars == {"REGION": "eu", "TOKEN": SecretRef(secret="hf", key="token")}  # noqa: S106  # a name
+    assert spec.env_vars == {"REGION": "eu", "TOKEN": SecretRef(secret="hf", key="token")}  # a name
     assert spec.pass_env == ("HOME",)
     assert (spec.cache, spec.cache_seconds, spec.version, spec.timeout_seconds) == (True, 86400, "3", 600)
     assert spec.retries == RetrySpec(limit=4, delay_seconds=2, on=("timeout",))

@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeVar, cast, overload
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import CollectSpec, FromItem, FromNode
 from penstock.sdk.annotations import item_of, list_of, may_be_list, optional, text_of
-from penstock.sdk.drawing import bound, needed_drawing
+from penstock.sdk.drawing import Drawing, Scoped, bound, needed_drawing
 from penstock.sdk.handles import Handle, Source, handles_in, source_of
-from penstock.sdk.openings import Opening, joined, names_of
+from penstock.sdk.openings import Opening, Scope, joined, names_of
 from penstock.sdk.places import user_place
 
 T = TypeVar("T")
@@ -99,11 +99,33 @@ def collect(item: Any, *, missing: Missing = "fail", at_least: float = 1.0, unti
     handles = handles_in(item)
     if not handles:
         raise GraphError(f"{user_place()}: collect(...) got {item!r}, which is no item of a fan-out")
-    label, annotation = _described(item, handles)
     if not 0.0 <= at_least <= 1.0:
         raise GraphError(f"{user_place()}: at_least={at_least} is a share between 0 and 1")
-    arguments = {"item": item} if until is None else {"item": item, "until": until}
-    placed = drawing.place(arguments, f"collect({label})")
+    label, annotation = _described(item, handles)
+    placed = drawing.place({"item": item} if until is None else {"item": item, "until": until}, f"collect({label})")
+    over, outside = _closed(drawing, handles, placed, label)
+    collected = handles[0].__penstock__.node or over.name or "items"
+    name = drawing.name_for(f"collect-{collected.removeprefix(drawing.prefix).replace('/', '.')}"[:63])
+    node = CollectSpec(
+        name=name,
+        collect=bound(drawing, item),
+        over=over.name or "",
+        missing=missing,
+        at_least=at_least,
+        until=None if until is None else bound(drawing, until),
+        scope=names_of(outside),
+        when=placed.when,
+    )
+    drawing.add(node)
+    found = list_of(optional(annotation) if missing == "none" else annotation)
+    return Handle(Source(label=f"collect({label})", annotation=found, bind=lambda: FromNode(node=name), openings=outside[-1:], node=name))
+
+
+def _closed(drawing: Drawing, handles: list[Handle], placed: Scoped, label: str) -> tuple[Opening, Scope]:
+    """The innermost fan-out of the items, and what is around it.
+
+    :raises GraphError: they are no items, or a condition is in the way.
+    """
     scope = joined([drawing.base, *(opening.scope for handle in handles for opening in handle.__penstock__.openings)], f"collect({label})")
     if len(scope) == len(drawing.base):
         raise GraphError(
@@ -111,30 +133,11 @@ def collect(item: Any, *, missing: Missing = "fail", at_least: float = 1.0, unti
         )
     if placed.scope != scope:
         raise GraphError(f"{user_place()}: collect({label}) is under a condition of another fan-out; collect outside of that block")
-    over, outside = scope[-1], scope[:-1]
     if any(scope[-1] in handle.__penstock__.openings for handle in drawing.conditions):
         raise GraphError(
             f"{user_place()}: collect({label}) is under a condition that each item decides for itself; collect outside of the `with` block"
         )
-    name = drawing.name_for(
-        f"collect-{(handles[0].__penstock__.node or over.name or 'items').removeprefix(drawing.prefix).replace('/', '.')}"[:63]
-    )
-    drawing.add(
-        CollectSpec(
-            name=name,
-            collect=bound(drawing, item),
-            over=over.name or "",
-            missing=missing,
-            at_least=at_least,
-            until=None if until is None else bound(drawing, until),
-            scope=names_of(outside),
-            when=placed.when,
-        )
-    )
-    inner = optional(annotation) if missing == "none" else annotation
-    return Handle(
-        Source(label=f"collect({label})", annotation=list_of(inner), bind=lambda: FromNode(node=name), openings=outside[-1:], node=name)
-    )
+    return scope[-1], scope[:-1]
 
 
 def _described(item: object, handles: list[Handle]) -> tuple[str, Any]:
