@@ -1,0 +1,129 @@
+"""What one seed stands for: the cluster, the pipeline, the runs, and what goes wrong."""
+
+import random
+from dataclasses import dataclass, field, replace
+
+from penstock.contracts.messages import RunOptions
+from penstock.contracts.spec import PipelineSpec, StepSpec
+from tests.simulation.bus import BusFaults
+from tests.simulation.pipelines import random_pipeline
+from tests.simulation.store import StoreFaults
+
+FAULTS = (
+    "kill coordinator",
+    "kill coordinator",
+    "kill runner",
+    "kill runner",
+    "freeze runner",
+    "freeze coordinator",
+    "cut",
+    "purge",
+    "lose blob",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    run_id: str
+    at: float
+    options: RunOptions = RunOptions()
+    cancel_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything is drawn when it is made; `calm` is the same without faults."""
+
+    seed: int
+    spec: PipelineSpec
+    runs: tuple[PlannedRun, ...]
+    is_embedded: bool
+    coordinators: int
+    runners: tuple[dict[str, int], ...]
+    patience: float
+    young: float
+    heartbeat: float
+    check_after: float
+    horizon: float
+    """Nothing goes wrong afterwards."""
+    bus: BusFaults = field(default_factory=BusFaults)
+    store: StoreFaults = field(default_factory=StoreFaults)
+    misfortunes: tuple[tuple[float, str], ...] = ()
+
+    @property
+    def calm(self) -> "Scenario":
+        runs = tuple(replace(run, cancel_after=None) for run in self.runs)
+        return replace(self, runs=runs, bus=BusFaults(), store=StoreFaults(), misfortunes=(), horizon=0.0)
+
+
+def scenario(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    rng = random.Random(f"scenario {seed}")
+    spec = random_pipeline(rng)
+    is_embedded = rng.random() < 0.25
+    horizon = rng.choice([10.0, 30.0, 60.0])
+    calm = rng.random() < 0.1
+    return Scenario(
+        seed=seed,
+        spec=spec,
+        runs=_runs(rng, spec, seed, horizon),
+        is_embedded=is_embedded,
+        coordinators=rng.choice([1, 1, 2]),
+        runners=_runners(rng),
+        patience=rng.choice([6.0, 12.0, 30.0]),
+        young=rng.choice([0.2, 1.0, 3.0]),
+        heartbeat=rng.choice([1.0, 2.0]),
+        check_after=rng.choice([0.0, 600.0]),
+        horizon=horizon,
+        bus=BusFaults() if calm or is_embedded else _bus_faults(rng),
+        store=StoreFaults() if calm else _store_faults(rng),
+        misfortunes=() if calm else _misfortunes(rng, horizon, is_embedded=is_embedded),
+    )
+
+
+def _runs(rng: random.Random, spec: PipelineSpec, seed: int, horizon: float) -> tuple[PlannedRun, ...]:
+    runs = []
+    for number in range(rng.choice([1, 1, 2])):
+        names = [node.name for node in spec.nodes if isinstance(node, StepSpec)]
+        options = RunOptions(
+            keep_going=rng.random() < 0.6,
+            rerun=(rng.choice(names),) if rng.random() < 0.1 else (),
+            priority=rng.choice([0, 0, 3]),
+            timeout_seconds=rng.choice([5.0, 20.0]) if rng.random() < 0.05 else None,
+            max_parallel=rng.choice([1, 2]) if rng.random() < 0.15 else None,
+        )
+        cancel = rng.uniform(0.0, horizon / 2) if rng.random() < 0.15 else None
+        runs.append(PlannedRun(f"run{number}x{seed}", rng.choice([0.0, rng.uniform(0.0, horizon / 2)]), options, cancel))
+    return tuple(runs)
+
+
+def _runners(rng: random.Random) -> tuple[dict[str, int], ...]:
+    """The first one serves every pool, so that every step finds somebody."""
+    shapes = [{"cpu": rng.randint(1, 2), "gpu": 1}]
+    for _ in range(rng.choice([0, 1, 2])):
+        shapes.append(rng.choice([{"cpu": 1}, {"cpu": 2}, {"gpu": 1}, {"cpu": 1, "gpu": 1}]))
+    return tuple(shapes)
+
+
+def _bus_faults(rng: random.Random) -> BusFaults:
+    strength = rng.choice([0.0, 0.02, 0.1])
+    return BusFaults(
+        refused=rng.random() * strength,
+        unconfirmed=rng.random() * strength,
+        late=rng.choice([0.0, 0.3]),
+        late_seconds=rng.choice([0.5, 4.0]),
+        overtakes=rng.choice([0.0, 0.3]),
+        repeated=rng.random() * strength * 2,
+        dropped=rng.random() * strength,
+        cancelled=rng.random() * strength * 0.3,
+    )
+
+
+def _store_faults(rng: random.Random) -> StoreFaults:
+    strength = rng.choice([0.0, 0.02, 0.1])
+    return StoreFaults(unreachable=rng.random() * strength, rolled_back=rng.random() * strength, unknown=rng.random() * strength)
+
+
+def _misfortunes(rng: random.Random, horizon: float, *, is_embedded: bool) -> tuple[tuple[float, str], ...]:
+    kinds = ("kill coordinator", "lose blob") if is_embedded else FAULTS
+    return tuple(sorted((rng.uniform(0.0, horizon), rng.choice(kinds)) for _ in range(rng.choice([0, 1, 2, 4, 7]))))
