@@ -99,13 +99,21 @@ async def test_a_data_frame_comes_back_as_it_went(workbench: Workbench) -> None:
     assert workbench.value(completed) == 3
 
 
-async def test_each_attempt_has_an_empty_directory_that_is_removed(workbench: Workbench) -> None:
-    code = "import os\ndef main() -> list[str]:\n    open('left', 'w').close()\n    return [os.getcwd(), *os.listdir('.')]"
+async def test_each_attempt_has_an_empty_directory(workbench: Workbench) -> None:
+    code = """
+        import os
 
-    first, second = workbench.value(await workbench.run(code)), workbench.value(await workbench.run(code))
+        def main(name: str) -> list[str]:
+            if name:
+                open(name, "w").close()
+            return sorted(os.listdir("."))
+        """
+    step, snapshot = workbench.step(), await workbench.snapshot(code)
 
-    assert first[1:] == second[1:] == ["left"]
-    assert first[0] != second[0]
+    left = [workbench.value(await workbench.execute(step, snapshot, inputs={"name": name})) for name in ("a", "b", "", "c", "")]
+
+    assert left == [["a"], ["b"], [], ["c"], []]
+    await workbench.launcher.close()
     assert list(workbench.artifacts.staging.iterdir()) == []
 
 

@@ -22,6 +22,7 @@ from penstock.runners.launcher import ReportProgress
 from penstock.runners.log_file import LogFile, log_path
 from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nest, Nursery, Taken
+from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ class Workshop:
     state: Path
     nursery: Nursery
     memory: MemoryWatch
+    workdirs: Workdirs
     environment: dict[str, str]
     log_limit_bytes: int
     grace_seconds: float
@@ -62,25 +64,26 @@ class Execution:
         self._step = step
         self._prepared = prepared
         # Both where the artifact store can take files from without a copy.
-        self._workdir = workshop.artifacts.staging / f"work-{name}"
         self._staging = workshop.artifacts.staging / f"outputs-{name}"
+        self._workdir = Path()
         self._log = self._new_log()
 
     async def run(self, progress: ReportProgress) -> Completed:
         """Executes it, under `spawn` once more where a fork got stuck."""
         started = time.monotonic()
+        taken = await self._guest(self._step.isolation)
+        ending = await self._converse(taken, progress)
+        if ending.was_stuck and taken.may_hang and self._step.idempotent:
+            await self._clear()
+            self._log = self._new_log()
+            ending = await self._converse(await self._guest("spawn"), progress)
         try:
-            taken = await self._guest(self._step.isolation)
-            ending = await self._converse(taken, progress)
-            if ending.was_stuck and taken.may_hang and self._step.idempotent:
-                await self._clear()
-                self._log = self._new_log()
-                ending = await self._converse(await self._guest("spawn"), progress)
             plain = await self._told(ending)
             plain.setdefault("seconds", time.monotonic() - started)
             return await self._completed(plain)
         finally:
-            await self._clear()
+            if ending.outcome is None or ending.outcome.get("left", True):
+                await self._clear()
 
     def _new_log(self) -> LogFile:
         path = log_path(self._workshop.state, self._order.run_id, self._step.name, self._order.index, self._order.attempt.attempt_no)
@@ -109,12 +112,27 @@ class Execution:
             memory_bytes=self._step.resources.memory_bytes,
             grace_seconds=self._workshop.grace_seconds,
         )
+        self._workdir = self._workshop.workdirs.take()
         conversation = Conversation(taken.guest, self._workshop.artifacts, self._log, limits, progress)
-        with self._workshop.memory.limited(taken.guest.pid, limits.memory_bytes, conversation.exceed_memory):
-            ending = await conversation.hold(self._told_to_guest())
+        try:
+            with self._workshop.memory.limited(taken.guest.pid, limits.memory_bytes, conversation.exceed_memory):
+                ending = await conversation.hold(self._told_to_guest())
+        except BaseException:
+            await asyncio.shield(self._clear())
+            raise
         if ending.is_kept:
             self._workshop.nursery.keep(self._nest, taken.guest)
+        if ending.outcome is not None and not ending.outcome.get("left", True):
+            self._recycle(taken, ending)
         return ending
+
+    def _recycle(self, taken: Taken, ending: Ending) -> None:
+        """The directory serves again once nobody can write to it any more."""
+        workdir = self._workdir
+        if ending.is_kept:
+            self._workshop.workdirs.give_back(workdir)
+        else:
+            taken.guest.exited.add_done_callback(lambda _: self._workshop.workdirs.give_back(workdir))
 
     def _told_to_guest(self) -> dict[str, Any]:
         order, step = self._order, self._step
@@ -226,5 +244,4 @@ class Execution:
 
     async def _clear(self) -> None:
         for folder in (self._workdir, self._staging):
-            if folder.exists():
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await self._workshop.workdirs.remove(folder)

@@ -2,7 +2,6 @@
 
 import asyncio
 import atexit
-import contextlib
 import importlib
 import inspect
 import os
@@ -87,6 +86,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._record = Record()
         self._files: list[tuple[str, str]] = []
+        self._has_staged = False
         self._attachments: dict[str, Any] = {}
         self._next_progress = 0.0
         self._snapshot: str = order["snapshot"]
@@ -108,11 +108,9 @@ class Attempt:
         told["seconds"] = time.monotonic() - started
         told["cpu_seconds"] = time.process_time() - cpu
         told |= self._said()
-        self._leave_folders()
-        return {**told, "files": self._files}
+        return {**told, "files": self._files, "left": self._left()}
 
     def _run(self) -> dict[str, Any]:
-        self._workdir.mkdir()
         os.chdir(self._workdir)
         return self.executed()
 
@@ -143,6 +141,7 @@ class Attempt:
     def _staging(self) -> Path:
         """Made when it is needed: most steps return what travels in a message."""
         self._staging_path.mkdir(exist_ok=True)
+        self._has_staged = True
         return self._staging_path
 
     def _identity(self, seed: int) -> Identity:
@@ -278,12 +277,11 @@ class Attempt:
             hint = "a step returns or raises; it does not call sys.exit()"
         return from_exception(error, kind, hint=hint, hidden=hidden_folders(), shorten=self._snapshot)
 
-    def _leave_folders(self) -> None:
-        """Empty folders go here; of others the launcher takes what was returned, and removes the rest."""
+    def _left(self) -> bool:
+        """Whether there is something for the launcher to remove."""
         os.chdir("/")
-        for folder in (self._workdir, self._staging_path):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with os.scandir(self._workdir) as entries:
+            return self._has_staged or any(True for _ in entries)
 
 
 def _failed(plain: dict[str, str]) -> dict[str, Any]:
@@ -305,9 +303,9 @@ def _is_small(value: object) -> bool:
 def _part(returned: object, name: str, position: int) -> Any:
     if isinstance(returned, dict) and name in returned:
         return cast(dict[str, Any], returned)[name]
-    if isinstance(returned, tuple) and not hasattr(cast(object, returned), name) and position < len(cast(Sequence[Any], returned)):
+    if isinstance(returned, tuple) and not hasattr(returned, name) and position < len(cast(Sequence[Any], returned)):
         return cast(Sequence[Any], returned)[position]
-    if hasattr(cast(object, returned), name):
-        return getattr(cast(object, returned), name)
-    told = f"the step returned a {type(cast(object, returned)).__name__}, which has no {name!r}"
+    if hasattr(returned, name):
+        return getattr(returned, name)
+    told = f"the step returned a {type(returned).__name__}, which has no {name!r}"
     raise AttemptFailed(failure(FailureKind.OUTPUT, told, hint="return what the annotation says"))

@@ -16,6 +16,7 @@ from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nursery
 from penstock.runners.snapshots import Snapshots
 from penstock.runners.step_variables import ResolveSecret, guest_environment, secret_from_environment, step_variables
+from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
 
 _LOG_LIMIT_BYTES = 16 * 1024 * 1024
@@ -55,6 +56,7 @@ class ProcessLauncher(Launcher):
             state=state,
             nursery=Nursery(ahead=slots),
             memory=MemoryWatch(),
+            workdirs=Workdirs(artifacts.staging, f"work-{os.getpid()}"),
             environment=guest_environment(threads or max(1, (os.cpu_count() or 1) // max(1, slots))),
             log_limit_bytes=log_limit_bytes,
             grace_seconds=grace_seconds,
@@ -81,3 +83,4 @@ class ProcessLauncher(Launcher):
     async def close(self) -> None:
         self._workshop.memory.close()
         await self._workshop.nursery.close()
+        self._workshop.workdirs.close()
