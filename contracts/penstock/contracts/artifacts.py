@@ -72,6 +72,16 @@ class ArtifactRef(BaseModel):
         except (ValueError, RecursionError) as error:
             raise ContractError(f"the inline bytes of artifact {self.digest} are not JSON") from error
 
+    def json_list(self) -> "list[Any] | None":
+        """The items of an inline JSON list; None for anything else."""
+        if not self.is_inline:
+            return None
+        match self.json_value():
+            case [*items]:
+                return items
+            case _:
+                return None
+
 
 class ListValue(BaseModel):
     """Several values in order, each on its own."""

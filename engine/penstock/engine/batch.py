@@ -47,12 +47,12 @@ class Chore:
 class Outcome:
     """What is owed once the transaction is committed."""
 
-    orders: list[Order] = field(default_factory=list)
-    cancellations: list[AttemptKey] = field(default_factory=list)
-    answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list)
-    chores: list[Chore] = field(default_factory=list)
-    touched: set[int] = field(default_factory=set)
-    ended: set[int] = field(default_factory=set)
+    orders: list[Order] = field(default_factory=list[Order])
+    cancellations: list[AttemptKey] = field(default_factory=list[AttemptKey])
+    answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list[tuple[str, ClaimAnswer]])
+    chores: list[Chore] = field(default_factory=list[Chore])
+    touched: set[int] = field(default_factory=set[int])
+    ended: set[int] = field(default_factory=set[int])
 
     def add(self, other: "Outcome") -> None:
         """What another transaction owes is owed too."""

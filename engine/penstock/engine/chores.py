@@ -111,16 +111,17 @@ class Chores:
 
 def _stored_refs(data: Any) -> Iterator[dict[str, Any]]:
     """Every ref in wire data whose bytes are in the artifact store."""
-    if isinstance(data, list):
-        for item in data:
-            yield from _stored_refs(item)
-    elif isinstance(data, dict):
-        if "uri" in data:
-            if not data["uri"].startswith("data:"):
+    match data:
+        case {"uri": str(uri)}:
+            if not uri.startswith("data:"):
                 yield data
-        else:
-            for item in data.values():
+        case {**parts}:
+            yield from _stored_refs(list(parts.values()))
+        case [*items]:
+            for item in items:
                 yield from _stored_refs(item)
+        case _:
+            pass
 
 
 def _loaded(connection: Connection, chore: Chore, circumstances: Circumstances) -> Decision:

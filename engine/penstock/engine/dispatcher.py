@@ -82,7 +82,7 @@ class Dispatcher:
     key: bytes
     owner: str | None = None
     incarnation: str = ""
-    _runs: dict[int, RunFacts] = field(default_factory=dict)
+    _runs: dict[int, RunFacts] = field(default_factory=dict[int, RunFacts])
 
     def token(self, workspace: str, attempt: AttemptKey) -> str:
         """The fence of an attempt: who holds it may report on that attempt and on nothing else."""

@@ -65,7 +65,7 @@ def _step_name(connection: Connection, workspace: str, digest: str, node: int) -
 
 def cache_clear(connection: Connection, workspace: str, pipeline: str | None, step: str | None) -> int:
     """Forgets the cache entries of a pipeline or step (None: of all); how many. The next run computes them again."""
-    keys = []
+    keys: list[str] = []
     for of, digest, node, _ in _by_node.rows(connection, workspace=workspace):
         if pipeline in (None, of) and step in (None, _step_name(connection, workspace, digest, node)):
             keys += [row[0] for row in _keys_of.rows(connection, workspace=workspace, pipeline=of, digest=digest, node=node)]

@@ -17,15 +17,21 @@ BATCH = 300
 """Deliveries, and facts of its own, that one transaction takes at most."""
 
 
+Submission = tuple[SubmitRun, "asyncio.Future[int] | None"]
+"""A run asked for, and who waits for its number."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What one transaction takes in. Futures are done when it is committed."""
 
-    deliveries: list[Delivery] = field(default_factory=list)
-    facts: dict[int, list[Fact]] = field(default_factory=lambda: defaultdict(list))
-    submits: list[tuple[SubmitRun, "asyncio.Future[int] | None"]] = field(default_factory=list)
-    cancels: list[CancelRun] = field(default_factory=list)
-    own: list[tuple[int, Fact, "asyncio.Future[None]"]] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list[Delivery])
+    facts: dict[int, list[Fact]] = field(default_factory=lambda: defaultdict[int, list[Fact]](list))
+    submits: list[tuple[SubmitRun, "asyncio.Future[int] | None"]] = field(
+        default_factory=list[tuple[SubmitRun, "asyncio.Future[int] | None"]]
+    )
+    cancels: list[CancelRun] = field(default_factory=list[CancelRun])
+    own: list[tuple[int, Fact, "asyncio.Future[None]"]] = field(default_factory=list[tuple[int, Fact, "asyncio.Future[None]"]])
 
     def succeed(self) -> None:
         """It is committed."""
@@ -40,7 +46,7 @@ class Inbox:
     def __init__(self) -> None:
         self._deliveries: asyncio.Queue[Delivery] = asyncio.Queue(BATCH * 2)
         self._facts: list[tuple[int, Fact, asyncio.Future[None]]] = []
-        self._submits: list[tuple[SubmitRun, asyncio.Future[int] | None]] = []
+        self._submits: list[Submission] = []
         self._wake = asyncio.Event()
 
     async def deliver(self, delivery: Delivery) -> None:

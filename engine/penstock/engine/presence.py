@@ -5,18 +5,18 @@ at least `patience` after the last heartbeat naming it has come back, and no two
 coordinator that was stalled, paused, cut off or restarted can't take its own deafness for a runner's death.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-Attempt = TypeVar("Attempt", bound=Hashable)
+Attempt = TypeVar("Attempt")
 
 
 @dataclass(slots=True)
 class Presence(Generic[Attempt]):
     patience: float = 30.0
     gap: float = 5.0
-    _heard: dict[Attempt, float] = field(default_factory=dict)
+    _heard: dict[Attempt, float] = field(default_factory=dict[Attempt, float])
     _steady_since: float | None = None
     _last_tick: float | None = None
 

@@ -174,9 +174,10 @@ def step_run_views(connection: Connection, row: tuple[Any, ...], step: str | Non
     metrics = _grouped(_metrics.rows(connection, run_no=run_no, node=number))
     attachments = _grouped(_attachments.rows(connection, run_no=run_no, node=number))
     paths: dict[int, dict[int, tuple[int, ...]]] = {}
-    views = []
+    views: list[StepRunView] = []
     for values in _steps.rows(connection, run_no=run_no, node=number, count=count):
-        node = plan.nodes[values[0]]
+        of_node: int = values[0]
+        node = plan.nodes[of_node]
         if step is None and not isinstance(node.spec, StepSpec):
             continue
         if node.chain and node.chain[-1] not in paths:

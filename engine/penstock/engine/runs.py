@@ -99,7 +99,7 @@ def complete_parameters(spec: PipelineSpec, given: dict[str, Value]) -> dict[str
     unknown = sorted(set(given) - known)
     if unknown:
         raise InvalidInput(f"the pipeline {spec.name} has no parameter {unknown[0]!r} (it has {', '.join(sorted(known)) or 'none'})")
-    values = {}
+    values: dict[str, Value] = {}
     for parameter in spec.parameters:
         value = given.get(parameter.name, parameter.default)
         if value is None:

@@ -108,7 +108,8 @@ def write(connection: Connection, decision: Decision) -> None:
 
 def _write_steps(connection: Connection, decision: Decision) -> None:
     run_no = decision.run.run_no
-    new, old = [], []
+    new: list[dict[str, Any]] = []
+    old: list[dict[str, Any]] = []
     for key, waited in decision.dirty_steps.items():
         row = decision.steps[key]
         values = {
@@ -182,7 +183,7 @@ def _attempt_values(run_no: int, row: AttemptRow) -> dict[str, Any]:
 
 def _write_queue(connection: Connection, run: RunRow, changes: Changes) -> None:
     tags: dict[str, int] = {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for ready in changes.ready:
         if ready.pool not in tags:
             tags[ready.pool] = _load_share.number(connection, workspace=run.workspace, pool=ready.pool, run_no=run.run_no)
@@ -273,7 +274,7 @@ def running_attempts(connection: Connection, run_no: int) -> list[tuple[int, int
 
 
 def _write_timeline(connection: Connection, run: RunRow, changes: Changes, now: int) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for moment in changes.moments:
         run.seq += 1
         rows.append(

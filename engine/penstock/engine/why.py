@@ -12,7 +12,6 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import FromItem, FromNode, FromParameter, StepSpec, walk
 from penstock.contracts.states import StepState
 from penstock.contracts.views import Difference, StepRunView, Why
-from penstock.engine.core.plan import Plan
 from penstock.engine.queries import find_run, node_number, plan_of_run, step_run_views
 from penstock.engine.statement import Statement
 
@@ -37,14 +36,14 @@ def why(connection: Connection, workspace: str, run: str, step: str, index: tupl
     view = _view(connection, row, step, index, now)
     if view is None:
         raise InvalidInput(f"the run {row[3]} has no step run {_label(step, index)} (yet)")
-    told = {"step": step, "index": view.index, "state": view.state, "notes": _notes(node.spec)}
+    told = Why(step=step, index=view.index, state=view.state, verdict=view.reason or view.state.value, notes=_notes(node.spec))
     if not isinstance(node.spec, StepSpec):
-        return Why(verdict=view.reason or view.state.value, **told)
+        return told
     if view.hit:
-        return Why(verdict=_hit_verdict(view), compared_with=view.hit_run, **told)
+        return told.model_copy(update={"verdict": _hit_verdict(view), "compared_with": view.hit_run})
     if view.state in (StepState.SKIPPED, StepState.CANCELLED, StepState.WAITING):
-        return Why(verdict=f"{view.state.value}: {view.reason}" if view.reason else view.state.value, **told)
-    return _executed(connection, row, plan, node.spec, view, told, now)
+        return told.model_copy(update={"verdict": f"{view.state.value}: {view.reason}" if view.reason else view.state.value})
+    return told.model_copy(update=_executed(connection, row, node.spec, view, now))
 
 
 def _view(connection: Connection, row: tuple[Any, ...], step: str, index: tuple[int, ...], now: int) -> StepRunView | None:
@@ -64,9 +63,8 @@ def _hit_verdict(view: StepRunView) -> str:
     return f"taken from the cache: its code, environment and inputs are those of {view.hit_run or 'an earlier run'}"
 
 
-def _executed(
-    connection: Connection, row: tuple[Any, ...], plan: Plan, spec: StepSpec, view: StepRunView, told: dict[str, Any], now: int
-) -> Why:
+def _executed(connection: Connection, row: tuple[Any, ...], spec: StepSpec, view: StepRunView, now: int) -> dict[str, Any]:
+    """The verdict on what was executed, with what it was compared."""
     mine = components(spec, view.inputs)
     for earlier in _earlier.rows(connection, workspace=row[4], pipeline=row[5], run_no=row[0]):
         other_plan = plan_of_run(connection, earlier)
@@ -78,14 +76,14 @@ def _executed(
             continue
         differences = compare(components(other_spec, other.inputs), mine, _sources(spec))
         if differences:
-            return Why(verdict=f"executed: {_first(differences)}", compared_with=earlier[3], differences=tuple(differences), **told)
-        return Why(verdict=f"executed: {_same_key_reason(connection, row, spec, other)}", compared_with=earlier[3], **told)
-    return Why(verdict="executed: no earlier run of this pipeline has this step run", **told)
+            return {"verdict": f"executed: {_first(differences)}", "compared_with": earlier[3], "differences": tuple(differences)}
+        return {"verdict": f"executed: {_same_key_reason(connection, row, spec, other)}", "compared_with": earlier[3]}
+    return {"verdict": "executed: no earlier run of this pipeline has this step run"}
 
 
 def _same_key_reason(connection: Connection, row: tuple[Any, ...], spec: StepSpec, other: StepRunView) -> str:
     found = _options.first(connection, run_no=row[0])
-    rerun = json.loads(found[0]).get("rerun", []) if found is not None else []
+    rerun: list[str] = json.loads(found[0]).get("rerun", []) if found is not None else []
     if "all" in rerun or spec.name in rerun:
         return "the run asked for it (--rerun)"
     if not spec.cache:
@@ -108,7 +106,7 @@ def components(spec: StepSpec, inputs: Mapping[str, Value]) -> dict[str, tuple[s
 
 def compare(before: dict[str, tuple[str, str]], after: dict[str, tuple[str, str]], sources: dict[str, str]) -> list[Difference]:
     """What differs between two keys: code first, then what it depends on."""
-    differences = []
+    differences: list[Difference] = []
     for name in [*after, *(name for name in before if name not in after)]:
         old, new = before.get(name), after.get(name)
         if (old and old[0]) != (new and new[0]):
@@ -120,7 +118,7 @@ def compare(before: dict[str, tuple[str, str]], after: dict[str, tuple[str, str]
 
 def _sources(spec: StepSpec) -> dict[str, str]:
     """Where each input comes from: what to look at when it differs."""
-    sources = {}
+    sources: dict[str, str] = {}
     for name, binding in spec.inputs.items():
         for part in walk(binding):
             match part:

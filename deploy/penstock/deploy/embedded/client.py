@@ -120,8 +120,8 @@ class EmbeddedClient:
                 return list(value.list)
             case ArtifactRef(kind="list"):
                 return list(ListManifest.model_validate_json(self.local(value).read_bytes()).items)
-            case ArtifactRef() if value.is_inline and isinstance(data := value.json_value(), list):
-                return [inline(item) for item in data]
+            case ArtifactRef() if (items := value.json_list()) is not None:
+                return [inline(item) for item in items]
             case _:
                 raise ContractError("the value is not a list")
 

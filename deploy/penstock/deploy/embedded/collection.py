@@ -61,14 +61,16 @@ def _parts(path: Path) -> set[str]:
 
 
 def _digests(data: Any) -> Iterator[str]:
-    if isinstance(data, dict):
-        if isinstance(data.get("digest"), str):
-            yield data["digest"]
-        for part in data.values():
-            yield from _digests(part)
-    elif isinstance(data, list):
-        for part in data:
-            yield from _digests(part)
+    match data:
+        case {"digest": str(digest)}:
+            yield digest
+        case {**parts}:
+            yield from _digests(list(parts.values()))
+        case [*items]:
+            for item in items:
+                yield from _digests(item)
+        case _:
+            pass
 
 
 def stored(home: Path) -> Iterator[tuple[str, Path]]:

@@ -37,8 +37,8 @@ def direct_items(value: Value) -> list[Value] | None:
             return list(value.list)
         case ArtifactRef(kind="list"):
             return None
-        case ArtifactRef() if value.is_inline and isinstance(data := value.json_value(), list):
-            return [inline(item) for item in data]
+        case ArtifactRef() if (items := value.json_list()) is not None:
+            return [inline(item) for item in items]
         case _:
             raise ContractError("each() got something that is not a list")
 
@@ -132,14 +132,16 @@ def _missing_edges(rows: Slice, inside: list[int], around: Position) -> Generato
         if edge.alignment is Alignment.OUTER
     }
     yield StepRuns(rows.unknown(sorted(outer)))
-    missing = {}
+    # What ended in this very decision has yet to tell its children, these among them.
+    untold = {row.place for row in rows.finished}
+    arrived = {place for place in outer if rows.steps[place].state.is_terminal and place not in untold}
+    missing: dict[int, int] = {}
     for inner in inside:
         edges = rows.plan.nodes[inner].edges_in
-        arrived = sum(
-            edge.alignment is Alignment.OUTER and rows.steps[edge.parent, around[len(rows.plan.nodes[edge.parent].chain)]].state.is_terminal
+        missing[inner] = len(edges) - sum(
+            edge.alignment is Alignment.OUTER and (edge.parent, around[len(rows.plan.nodes[edge.parent].chain)]) in arrived
             for edge in edges
         )
-        missing[inner] = len(edges) - arrived
     return missing
 
 
@@ -185,7 +187,8 @@ def gather(rows: Slice, row: StepRow, spec: CollectSpec, at: Position) -> Genera
     if spec.until is None and total and len(values) < spec.at_least * total:
         return Failure(
             kind=FailureKind.ERROR,
-            message=f"{len(values)} of {total} items are there, at least {spec.at_least:.0%} were asked for (first missing: {missing})",
+            message=f"{len(values)} of {total} items are there, {spec.at_least:.0%} were asked for (first missing: {missing})",
+            hint="collect(..., at_least=0.9) takes a list of nine in ten.",
         )
     return values
 

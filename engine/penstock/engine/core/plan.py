@@ -50,11 +50,11 @@ class PlanNode:
     no: int
     spec: StepSpec | EachSpec | CollectSpec
     chain: tuple[int, ...]
-    edges_in: list[Edge] = field(default_factory=list)
-    edges_out: list[Edge] = field(default_factory=list)
+    edges_in: list[Edge] = field(default_factory=list[Edge])
+    edges_out: list[Edge] = field(default_factory=list[Edge])
     step_bytes: bytes = b""
     static: str = ""
-    until_of: list[int] = field(default_factory=list)
+    until_of: list[int] = field(default_factory=list[int])
     """Numbers of the collects whose `until` reads this node."""
 
     @property

@@ -216,4 +216,4 @@ class Moment:
     node: int | None = None
     item: int | None = None
     attempt: int | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -37,21 +37,21 @@ class Slice:
     plan: Plan
     run: RunRow
     circumstances: Circumstances
-    steps: dict[Key, StepRow] = field(default_factory=dict)
-    groups: dict[Key, GroupRow] = field(default_factory=dict)
-    items: dict[Key, ItemRow] = field(default_factory=dict)
-    attempts: dict[tuple[int, int, int], AttemptRow] = field(default_factory=dict)
-    cache: dict[str, CacheRow | None] = field(default_factory=dict)
-    pins: dict[Key, StepRow] = field(default_factory=dict)
-    next_item: dict[int, int] = field(default_factory=dict)
-    new_items: list[ItemRow] = field(default_factory=list)
-    dirty_steps: dict[Key, int] = field(default_factory=dict)
+    steps: dict[Key, StepRow] = field(default_factory=dict[Key, StepRow])
+    groups: dict[Key, GroupRow] = field(default_factory=dict[Key, GroupRow])
+    items: dict[Key, ItemRow] = field(default_factory=dict[Key, ItemRow])
+    attempts: dict[tuple[int, int, int], AttemptRow] = field(default_factory=dict[tuple[int, int, int], AttemptRow])
+    cache: dict[str, CacheRow | None] = field(default_factory=dict[str, CacheRow | None])
+    pins: dict[Key, StepRow] = field(default_factory=dict[Key, StepRow])
+    next_item: dict[int, int] = field(default_factory=dict[int, int])
+    new_items: list[ItemRow] = field(default_factory=list[ItemRow])
+    dirty_steps: dict[Key, int] = field(default_factory=dict[Key, int])
     """Changed step runs, with `waiting` as it was loaded."""
-    dirty_groups: set[Key] = field(default_factory=set)
-    dirty_attempts: set[tuple[int, int, int]] = field(default_factory=set)
+    dirty_groups: set[Key] = field(default_factory=set[Key])
+    dirty_attempts: set[tuple[int, int, int]] = field(default_factory=set[tuple[int, int, int]])
     changes: Changes = field(default_factory=Changes)
-    finished: list[StepRow] = field(default_factory=list)
-    startable: list[StepRow] = field(default_factory=list)
+    finished: list[StepRow] = field(default_factory=list[StepRow])
+    startable: list[StepRow] = field(default_factory=list[StepRow])
 
     @property
     def now(self) -> int:
@@ -151,7 +151,7 @@ class Slice:
 
     def load_around(self, rows: Sequence[StepRow]) -> Generator[Want, None, list[Position]]:
         """Loads what the bindings of `rows` look at; returns each one's position."""
-        positions = []
+        positions: list[Position] = []
         for row in rows:
             at = yield from self.position(self.plan.nodes[row.node], row.item, row.parent_item)
             positions.append(at)

@@ -99,22 +99,22 @@ class Cancellation:
 class Changes:
     """What a decision changes besides the rows of its slice, and what is owed after the commit."""
 
-    ready: list[ReadyRow] = field(default_factory=list)
-    unready: list[Key] = field(default_factory=list)
-    timers: list[TimerRow] = field(default_factory=list)
-    timers_done: list[tuple[str, Key]] = field(default_factory=list)
-    cache: list[CacheRow] = field(default_factory=list)
-    cache_touched: list[tuple[str, int]] = field(default_factory=list)
+    ready: list[ReadyRow] = field(default_factory=list[ReadyRow])
+    unready: list[Key] = field(default_factory=list[Key])
+    timers: list[TimerRow] = field(default_factory=list[TimerRow])
+    timers_done: list[tuple[str, Key]] = field(default_factory=list[tuple[str, Key]])
+    cache: list[CacheRow] = field(default_factory=list[CacheRow])
+    cache_touched: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     """Cache key and the time at which its bytes were found."""
-    cache_dropped: list[str] = field(default_factory=list)
-    lost_digests: list[str] = field(default_factory=list)
-    flights_over: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    moments: list[Moment] = field(default_factory=list)
-    sweeps: list[tuple[int, int, int]] = field(default_factory=list)
+    cache_dropped: list[str] = field(default_factory=list[str])
+    lost_digests: list[str] = field(default_factory=list[str])
+    flights_over: list[str] = field(default_factory=list[str])
+    findings: list[Finding] = field(default_factory=list[Finding])
+    moments: list[Moment] = field(default_factory=list[Moment])
+    sweeps: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     """(node, from item, to item): one more edge has arrived for those that wait."""
-    cancellations: list[Cancellation] = field(default_factory=list)
-    answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list)
+    cancellations: list[Cancellation] = field(default_factory=list[Cancellation])
+    answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list[tuple[str, ClaimAnswer]])
     stop: str | None = None
     """Set when the run must stop: everything that does not run is cancelled."""
     has_due: bool = False

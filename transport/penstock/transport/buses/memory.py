@@ -14,7 +14,7 @@ from penstock.transport.bus import INBOX, Envelope, Exchange, Listener, pool_que
 class _Queue:
     """Messages nobody has yet, oldest first. `arrived` is set while there are any."""
 
-    waiting: deque[tuple[bytes, bool]] = field(default_factory=deque)
+    waiting: deque[tuple[bytes, bool]] = field(default_factory=deque[tuple[bytes, bool]])
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, body: bytes, *, redelivered: bool = False) -> None:
@@ -156,5 +156,3 @@ def _matches(pattern: str, key: str) -> bool:
         return key.startswith(pattern.split("#", 1)[0])
     wanted, parts = pattern.split("."), key.split(".")
     return len(wanted) == len(parts) and all(fnmatch.fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=True))
-
-
