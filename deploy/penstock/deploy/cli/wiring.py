@@ -1,5 +1,7 @@
 """What commands are connected to: the engine of a state folder, and the tracer of pipeline files. Tests hand in others."""
 
+import logging
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +56,15 @@ def housekeeping(client: EngineClient) -> Housekeeping:
 
 
 def _connect(home: Path) -> EngineClient:
-    return connect(Settings.read().engine, home=home)
+    client = connect(Settings.read().engine, home=home)
+    import structlog  # noqa: PLC0415 -- the engine has it loaded by now; commands without an engine need none
+
+    # What the engine has to say is for people: stdout belongs to what was asked for.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return client
 
 
 def _trace(target: Target) -> Traced:
