@@ -171,3 +171,19 @@ async def test_an_input_that_is_gone_is_told_as_lost(workbench: Workbench) -> No
 
     assert completed.outcome == AttemptState.INPUT_LOST
     assert completed.lost_digest == ref.digest
+
+
+async def test_an_event_that_is_no_plain_data_fails_at_the_users_line(workbench: Workbench) -> None:
+    completed = await workbench.run(
+        "from penstock.sdk import current_run\ndef main() -> None:\n    current_run().emit('done', {'by': object()})", output=None
+    )
+
+    assert "not JSON serializable" in failure_of(completed).message
+
+
+async def test_numbers_too_large_for_the_wire_fail_with_a_message(workbench: Workbench) -> None:
+    completed = await workbench.run(
+        "from penstock.sdk import current_run\ndef main() -> None:\n    current_run().emit('done', {'rows': 2**70})", output=None
+    )
+
+    assert "can't be sent" in failure_of(completed).message

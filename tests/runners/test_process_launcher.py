@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from penstock.contracts.artifacts import ListValue
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.log_file import log_path
@@ -249,3 +250,38 @@ async def test_a_program_that_fails_shows_its_output(workbench: Workbench, progr
     assert completed.failure.kind == kind
     assert message in completed.failure.message
     assert completed.failure.traceback == ("what went wrong\n" if "print" in program else "")
+
+
+async def test_items_of_a_list_are_read_when_they_are_asked_for(workbench: Workbench) -> None:
+    code = """
+        from collections.abc import Sequence
+        from penstock.sdk import File
+
+        def main(files: Sequence[File]) -> str:
+            return files[1].path.read_text()
+        """
+    items = ListValue(list=tuple([await workbench.file(text, ".txt") for text in ("a", "b")]))
+    step = workbench.step()
+    order = an_order(step, await workbench.snapshot(code)).model_copy(update={"inputs": {"files": items}})
+
+    assert workbench.value(await workbench.launcher.execute(order, step, unheard)) == "b"
+
+
+async def test_threads_of_a_step_may_tell_their_progress_at_once(workbench: Workbench) -> None:
+    code = """
+        import threading
+        from penstock.sdk import current_run
+
+        def main() -> int:
+            def work() -> None:
+                for i in range(200):
+                    current_run().progress(i, i, "x" * 500)
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return 1
+        """
+
+    assert workbench.value(await workbench.run(code)) == 1

@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.contracts.errors import ArtifactLost
+from penstock.contracts.errors import ArtifactLost, PenstockError
 from penstock.runners.group_usage import cpu_seconds
 from penstock.runners.guest_process import Exit, Guest
 from penstock.runners.launcher import ReportProgress
@@ -142,6 +142,8 @@ class Conversation:
             answer = ["path", str(await self._artifacts.local(digest))]
         except ArtifactLost as error:
             answer = ["lost", str(error)]
+        except (OSError, PenstockError) as error:
+            answer = ["failed", str(error)]
         with contextlib.suppress(OSError):
             await self._guest.send(answer)
 

@@ -114,6 +114,11 @@ class ZygoteProcess:
     def _say(self, message: list[Any]) -> None:
         try:
             self._control.send(pack_message(message))
+        except BlockingIOError:
+            # It reads all that it is sent, as soon as it is not importing or forking.
+            self._control.setblocking(True)
+            self._control.send(pack_message(message))
+            self._control.setblocking(False)
         except OSError:
             self._gone()
 
