@@ -25,7 +25,7 @@ from penstock.contracts.spec import (
 from penstock.deploy.cli.application import app
 from penstock.deploy.cli.targets import Target
 from penstock.deploy.cli.wiring import Wiring
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 from tests.deploy.fakes import FakeEngine
 
 Invoke = Callable[..., Result]

@@ -12,7 +12,7 @@ from penstock.deploy.cli.application import app
 from penstock.deploy.cli.targets import Target
 from penstock.deploy.cli.wiring import Wiring
 from penstock.sdk.client import EngineClient
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 from tests.deploy.conftest import Invoke
 
 COMMANDS = (

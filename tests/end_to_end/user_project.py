@@ -12,8 +12,8 @@ import pytest
 from penstock.deploy.embedded.client import EmbeddedClient
 from penstock.sdk.options import RunOptions
 from penstock.sdk.pipelines import Pipeline
-from penstock.sdk.run import Run, StepRun
-from penstock.sdk.state_home import using_engine
+from penstock.sdk.runs.run import Run, StepRun
+from penstock.sdk.runs.state_home import using_engine
 from tests.sdk.written_project import WrittenProject
 
 

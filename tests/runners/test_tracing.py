@@ -6,7 +6,7 @@ import pytest
 
 from penstock.contracts.errors import GraphError
 from penstock.runners.tracing import trace
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 
 ONE = """
 from penstock.sdk import pipeline, step

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.contracts.artifacts import ArtifactRef, Value
-from penstock.sdk.codecs import Encoded, decode, encode
+from penstock.sdk.values.codecs import Encoded, decode, encode
 from penstock.transport.blobs import BlobFolder
 
 

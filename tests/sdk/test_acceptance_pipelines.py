@@ -9,8 +9,8 @@ import pytest
 
 from penstock.contracts.spec import EachSpec, PipelineSpec, decode_spec, encode_spec
 from penstock.sdk import Directory, File
-from penstock.sdk.graph_text import fan_outs
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.graph_text import fan_outs
+from penstock.sdk.drawing.traced import Traced
 from tests.sdk.surface.pipelines import p01_retrain, p02_torch_script, p04_batch_score, p05_sweep, p06_cpu_gpu, p07_regions, p10_drift
 
 FOLDER = Path(__file__).parent / "surface" / "pipelines"

@@ -6,8 +6,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.sdk.project import Project
-from penstock.sdk.reach import Reach
+from penstock.sdk.identity.project import Project
+from penstock.sdk.identity.reach import Reach
 
 MODULES = ("alpha", "beta", "pack.gamma")
 STYLES = ("from", "module", "inside", "method")

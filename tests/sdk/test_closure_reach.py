@@ -5,7 +5,7 @@ import time
 import pytest
 
 from penstock.contracts.errors import GraphError
-from penstock.sdk.closure import closure_of
+from penstock.sdk.identity.closure import closure_of
 from tests.sdk.written_project import WrittenProject
 
 

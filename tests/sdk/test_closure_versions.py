@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.sdk import reach
-from penstock.sdk.project import Project
+from penstock.sdk.identity import reach
+from penstock.sdk.identity.project import Project
 from tests.sdk.interpreters import SUPPORTED, interpreter
 from tests.sdk.written_project import WrittenProject
 
@@ -18,8 +18,8 @@ for name in ("penstock", "penstock.sdk"):
     # Without what the package's own __init__ imports, which needs what is installed.
     module = sys.modules[name] = types.ModuleType(name)
     module.__path__ = [sys.argv[1]] if name == "penstock.sdk" else [str(Path(sys.argv[1]).parent)]
-from penstock.sdk.project import Project
-from penstock.sdk.reach import Reach
+from penstock.sdk.identity.project import Project
+from penstock.sdk.identity.reach import Reach
 file = Path(sys.argv[2])
 found = Reach(Project.of(file))
 found.add_name(found.module(file.stem), ("one",))
@@ -51,7 +51,7 @@ def test_every_python_version_reaches_the_same_code(entry: Path, version: str) -
     assert home is not None
     here.add_name(home, ("one",))
 
-    command = [str(python), "-I", "-c", PROGRAM, str(Path(reach.__file__).parent), str(entry)]
+    command = [str(python), "-I", "-c", PROGRAM, str(Path(reach.__file__).parents[1]), str(entry)]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert told.returncode == 0, told.stderr

@@ -14,8 +14,8 @@ from penstock.contracts.artifacts import (
     refs_in,
 )
 from penstock.contracts.errors import InvalidInput
-from penstock.sdk.codecs import decode, encode, encode_attachment
 from penstock.sdk.types import Directory, File, KeepName
+from penstock.sdk.values.codecs import decode, encode, encode_attachment
 from tests.sdk.codec_bench import Bench
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.contracts.artifacts import ArtifactRef, Value, content_digest
 from penstock.contracts.encoding import canonical
-from penstock.sdk.codecs import decode, encode
+from penstock.sdk.values.codecs import decode, encode
 from penstock.transport.blobs import BlobFolder
 
 

@@ -27,9 +27,9 @@ from penstock.contracts.artifacts import (
     inline,
 )
 from penstock.contracts.errors import InvalidInput
-from penstock.sdk.codecs import encode
-from penstock.sdk.formats import PICKLE
 from penstock.sdk.types import File
+from penstock.sdk.values.codecs import encode
+from penstock.sdk.values.formats import PICKLE
 from tests.sdk.codec_bench import Bench
 
 
@@ -380,7 +380,7 @@ def test_what_can_not_be_stored_says_why(bench: Bench) -> None:
 
 def test_no_library_is_imported_for_a_value_that_does_not_need_it() -> None:
     script = (
-        "import sys; from pathlib import Path; from penstock.sdk.codecs import decode, encode\n"
+        "import sys; from pathlib import Path; from penstock.sdk.values.codecs import decode, encode\n"
         "value = encode({'a': [1, 2.5]}, dict[str, list[float]], Path('/nowhere')).value\n"
         "decode(value, dict[str, list[float]], None); encode(5, int, Path('/nowhere'))\n"
         "print({'numpy', 'pandas', 'pyarrow', 'polars', 'matplotlib'} & set(sys.modules))"

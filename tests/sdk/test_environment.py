@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.sdk.environment import environment_of
+from penstock.sdk.identity.environment import environment_of
 from tests.sdk.written_project import prepend_to_path
 
 

@@ -4,8 +4,8 @@ import importlib
 from pathlib import Path
 from types import FunctionType
 
-from penstock.sdk.closure import Closure
-from penstock.sdk.named_code import code_digest
+from penstock.sdk.identity.closure import Closure
+from penstock.sdk.identity.named_code import code_digest
 from tests.sdk.written_project import WrittenProject
 
 

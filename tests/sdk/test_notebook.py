@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 
 from penstock.contracts.errors import GraphError
-from penstock.sdk.closure import Closure, closure_of
-from penstock.sdk.snapshot import declared_files_of, snapshot_of
+from penstock.sdk.identity.closure import Closure, closure_of
+from penstock.sdk.identity.snapshot import declared_files_of, snapshot_of
 from tests.sdk.written_project import prepend_to_path
 
 
@@ -170,7 +170,7 @@ def test_ipython_itself_is_understood(tmp_path: Path) -> None:
         from IPython.core.interactiveshell import InteractiveShell
         shell = InteractiveShell.instance()
         cells = ["import math", "%time 1", "def helper(x):\\n    return math.floor(x)", "def train(x):\\n    return helper(x)"]
-        for cell in [*cells, "from penstock.sdk.closure import closure_of\\nfound = closure_of(train)"]:
+        for cell in [*cells, "from penstock.sdk.identity.closure import closure_of\\nfound = closure_of(train)"]:
             shell.run_cell(cell, store_history=True).raise_error()
         print(sorted(shell.user_ns["found"].identity.components))
     """

@@ -12,9 +12,9 @@ from penstock.contracts.artifacts import (
     ArtifactRef,
 )
 from penstock.contracts.errors import ArtifactLost, InvalidInput
-from penstock.sdk.codecs import Encoded, decode, encode
-from penstock.sdk.formats import PICKLE
 from penstock.sdk.types import File
+from penstock.sdk.values.codecs import Encoded, decode, encode
+from penstock.sdk.values.formats import PICKLE
 from tests.sdk.codec_bench import Bench
 
 
@@ -62,7 +62,7 @@ CLASSES = """
 import sys
 from pathlib import Path
 from penstock.contracts.artifacts import ArtifactRef
-from penstock.sdk.codecs import decode, encode
+from penstock.sdk.values.codecs import decode, encode
 
 class Model:
     def __init__(self, weights):

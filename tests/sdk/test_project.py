@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from penstock.sdk.project import Project
+from penstock.sdk.identity.project import Project
 from tests.sdk.written_project import WrittenProject, prepend_to_path
 
 TELL = """
 if __name__ == "__main__":
-    from penstock.sdk.closure import closure_of
+    from penstock.sdk.identity.closure import closure_of
     closure = closure_of(one)
     print(closure.module, closure.identity.digest, *sorted(closure.modules))
 """
@@ -67,7 +67,7 @@ def test_the_root_is_above_the_topmost_package(project: WrittenProject) -> None:
 def test_what_is_installed_is_not_the_project(project: WrittenProject) -> None:
     found = Project.of(project.root / "pipeline.py")
 
-    assert [found.file_of(name) for name in ("json", "pydantic", "pytest", "penstock.sdk.closure")] == [None] * 4
+    assert [found.file_of(name) for name in ("json", "pydantic", "pytest", "penstock.sdk.identity.closure")] == [None] * 4
 
 
 def test_penstock_is_never_the_project_even_if_it_lies_below(project: WrittenProject) -> None:

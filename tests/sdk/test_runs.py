@@ -15,8 +15,8 @@ from penstock.contracts.states import FailureKind, RunState, StepState
 from penstock.contracts.views import RunView, StepRunView
 from penstock.sdk import Directory, File, collect, each, pipeline, step
 from penstock.sdk.context import guest_import
-from penstock.sdk.run_ids import new_run_id
-from penstock.sdk.state_home import project_folder, using_engine
+from penstock.sdk.runs.run_ids import new_run_id
+from penstock.sdk.runs.state_home import project_folder, using_engine
 from tests.sdk.recording_engine import RecordingEngine, view_of
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from penstock.contracts.errors import GraphError
-from penstock.sdk.snapshot import declared_files_of, file_digests, script_identity, script_snapshot, snapshot_of
+from penstock.sdk.identity.snapshot import declared_files_of, file_digests, script_identity, script_snapshot, snapshot_of
 from tests.sdk.written_project import WrittenProject
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.sdk import syntax_encoding
-from penstock.sdk.syntax_encoding import syntax_digest
+from penstock.sdk.identity import syntax_encoding
+from penstock.sdk.identity.syntax_encoding import syntax_digest
 from tests.sdk.interpreters import SUPPORTED, interpreter
 
 CORPUS = Path(__file__).with_name("every_syntax.txt")

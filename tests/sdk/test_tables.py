@@ -12,8 +12,8 @@ import pytest
 
 from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import InvalidInput
-from penstock.sdk.codecs import decode, encode
-from penstock.sdk.formats import PARQUET, PICKLE
+from penstock.sdk.values.codecs import decode, encode
+from penstock.sdk.values.formats import PARQUET, PICKLE
 from penstock.transport.blobs import BlobFolder
 
 pa: Any = import_module("pyarrow")  # it ships no types

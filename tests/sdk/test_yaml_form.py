@@ -9,7 +9,7 @@ import pytest
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import spec_digest
 from penstock.sdk import Directory, RunSummary, collect, each, either, otherwise, pipeline, step, when
-from penstock.sdk.yaml_form import from_yaml, to_yaml
+from penstock.sdk.drawing.yaml_form import from_yaml, to_yaml
 from tests.sdk.graph_steps import folder, make, read, say, total
 from tests.sdk.test_acceptance_pipelines import FOLDER, PIPELINES
 

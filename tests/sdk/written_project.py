@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from penstock.sdk.closure import Closure, closure_of
+from penstock.sdk.identity.closure import Closure, closure_of
 
 
 def prepend_to_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

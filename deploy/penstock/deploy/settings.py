@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from penstock.sdk.state_home import HOME_NAME, project_folder
+from penstock.sdk.runs.state_home import HOME_NAME, project_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,10 @@ _parked = Statement(
 )
 # The plus has SQLite go through the few rows that are due instead of all of the run.
 _chores = Statement("SELECT node, item, state FROM step_run WHERE +run_no = :run_no AND due = 1 LIMIT :count")
+_left = Statement(
+    "SELECT s.run_no, s.node, s.item, s.state FROM step_run s JOIN run u ON u.run_no = s.run_no AND u.owner IS :owner AND u.ended_at IS NULL "
+    "WHERE (s.state = 'waiting' AND s.waiting = 0) OR s.state IN ('expanding', 'collecting', 'checking') LIMIT :count"
+)
 _live = Statement("SELECT node, item, number, incarnation FROM attempt WHERE +run_no = :run_no AND state IN ('dispatched', 'running')")
 
 
@@ -157,6 +161,11 @@ def _woken(connection: Connection, keys: list[str]) -> dict[int, list[Fact]]:
 def chores_of(connection: Connection, run_no: int) -> list[Chore]:
     """What the run needs done; all of it can be found again from the rows after a crash."""
     return [Chore(run_no, node, item, StepState(state)) for node, item, state in _chores.rows(connection, run_no=run_no, count=CHORES)]
+
+
+def chores_left(connection: Connection, owner: str | None) -> list[Chore]:
+    """What the runs of an owner need done, whether somebody is at it or not."""
+    return [Chore(run_no, node, item, StepState(state)) for run_no, node, item, state in _left.rows(connection, owner=owner, count=CHORES)]
 
 
 def orphans(connection: Connection, run_no: int, incarnation: str) -> list[Fact]:

@@ -78,6 +78,7 @@ class Coordinator:
             tell=self.tell,
             send=self._send,
             is_pending=lambda attempt: attempt in self._sent,
+            is_busy=lambda chore: chore in self._busy,
             set_slots=self.set_slots,
             next_timer=lambda: self._next_timer,
             wake=self._inbox.wake,

@@ -13,7 +13,9 @@ _due = Statement(
 )
 _next = Statement("SELECT min(fire_at) FROM timer")
 _live = Statement(
-    "SELECT run_no, node, item, number, state FROM attempt WHERE state IN ('dispatched', 'running') AND incarnation = :incarnation"
+    "SELECT a.run_no, a.node, a.item, a.number, a.state = 'running' OR s.state <> 'running' FROM attempt a "
+    "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
+    "WHERE a.state IN ('dispatched', 'running') AND a.incarnation = :incarnation"
 )
 
 
@@ -32,8 +34,8 @@ def next_timer(connection: Connection) -> int | None:
 
 
 def live_attempts(connection: Connection, incarnation: str) -> dict[AttemptKey, bool]:
-    """Every attempt that is not closed, and whether a runner said that it runs."""
+    """Every attempt that is not closed, and whether it is lost if nobody holds it: else its order may still be on its way."""
     return {
-        AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number): state == "running"
-        for run_no, node, item, number, state in _live.rows(connection, incarnation=incarnation)
+        AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number): bool(may_be_lost)
+        for run_no, node, item, number, may_be_lost in _live.rows(connection, incarnation=incarnation)
     }

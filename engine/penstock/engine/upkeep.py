@@ -8,8 +8,9 @@ import structlog
 
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
 from penstock.contracts.messages import AttemptKey, Heartbeat, Order, Tick, decode, encode
+from penstock.engine.batch import Chore, chores_left
 from penstock.engine.core.decision import Fact
-from penstock.engine.core.wants import Lost
+from penstock.engine.core.wants import Lost, Recount
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.presence import Presence
 from penstock.engine.store import Store
@@ -33,6 +34,8 @@ class Duties:
     send: Callable[[Order], Awaitable[None]]
     is_pending: Callable[[AttemptKey], bool]
     """Whether the order was just sent, which the store does not know yet."""
+    is_busy: Callable[[Chore], bool]
+    """Whether this coordinator is doing that chore."""
     set_slots: Callable[[str, dict[str, int]], None]
     next_timer: Callable[[], int | None]
     wake: Callable[[], None]
@@ -51,6 +54,10 @@ class Upkeep:
         self._duties = duties
         self._now = now
         self._presence: Presence[AttemptKey] = Presence(patience=patience)
+        self._runners: Presence[str] = Presence(patience=patience)
+        self._known: set[str] = set()
+        self._left: set[Chore] = set()
+        """Chores that were there at the last look."""
 
     async def tick(self) -> None:
         """Ticks until it is cancelled."""
@@ -90,6 +97,22 @@ class Upkeep:
             if live[attempt]:
                 self._duties.tell(attempt.run_no, Lost((attempt.step_no, attempt.item_no), attempt.attempt_no))
         await self._send_again(now, unheld)
+        self._forget_runners()
+        await self._take_up_chores(owner)
+
+    def _forget_runners(self) -> None:
+        """What a runner that is gone offered is offered no more."""
+        for runner in self._runners.lost(self._known):
+            self._known.discard(runner)
+            self._duties.set_slots(runner, {})
+
+    async def _take_up_chores(self, owner: str | None) -> None:
+        """Whoever was to do these has died in between, or could not reach the store."""
+        left = set(await self._store.read(lambda connection: chores_left(connection, owner)))
+        orphaned = {chore.run_no for chore in left & self._left if not self._duties.is_busy(chore)}
+        self._left = left
+        for run_no in sorted(orphaned):
+            self._duties.tell(run_no, Recount())
 
     async def _send_again(self, now: int, unheld: set[AttemptKey]) -> None:
         before = (now - UNSENT_MICROSECONDS, now - UNSEEN_MICROSECONDS)
@@ -97,7 +120,8 @@ class Upkeep:
         for order, was_sent in orders:
             if not self._duties.is_pending(order.attempt) and (not was_sent or order.attempt in unheld):
                 log.info("order.sent_again", run_id=order.run_id, attempt=order.attempt.model_dump())
-                await self._duties.send(order)
+                # Nobody knows whether the first one arrived: whoever gets this one asks before it begins.
+                await self._duties.send(order.model_copy(update={"must_claim": True}))
 
     async def listen(self) -> None:
         """Hears heartbeats and its own ticks until it is cancelled."""
@@ -119,8 +143,11 @@ class Upkeep:
         match message:
             case Tick() if message.coordinator == self._name:
                 self._presence.tick_returned(message.sent_at)
+                self._runners.tick_returned(message.sent_at)
             case Heartbeat():
                 self._presence.heard(message.attempts, at)
+                self._runners.heard([message.runner], at)
+                self._known.add(message.runner)
                 self._duties.set_slots(message.runner, message.pools)
             case _:
                 pass

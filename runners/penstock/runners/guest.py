@@ -9,9 +9,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -23,10 +23,10 @@ from penstock.runners.frames import pack, receive
 from penstock.runners.hints import import_hint, missing_file_hint
 from penstock.runners.program import run_program
 from penstock.runners.randomness import seed_everything
-from penstock.sdk import codecs
-from penstock.sdk.annotations import hints_of, outputs_of
 from penstock.sdk.context import Checkpoint, CurrentRun, Identity, Record, bound_run, guest_import
+from penstock.sdk.drawing.annotations import hints_of, outputs_of
 from penstock.sdk.types import Directory, File
+from penstock.sdk.values import codecs
 
 _VALUE: TypeAdapter[Value] = TypeAdapter(Value)
 _PROGRESS_SECONDS = 0.2
@@ -39,9 +39,10 @@ def serve(stream: socket.socket, project: str) -> None:
     registered = _exit_callbacks()
     while (frame := receive(stream)) is not None:
         order: dict[str, Any] = frame[1]
-        outcome = Attempt(stream, order, project).outcome()
+        attempt = Attempt(stream, order, project)
+        outcome = attempt.outcome()
         _flush()
-        stream.sendall(_packed(outcome))
+        attempt.tell(_packed(outcome))
         if not order.get("more"):
             break
     _leave(registered)
@@ -92,6 +93,11 @@ class Attempt:
         self._snapshot: str = order["snapshot"]
         self._workdir = Path(order["workdir"])
         self._staging_path = Path(order["staging"])
+
+    def tell(self, frame: bytes) -> None:
+        """Sends a frame whole, whichever threads of the step have something to tell."""
+        with self._lock:
+            self._stream.sendall(frame)
 
     def outcome(self) -> dict[str, Any]:
         """Runs the step; whatever happens becomes plain data of a `Completed`."""
@@ -174,7 +180,7 @@ class Attempt:
             with guest_import(module):
                 found: Any = importlib.import_module(module)
             if is_new:
-                self._stream.sendall(pack(["imported"]))
+                self.tell(pack(["imported"]))
             for part in name.split("."):
                 found = getattr(found, part)
         except BaseException as error:
@@ -209,6 +215,8 @@ class Attempt:
         match answer:
             case ["path", str(path)]:
                 return Path(path)
+            case ["failed", str(reason)]:
+                raise OSError(reason)
             case ["lost", str(reason)]:
                 raise ArtifactLost(reason, digest)
             case _:
@@ -219,8 +227,7 @@ class Attempt:
         if now < self._next_progress and done != total:
             return
         self._next_progress = now + _PROGRESS_SECONDS
-        with self._lock:
-            self._stream.sendall(pack(["progress", done, total, text]))
+        self.tell(pack(["progress", done, total, text]))
 
     def _outputs(self, returned: Any, annotation: Any) -> dict[str, Any]:
         wanted = self._order["outputs"]
@@ -300,12 +307,13 @@ def _is_small(value: object) -> bool:
     return value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) < _SMALL_TEXT)
 
 
-def _part(returned: object, name: str, position: int) -> Any:
-    if isinstance(returned, dict) and name in returned:
-        return cast(dict[str, Any], returned)[name]
-    if isinstance(returned, tuple) and not hasattr(returned, name) and position < len(cast(Sequence[Any], returned)):
-        return cast(Sequence[Any], returned)[position]
+def _part(returned: Any, name: str, position: int) -> Any:
+    kind: type[object] = type(returned)
+    if issubclass(kind, dict) and name in returned:
+        return returned[name]
     if hasattr(returned, name):
         return getattr(returned, name)
-    told = f"the step returned a {type(returned).__name__}, which has no {name!r}"
+    if issubclass(kind, tuple | list) and position < len(returned):
+        return returned[position]
+    told = f"the step returned a {kind.__name__}, which has no {name!r}"
     raise AttemptFailed(failure(FailureKind.OUTPUT, told, hint="return what the annotation says"))

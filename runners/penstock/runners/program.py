@@ -12,9 +12,9 @@ from typing import Any, cast
 from penstock.contracts.artifacts import JSON, ArtifactRef, Value
 from penstock.contracts.states import FailureKind
 from penstock.runners.failures import AttemptFailed, failure, from_signal
-from penstock.sdk.codecs import decode
 from penstock.sdk.scripts import PYTHON
 from penstock.sdk.types import Directory, File
+from penstock.sdk.values.codecs import decode
 
 Local = Callable[[ArtifactRef], Path]
 

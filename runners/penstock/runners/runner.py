@@ -74,7 +74,8 @@ class Runner:
         self._hearing = Hearing(bus, self._reporter, name, self._cancel)
         self._steps = StepCache()
         self._held: dict[AttemptKey, _Held] = {}
-        self._finished: OrderedDict[AttemptKey, None] = OrderedDict()
+        self._finished: OrderedDict[AttemptKey, Completed | Released | None] = OrderedDict()
+        """With what was told of them."""
         self._idle: dict[asyncio.Task[Any] | None, None] = {}
         """Slots that wait for an order."""
         self._is_draining = False
@@ -141,7 +142,8 @@ class Runner:
         if order is None:
             await delivery.acknowledge()
             return None
-        work = asyncio.get_running_loop().create_task(self._work(order))
+        held = self._held[order.attempt] = _Held(order)
+        work = asyncio.get_running_loop().create_task(self._work(held))
         try:
             await asyncio.wait((work,), timeout=self._pace.young)
             if not work.done():
@@ -171,6 +173,9 @@ class Runner:
             await self._reporter.send(self._started(self._held[order.attempt].order))
             return None
         if order.attempt in self._finished:
+            # It comes again where the coordinator has not heard how it ended.
+            if (told := self._finished[order.attempt]) is not None:
+                await self._reporter.send(told)
             return None
         if self._is_draining:
             await self._reporter.send(self._released(order, "the runner is draining"))
@@ -184,15 +189,15 @@ class Runner:
             return None
         return order.model_copy(update={"attempt": answer.attempt or order.attempt, "token": answer.token or order.token})
 
-    async def _work(self, order: Order) -> None:
+    async def _work(self, held: _Held) -> None:
         """Executes an order, and returns when the bus has taken the report of its end."""
-        held = _Held(order)
-        self._held[order.attempt] = held
+        attempt = held.order.attempt
         try:
-            await self._reporter.send(await self._outcome(held))
-            self._finish(order.attempt)
+            outcome = await self._outcome(held)
+            await self._reporter.send(outcome)
+            self._finish(attempt, outcome)
         finally:
-            del self._held[order.attempt]
+            del self._held[attempt]
 
     async def _outcome(self, held: _Held) -> Completed | Released:
         order = held.order
@@ -227,8 +232,8 @@ class Runner:
             held.is_cancelled = True
             held.executing.cancel()
 
-    def _finish(self, attempt: AttemptKey) -> None:
-        self._finished[attempt] = None
+    def _finish(self, attempt: AttemptKey, told: Completed | Released | None = None) -> None:
+        self._finished[attempt] = told
         if len(self._finished) > _REMEMBERED:
             self._finished.popitem(last=False)
 

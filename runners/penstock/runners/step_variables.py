@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import SecretRef, StepSpec
-from penstock.sdk.project import is_foreign
+from penstock.sdk.identity.project import is_foreign
 
 ResolveSecret = Callable[[str], str | None]
 

@@ -16,8 +16,8 @@ from penstock.contracts.states import FailureKind
 from penstock.runners.failures import from_exception, hidden_folders
 from penstock.runners.hints import import_hint
 from penstock.sdk.context import guest_import
+from penstock.sdk.identity.project import Project, package_root
 from penstock.sdk.pipelines import Pipeline
-from penstock.sdk.project import Project, package_root
 
 
 def main() -> None:

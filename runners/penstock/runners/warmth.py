@@ -8,8 +8,8 @@ from penstock.contracts.artifacts import inline
 from penstock.contracts.spec import OutputSpec
 from penstock.runners.frames import pack, receive
 from penstock.runners.guest import Attempt
-from penstock.sdk.annotations import hints_of, outputs_of
-from penstock.sdk.json_values import read_json
+from penstock.sdk.drawing.annotations import hints_of, outputs_of
+from penstock.sdk.values.json_values import read_json
 
 
 def warm_up(module: ModuleType | None) -> None:

@@ -6,7 +6,7 @@ from penstock.sdk.context import current_run, recorded_run
 from penstock.sdk.fanout import collect, each
 from penstock.sdk.later import Decision, approval, register, transfer
 from penstock.sdk.pipelines import Pipeline, pipeline
-from penstock.sdk.run import Run, StepRun, StepRuns
+from penstock.sdk.runs.run import Run, StepRun, StepRuns
 from penstock.sdk.scripts import CommandStep, ScriptStep
 from penstock.sdk.steps import Step, step
 from penstock.sdk.triggers import All, Any, Cron, OnData, OnEvent, OnRun

@@ -6,9 +6,9 @@ from typing import Any, TypeVar, cast
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import Binding, Compare, Either, ListOf, Not
-from penstock.sdk.drawing import Drawing, bound, needed_drawing
-from penstock.sdk.handles import Handle, Source, handles_in, source_of
-from penstock.sdk.places import user_place
+from penstock.sdk.drawing.drawing import Drawing, bound, needed_drawing
+from penstock.sdk.drawing.handles import Handle, Source, handles_in, source_of
+from penstock.sdk.drawing.places import user_place
 
 T = TypeVar("T")
 

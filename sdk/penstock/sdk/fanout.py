@@ -5,11 +5,11 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import CollectSpec, FromItem, FromNode
-from penstock.sdk.annotations import item_of, list_of, may_be_list, optional, text_of
-from penstock.sdk.drawing import Drawing, Scoped, bound, needed_drawing
-from penstock.sdk.handles import Handle, Source, handles_in, source_of
-from penstock.sdk.openings import Opening, Scope, joined, names_of
-from penstock.sdk.places import user_place
+from penstock.sdk.drawing.annotations import item_of, list_of, may_be_list, optional, text_of
+from penstock.sdk.drawing.drawing import Drawing, Scoped, bound, needed_drawing
+from penstock.sdk.drawing.handles import Handle, Source, handles_in, source_of
+from penstock.sdk.drawing.openings import Opening, Scope, joined, names_of
+from penstock.sdk.drawing.places import user_place
 
 T = TypeVar("T")
 A = TypeVar("A")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 from penstock.contracts.errors import GraphError
+from penstock.sdk.drawing.places import user_place
 from penstock.sdk.options import Duration
-from penstock.sdk.places import user_place
 
 T = TypeVar("T")
 

@@ -11,22 +11,22 @@ from typing_extensions import override
 from penstock.contracts.errors import GraphError
 from penstock.contracts.names import checked_name, dashed
 from penstock.contracts.spec import FromParameter, PipelineSpec
-from penstock.sdk.annotations import hints_of
-from penstock.sdk.body_check import check_body
-from penstock.sdk.drawing import Drawing, current_drawing
-from penstock.sdk.graph_text import graph_text
-from penstock.sdk.handles import Handle, Source
-from penstock.sdk.hooks import hook_steps
+from penstock.sdk.drawing.annotations import hints_of
+from penstock.sdk.drawing.body_check import check_body
+from penstock.sdk.drawing.drawing import Drawing, current_drawing
+from penstock.sdk.drawing.graph_text import graph_text
+from penstock.sdk.drawing.handles import Handle, Source
+from penstock.sdk.drawing.hooks import hook_steps
+from penstock.sdk.drawing.parameters import parameter_specs
+from penstock.sdk.drawing.places import user_place
+from penstock.sdk.drawing.results import output_bindings
+from penstock.sdk.drawing.signatures import bound_arguments
+from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.drawing.tracing import traced
 from penstock.sdk.options import RunOptions, StepOptions, checked_options
-from penstock.sdk.parameters import parameter_specs
-from penstock.sdk.places import user_place
-from penstock.sdk.results import output_bindings
-from penstock.sdk.run import Run
-from penstock.sdk.signatures import bound_arguments
-from penstock.sdk.starting import started, waited
+from penstock.sdk.runs.run import Run
+from penstock.sdk.runs.starting import started, waited
 from penstock.sdk.steps import Step
-from penstock.sdk.traced import Traced
-from penstock.sdk.tracing import traced
 from penstock.sdk.triggers import Trigger
 from penstock.sdk.types import RunSummary
 

@@ -11,13 +11,13 @@ from typing_extensions import override
 
 from penstock.contracts.errors import GraphError, InvalidInput
 from penstock.contracts.spec import CommandArgument, CommandTarget, FromNode, OutputSpec
-from penstock.sdk.annotations import kind_of, text_of
-from penstock.sdk.calls import Call, draw_call
-from penstock.sdk.drawing import Drawing, needed_drawing
-from penstock.sdk.handles import Handle, Source, handles_in
+from penstock.sdk.drawing.annotations import kind_of, text_of
+from penstock.sdk.drawing.calls import Call, draw_call
+from penstock.sdk.drawing.drawing import Drawing, needed_drawing
+from penstock.sdk.drawing.handles import Handle, Source, handles_in
+from penstock.sdk.drawing.places import user_place
+from penstock.sdk.identity.snapshot import script_snapshot
 from penstock.sdk.options import StepOptions, checked_options
-from penstock.sdk.places import user_place
-from penstock.sdk.snapshot import script_snapshot
 from penstock.sdk.types import Directory, File, Output, PathText
 
 T = TypeVar("T")

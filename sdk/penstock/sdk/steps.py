@@ -10,12 +10,12 @@ from typing_extensions import override
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FunctionTarget
-from penstock.sdk.annotations import hints_of
-from penstock.sdk.calls import Call, draw_call
-from penstock.sdk.drawing import current_drawing
+from penstock.sdk.drawing.annotations import hints_of
+from penstock.sdk.drawing.calls import Call, draw_call
+from penstock.sdk.drawing.drawing import current_drawing
+from penstock.sdk.drawing.places import user_place
+from penstock.sdk.drawing.signatures import bound_arguments
 from penstock.sdk.options import CallOptions, StepOptions, checked_options, spec_fields
-from penstock.sdk.places import user_place
-from penstock.sdk.signatures import bound_arguments
 from penstock.sdk.types import Done
 
 P = ParamSpec("P")

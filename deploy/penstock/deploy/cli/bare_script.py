@@ -23,10 +23,10 @@ from penstock.contracts.spec import (
     StepSpec,
 )
 from penstock.sdk.client import EngineClient
-from penstock.sdk.environment import environment_of
+from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.identity.environment import environment_of
+from penstock.sdk.identity.snapshot import script_identity, script_snapshot
 from penstock.sdk.scripts import PYTHON
-from penstock.sdk.snapshot import script_identity, script_snapshot
-from penstock.sdk.traced import Traced
 
 FILES = "files"
 _FOLDER = "scripts/main"

@@ -18,10 +18,10 @@ from penstock.deploy.cli.exits import ExitCode
 from penstock.deploy.cli.summary import address
 from penstock.deploy.cli.trace_record import last_target_of
 from penstock.deploy.cli.wiring import housekeeping
-from penstock.sdk.annotations import hints_of
 from penstock.sdk.client import EngineClient
-from penstock.sdk.codecs import decode
-from penstock.sdk.state_home import project_folder
+from penstock.sdk.drawing.annotations import hints_of
+from penstock.sdk.runs.state_home import project_folder
+from penstock.sdk.values.codecs import decode
 
 
 def debug_step_run(client: EngineClient, run: RunView, step_run: StepRunView, breakpoint_first: bool) -> ExitCode:

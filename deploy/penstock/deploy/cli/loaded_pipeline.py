@@ -10,7 +10,7 @@ from penstock.deploy.cli.targets import Target
 from penstock.deploy.cli.trace_record import keep_trace, read_trace, source_digest
 from penstock.deploy.cli.wiring import home_of, wiring
 from penstock.sdk.client import EngineClient
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 
 
 def load(context: typer.Context, target: Target) -> Traced:

@@ -20,7 +20,7 @@ from penstock.deploy.cli.run_json import run_json
 from penstock.deploy.cli.summary import failure_lines, header_lines, next_line, output_lines, summary_lines
 from penstock.sdk.client import EngineClient
 from penstock.sdk.nearest import nearest_hint
-from penstock.sdk.run_ids import new_run_id
+from penstock.sdk.runs.run_ids import new_run_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

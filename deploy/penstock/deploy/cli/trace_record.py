@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.contracts.spec import PipelineSpec
 from penstock.deploy.cli.targets import Target
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 
 _FORMAT = 1
 # As the environment of a step writes them.

@@ -2,7 +2,7 @@
 
 from penstock.deploy.cli.targets import Target
 from penstock.runners.tracing import trace_blocking
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 
 
 def trace(target: Target) -> Traced:

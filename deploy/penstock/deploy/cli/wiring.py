@@ -13,7 +13,7 @@ from penstock.contracts.errors import InvalidInput
 from penstock.deploy.cli.targets import Target
 from penstock.deploy.settings import Settings
 from penstock.sdk.client import EngineClient, Housekeeping, connect
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,11 +66,29 @@ def take(rows: Slice, fact: Started | Completed | Released | Claim | Lost) -> St
         case Released():
             if not attempt.state.is_closed:
                 _close(rows, attempt, AttemptState.RELEASED)
-                _lose(rows, row, f"given back: {fact.reason}", counts=True)
+                _lose(rows, row, f"given back: {fact.reason}")
         case Lost():
             if not attempt.state.is_closed:
+                has_begun = attempt.state is AttemptState.RUNNING
                 _close(rows, attempt, AttemptState.LOST)
-                _lose(rows, row, "its runner is gone", counts=fact.counts)
+                _lose(rows, row, "its runner is gone", counts=fact.counts, has_begun=has_begun)
+
+
+def take_late(rows: Slice, fact: Started | Completed | Released | Claim | Lost) -> None:
+    """The run has ended without waiting for this attempt: nothing comes of a report but the attempt's own end."""
+    place = _place(fact)
+    attempt = rows.attempts.get(place) if place is not None else None
+    match fact:
+        case Claim():
+            deny(rows, fact, "its run has ended")
+        case Started():
+            rows.changes.cancellations.append(Cancellation(fact.attempt, "its run has ended"))
+        case Completed() if attempt is not None and not attempt.state.is_closed:
+            _record(rows, attempt, fact)
+        case Released() | Lost() if attempt is not None and not attempt.state.is_closed:
+            _close(rows, attempt, AttemptState.RELEASED if isinstance(fact, Released) else AttemptState.LOST)
+        case _:
+            pass
 
 
 def _close(rows: Slice, attempt: AttemptRow, state: AttemptState) -> None:
@@ -137,10 +155,10 @@ def _take_outcome(rows: Slice, row: StepRow, fact: Completed) -> Steps:
             _succeed(rows, row, fact)
         case AttemptState.INPUT_LOST:
             yield from _input_lost(rows, row, fact.lost_digest or "")
-        case AttemptState.CANCELLED if rows.run.stop is not None:
+        case AttemptState.CANCELLED if rows.is_stopping:
             rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
         case AttemptState.CANCELLED:
-            _lose(rows, row, "its runner stopped it", counts=True)
+            _lose(rows, row, "its runner stopped it", has_begun=True)
         case _:
             _failed(rows, row, fact.failure or Failure(kind=FailureKind.ERROR, message="it failed without a reason"))
 
@@ -175,7 +193,7 @@ def _succeed(rows: Slice, row: StepRow, fact: Completed) -> None:
 def _failed(rows: Slice, row: StepRow, failure: Failure) -> None:
     rows.touch(row)
     row.failures += 1
-    if rows.run.stop is not None:
+    if rows.is_stopping:
         row.failure = pack_failure(failure)
         rows.end(row, StepState.FAILED, failure.message)
         return
@@ -190,23 +208,27 @@ def _failed(rows: Slice, row: StepRow, failure: Failure) -> None:
             rows.fail(row, failure)
 
 
-def _lose(rows: Slice, row: StepRow, reason: str, *, counts: bool) -> None:
-    """The current attempt came to nothing, through no fault of the user's code."""
+def _lose(rows: Slice, row: StepRow, reason: str, *, counts: bool = True, has_begun: bool = False) -> None:
+    """The current attempt came to nothing, through no fault of the user's code. `has_begun`: user code may have been executed."""
     if row.state is not StepState.RUNNING:
         return
     rows.touch(row)
     if row.key is not None:
         rows.changes.flights_over.append(row.key)
     rows.note("attempt.lost", row, row.attempts, reason=reason)
-    if rows.run.stop is not None:
+    if rows.is_stopping:
         rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
         return
     row.losses += counts
     if row.losses > INFRASTRUCTURE_BUDGET:
         message = f"its attempts were lost {row.losses} times, the last one: {reason}"
         rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=message))
-        return
-    rows.again(row)
+    elif has_begun and not _step_spec(rows, row).idempotent:
+        message = f"its attempt was lost ({reason}), and it may not run twice"
+        hint = "See how far it came; then rerun it with `penstock rerun`."
+        rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=message, hint=hint))
+    else:
+        rows.again(row)
 
 
 # Claims
@@ -265,7 +287,7 @@ def _supersede(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> N
 
 def abandon(rows: Slice) -> Steps:
     """The grace of a stopped run is over: whoever still runs something for it is not waited for."""
-    if rows.run.stop is None:
+    if not rows.is_stopping:
         return
     yield Running()
     keys = [key for key, row in rows.steps.items() if row.state is StepState.RUNNING]

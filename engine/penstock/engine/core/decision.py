@@ -78,10 +78,10 @@ class Decision(Slice):
     def _take(self, fact: Fact) -> Steps:
         match fact:
             case Started() | Completed() | Released() | Claim() | Lost():
-                if not self.run.state.is_terminal:
+                if self.run.state.is_terminal:
+                    attempts.take_late(self, fact)
+                else:
                     yield from attempts.take(self, fact)
-                elif isinstance(fact, Claim):
-                    attempts.deny(self, fact, "its run has ended")
             case Begin():
                 self.begin()
             case Due():
@@ -211,7 +211,7 @@ class Decision(Slice):
 
     def _may_start(self, row: StepRow, spec: StepSpec | EachSpec | CollectSpec, at: Position) -> bool:
         """Whether its conditions hold; ends it where they don't."""
-        if self.run.stop is not None and self.run.state is not RunState.FINISHING:
+        if self.is_stopping:
             self.end(row, StepState.CANCELLED, f"the run was {self.run.stop}")
             return False
         for condition in spec.when:
@@ -240,6 +240,8 @@ class Decision(Slice):
 
     def _take_inputs(self, row: StepRow, spec: StepSpec, at: Position) -> bool:
         """Gives the step run its inputs and its key; whether it goes on."""
+        if row.node >= len(self.plan.spec.nodes):
+            return True  # A hook has its run's summary.
         inputs: dict[str, Value] = {}
         for name, binding in spec.inputs.items():
             value = self.surroundings.resolve(binding, at)

@@ -61,6 +61,11 @@ class Slice:
     def surroundings(self) -> Surroundings:
         return Surroundings(self.plan, self.run.parameters(), self.steps, self.items, self.circumstances.manifests)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Nothing new starts. Hooks do: they come after the stop."""
+        return self.run.stop is not None and self.run.state is not RunState.FINISHING
+
     def unknown(self, keys: Iterable[Key]) -> list[Key]:
         """Those of `keys` whose step runs are not in the slice."""
         return [key for key in dict.fromkeys(keys) if key not in self.steps]
@@ -99,6 +104,8 @@ class Slice:
     def end(self, row: StepRow, state: StepState, reason: str | None = None) -> None:
         """The step run ends; its consequences follow in `settle`."""
         self.touch(row)
+        if row.state is StepState.RUNNING and row.key is not None:
+            self.changes.flights_over.append(row.key)
         row.state = state
         row.reason = reason
         row.ended_at = self.now

@@ -15,7 +15,7 @@ from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import RunRequest, checked_options, execute, pairs
 from penstock.deploy.cli.targets import Target, parse_target
 from penstock.deploy.cli.wiring import engine, home_of
-from penstock.sdk.traced import Traced
+from penstock.sdk.drawing.traced import Traced
 
 app = typer.Typer()
 

@@ -1,0 +1,29 @@
+"""The project's modules that are loaded: whatever a pipeline's body may have looked at while it was drawn."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from penstock.sdk.identity.project import Project, module_source_file
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def project_modules(function: Callable[..., Any]) -> set[Path]:
+    """The files of the loaded modules of the project that a function belongs to, its own among them."""
+    home = sys.modules.get(function.__module__)
+    own = inspect.getsourcefile(function)
+    if home is None or own is None or not Path(own).is_file():
+        return set()
+    project = Project.of(home)
+    found = {Path(own).resolve()}
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if not isinstance(path, str) or any(part in path for part in _INSTALLED):
+            continue
+        file = module_source_file(module)
+        if file is not None and any(file.is_relative_to(root) for root in project.roots) and project.file_of(name) == file:
+            found.add(file)
+    return found
