@@ -99,7 +99,7 @@ class Coordinator:
 
     def set_slots(self, runner: str, slots: Mapping[str, int]) -> None:
         """What a runner offers, by pool; its heartbeats say the same."""
-        if self._slots.get(runner) != dict(slots):
+        if self._slots.get(runner, {}) != slots:
             self._slots[runner] = dict(slots)
             self._inbox.wake()
 

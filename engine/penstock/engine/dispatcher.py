@@ -56,7 +56,7 @@ _mark_sent = Statement("UPDATE attempt SET sent_at = :now WHERE run_no = :run_no
 _unsent = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.sent_at FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
-    "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND a.incarnation = :incarnation "
+    "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND s.state = 'running' AND a.incarnation = :incarnation "
     "AND ((a.sent_at IS NULL AND a.made_at < :unsent_before) OR a.sent_at < :unseen_before) LIMIT 1000"
 )
 
