@@ -308,7 +308,7 @@ def _is_small(value: object) -> bool:
 
 
 def _part(returned: Any, name: str, position: int) -> Any:
-    kind: type[object] = type(returned)
+    kind: type[object] = type(returned)  # pyright: ignore[reportUnknownVariableType]  # it is of any type
     if issubclass(kind, dict) and name in returned:
         return returned[name]
     if hasattr(returned, name):

@@ -10,7 +10,7 @@ import functools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -26,7 +26,7 @@ from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, 
 _log = structlog.get_logger(__name__)
 _PROGRESS_CHARACTERS = 200
 _REMEMBERED = 4096
-"""Finished attempts that a late delivery is recognised for."""
+"""Finished and cancelled attempts that a late delivery is recognised for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,15 @@ class Pace:
     """So long a delivery stays unacknowledged."""
     heartbeat: float = 5.0
     reconnect: float = 0.5
+
+
+V = TypeVar("V")
+
+
+def _remember(known: OrderedDict[AttemptKey, V], attempt: AttemptKey, value: V) -> None:
+    known[attempt] = value
+    if len(known) > _REMEMBERED:
+        known.popitem(last=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +87,8 @@ class Runner:
         """With what was told of them."""
         self._idle: dict[asyncio.Task[Any] | None, None] = {}
         """Slots that wait for an order."""
+        self._unwanted: OrderedDict[AttemptKey, None] = OrderedDict()
+        """Attempts that were cancelled before their orders came."""
         self._is_draining = False
         self._announcing = asyncio.Lock()
         self._announced_at = -1.0
@@ -177,6 +188,9 @@ class Runner:
             if (told := self._finished[order.attempt]) is not None:
                 await self._reporter.send(told)
             return None
+        if order.attempt in self._unwanted:
+            await self._reporter.send(self._cancelled(order))
+            return None
         if self._is_draining:
             await self._reporter.send(self._released(order, "the runner is draining"))
             return None
@@ -214,7 +228,7 @@ class Runner:
             this = asyncio.current_task()
             if not held.is_cancelled or (this is not None and this.cancelling()):
                 raise
-            return Completed(attempt=order.attempt, token=order.token, runner=self._name, outcome=AttemptState.CANCELLED)
+            return self._cancelled(order)
         except Exception as error:  # noqa: BLE001  # whatever a launcher raises, the order goes back
             _log.error("attempt.not_executed", run=order.run_name, step=step.name, reason=str(error), exc_info=True)
             return self._released(order, f"it could not be executed here: {type(error).__name__}: {error}")
@@ -227,15 +241,15 @@ class Runner:
 
     def _cancel(self, attempt: AttemptKey) -> None:
         held = self._held.get(attempt)
+        if held is None:
+            _remember(self._unwanted, attempt, None)
         # One that has ended by itself is reported as it ended.
-        if held is not None and held.executing is not None and not held.is_cancelled:
+        elif held.executing is not None and not held.is_cancelled:
             held.is_cancelled = True
             held.executing.cancel()
 
     def _finish(self, attempt: AttemptKey, told: Completed | Released | None = None) -> None:
-        self._finished[attempt] = told
-        if len(self._finished) > _REMEMBERED:
-            self._finished.popitem(last=False)
+        _remember(self._finished, attempt, told)
 
     async def _reannounce(self) -> None:
         """After the connection was lost: what still runs is said first, by one of the slots for all of them."""
@@ -264,6 +278,9 @@ class Runner:
 
     def _started(self, order: Order) -> Started:
         return Started(attempt=order.attempt, token=order.token, runner=self._name)
+
+    def _cancelled(self, order: Order) -> Completed:
+        return Completed(attempt=order.attempt, token=order.token, runner=self._name, outcome=AttemptState.CANCELLED)
 
     def _released(self, order: Order, reason: str) -> Released:
         return Released(attempt=order.attempt, token=order.token, runner=self._name, reason=clean_text(reason))

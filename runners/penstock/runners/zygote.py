@@ -55,6 +55,8 @@ class Zygote:
         # From here on it notices by itself, and sees to its guests first.
         self._die_with_parent(0)
         warm_up(sys.modules.get(module))
+        # Python 3.12 warns of native threads at a fork; they are judged here.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         gc.collect()
         gc.freeze()
         self._say(["ready", self._judged(module), uses_openmp()])
@@ -112,10 +114,7 @@ class Zygote:
     def _fork(self) -> None:
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe()
-        with warnings.catch_warnings():
-            # Python 3.12 warns of native threads; they were judged.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = os.fork()
         if pid == 0:
             ours.close()
             os.close(output_read)
