@@ -71,6 +71,17 @@ async def test_reading_a_project_file_by_a_relative_path_gives_the_hint(workbenc
     assert '@step(files=["table.csv"])' in failure_of(completed).hint
 
 
+async def test_a_file_that_the_step_itself_did_not_write_is_its_own_error(workbench: Workbench) -> None:
+    def project_of(order: Order) -> Path:
+        return workbench.folder
+
+    workbench.settings["project_of"] = project_of
+
+    completed = await workbench.run("from pathlib import Path\ndef main() -> str:\n    return (Path.cwd() / 'mine.csv').read_text()")
+
+    assert failure_of(completed).kind == FailureKind.ERROR
+
+
 async def test_a_declared_file_lies_beside_the_module(workbench: Workbench) -> None:
     code = "from pathlib import Path\ndef main() -> str:\n    return (Path(__file__).parent / 'q.sql').read_text()"
     spec = workbench.step(files={"q.sql": "sha256:0"})

@@ -16,6 +16,10 @@ def missing_file_hint(error: BaseException, snapshot: str, project: str, declare
     if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | bytes):
         return ""
     path = os.fsdecode(error.filename)
+    here = os.getcwd()  # noqa: PTH109  # paths are compared as text
+    if here != os.sep and path.startswith(here + os.sep):
+        # The working directory may lie inside of the project, but nothing of the project is in it.
+        path = os.path.relpath(path, here)
     for root in filter(None, (snapshot, project)):
         if path.startswith(root.rstrip(os.sep) + os.sep):
             relative = os.path.relpath(path, root)

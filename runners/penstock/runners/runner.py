@@ -188,9 +188,6 @@ class Runner:
             if (told := self._finished[order.attempt]) is not None:
                 await self._reporter.send(told)
             return None
-        if order.attempt in self._unwanted:
-            await self._reporter.send(self._cancelled(order))
-            return None
         if self._is_draining:
             await self._reporter.send(self._released(order, "the runner is draining"))
             return None
@@ -215,6 +212,8 @@ class Runner:
 
     async def _outcome(self, held: _Held) -> Completed | Released:
         order = held.order
+        if order.attempt in self._unwanted:
+            return self._cancelled(order)
         try:
             step = self._steps.step(order.step)
         except ContractError as error:
