@@ -1,6 +1,21 @@
 """One example of each message, event and spec, with every field filled: what the golden files hold."""
 
 from penstock.contracts.artifacts import NULL, ArtifactRef, ListValue, RecordValue, SelectedValue, TemplateValue, inline
+from penstock.contracts.bindings import (
+    Compare,
+    Either,
+    Files,
+    FromItem,
+    FromNode,
+    FromParameter,
+    ListOf,
+    Literal_,
+    Not,
+    RecordOf,
+    Select,
+    Template,
+    TemplatePart,
+)
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.events import RunData, RunEvent, StepData, StepEvent, run_event, step_event
 from penstock.contracts.messages import (
@@ -28,29 +43,16 @@ from penstock.contracts.spec import (
     CollectSpec,
     CommandArgument,
     CommandTarget,
-    Compare,
     EachSpec,
-    Either,
-    Files,
-    FromItem,
-    FromNode,
-    FromParameter,
     FunctionTarget,
     Identity,
-    ListOf,
-    Literal_,
-    Not,
     OutputSpec,
     ParameterSpec,
     PipelineSpec,
-    RecordOf,
     ResourcesSpec,
     RetrySpec,
     SecretRef,
-    Select,
     StepSpec,
-    Template,
-    TemplatePart,
     encode_spec,
 )
 from penstock.contracts.states import AttemptState, FailureKind

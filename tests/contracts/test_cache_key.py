@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from penstock.contracts.artifacts import inline
+from penstock.contracts.bindings import Literal_
 from penstock.contracts.cache_key import cache_key, input_digests, static_components, static_digest
 from penstock.contracts.spec import (
     CommandArgument,
     CommandTarget,
     FunctionTarget,
     Identity,
-    Literal_,
     OutputSpec,
     ResourcesSpec,
     RetrySpec,

@@ -7,21 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from penstock.contracts.artifacts import inline
-from penstock.contracts.spec import (
-    CollectSpec,
-    Compare,
-    EachSpec,
-    FromItem,
-    FromNode,
-    FromParameter,
-    FunctionTarget,
-    Identity,
-    Literal_,
-    OutputSpec,
-    ParameterSpec,
-    PipelineSpec,
-    StepSpec,
-)
+from penstock.contracts.bindings import Compare, FromItem, FromNode, FromParameter, Literal_
+from penstock.contracts.spec import CollectSpec, EachSpec, FunctionTarget, Identity, OutputSpec, ParameterSpec, PipelineSpec, StepSpec
 from penstock.deploy.cli.application import app
 from penstock.deploy.cli.targets import Target
 from penstock.deploy.cli.wiring import Wiring

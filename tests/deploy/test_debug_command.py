@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from penstock.contracts.artifacts import inline
-from penstock.contracts.spec import FromParameter, ParameterSpec, PipelineSpec
+from penstock.contracts.bindings import FromParameter
+from penstock.contracts.spec import ParameterSpec, PipelineSpec
 from penstock.contracts.states import StepState
 from penstock.contracts.views import StepRunView
 from penstock.deploy.cli.application import app

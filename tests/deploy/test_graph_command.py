@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from penstock.contracts.artifacts import inline
-from penstock.contracts.diagrams import as_mermaid
-from penstock.contracts.drawing import as_text, expression, value_text
-from penstock.contracts.spec import (
+from penstock.contracts.bindings import (
     Binding,
     Either,
     Files,
@@ -16,12 +14,14 @@ from penstock.contracts.spec import (
     ListOf,
     Literal_,
     Not,
-    PipelineSpec,
     RecordOf,
     Select,
     Template,
     TemplatePart,
 )
+from penstock.contracts.diagrams import as_mermaid
+from penstock.contracts.drawing import as_text, expression, value_text
+from penstock.contracts.spec import PipelineSpec
 from tests.deploy.conftest import Invoke, a_step
 
 GRAPHS = Path(__file__).parent / "graphs"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from penstock.contracts.fan_outs import defaults_of, fan_out_lines
 from penstock.contracts.spec import EachSpec, PipelineSpec, decode_spec, encode_spec
 from penstock.sdk import Directory, File
-from penstock.sdk.drawing.graph_text import fan_outs
 from penstock.sdk.drawing.traced import Traced
 from tests.sdk.surface.pipelines import p01_retrain, p02_torch_script, p04_batch_score, p05_sweep, p06_cpu_gpu, p07_regions, p10_drift
 
@@ -65,7 +65,7 @@ def test_two_each_in_a_call_make_a_grid_whose_size_is_known() -> None:
     spec = p05_sweep.grid.trace().spec
 
     assert scopes(spec)["fit"] == ("each-fit.lr", "each-fit.depth")
-    assert fan_outs(spec) == {"fit": "2 × 3 = 6"}
+    assert fan_out_lines(spec, defaults_of(spec)) == ["fit: 2 × 3 = 6"]
     assert "fit: 2 × 3 = 6" in p05_sweep.grid.text
 
 

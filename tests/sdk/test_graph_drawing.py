@@ -10,28 +10,23 @@ import pytest
 from pydantic import BaseModel
 
 from penstock.contracts.artifacts import inline
-from penstock.contracts.encoding import canonical
-from penstock.contracts.spec import (
-    CollectSpec,
+from penstock.contracts.bindings import (
     Compare,
-    EachSpec,
     Either,
     Files,
     FromItem,
     FromNode,
     FromParameter,
-    FunctionTarget,
     ListOf,
     Literal_,
     Not,
-    PipelineSpec,
     RecordOf,
     Select,
-    StepSpec,
     Template,
     TemplatePart,
-    encode_spec,
 )
+from penstock.contracts.encoding import canonical
+from penstock.contracts.spec import CollectSpec, EachSpec, FunctionTarget, PipelineSpec, StepSpec, encode_spec
 from penstock.sdk import (
     CommandStep,
     Directory,

@@ -5,20 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from penstock.contracts.bindings import RESULT, Binding, FromItem, FromNode, FromParameter, walk
 from penstock.contracts.drawing import conditions_text, each_text
-from penstock.contracts.spec import (
-    RESULT,
-    Binding,
-    CollectSpec,
-    EachSpec,
-    FromItem,
-    FromNode,
-    FromParameter,
-    Node,
-    PipelineSpec,
-    StepSpec,
-    walk,
-)
+from penstock.contracts.spec import CollectSpec, EachSpec, Node, PipelineSpec, StepSpec
 
 Style = Literal["data", "collect", "condition", "after"]
 

@@ -4,12 +4,10 @@ import json
 from collections.abc import Iterator
 
 from penstock.contracts.artifacts import ArtifactRef, Value
-from penstock.contracts.spec import (
+from penstock.contracts.bindings import (
     RESULT,
     Binding,
-    CollectSpec,
     Compare,
-    EachSpec,
     Either,
     Files,
     FromItem,
@@ -17,15 +15,12 @@ from penstock.contracts.spec import (
     FromParameter,
     ListOf,
     Literal_,
-    Node,
     Not,
-    ParameterSpec,
-    PipelineSpec,
     RecordOf,
     Select,
-    StepSpec,
     Template,
 )
+from penstock.contracts.spec import CollectSpec, EachSpec, Node, ParameterSpec, PipelineSpec, StepSpec
 
 _LITERAL_LIMIT = 40
 """Characters of a constant that are shown."""

@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import ArtifactRef, Value, content_digest
+from penstock.contracts.bindings import FromItem, FromNode, FromParameter, walk
 from penstock.contracts.cache_key import static_components
 from penstock.contracts.errors import InvalidInput
-from penstock.contracts.spec import FromItem, FromNode, FromParameter, StepSpec, walk
+from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import StepState
 from penstock.contracts.views import Difference, StepRunView, Why
 from penstock.engine.queries import find_run, node_number, plan_of_run, step_run_views

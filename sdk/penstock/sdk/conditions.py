@@ -4,8 +4,8 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, cast
 
+from penstock.contracts.bindings import Binding, Compare, Either, ListOf, Not
 from penstock.contracts.errors import GraphError
-from penstock.contracts.spec import Binding, Compare, Either, ListOf, Not
 from penstock.sdk.drawing.drawing import Drawing, bound, needed_drawing
 from penstock.sdk.drawing.handles import Handle, Source, handles_in, source_of
 from penstock.sdk.drawing.places import user_place

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, cast, overload
 
+from penstock.contracts.bindings import FromItem, FromNode
 from penstock.contracts.errors import GraphError
-from penstock.contracts.spec import CollectSpec, FromItem, FromNode
+from penstock.contracts.spec import CollectSpec
 from penstock.sdk.drawing.annotations import item_of, list_of, may_be_list, optional, text_of
 from penstock.sdk.drawing.drawing import Drawing, Scoped, bound, needed_drawing
 from penstock.sdk.drawing.handles import Handle, Source, handles_in, source_of

@@ -8,13 +8,15 @@ from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
 
 from typing_extensions import override
 
+from penstock.contracts.bindings import FromParameter
+from penstock.contracts.drawing import as_text
 from penstock.contracts.errors import GraphError
+from penstock.contracts.fan_outs import defaults_of, fan_out_lines
 from penstock.contracts.names import checked_name, dashed
-from penstock.contracts.spec import FromParameter, PipelineSpec
+from penstock.contracts.spec import PipelineSpec
 from penstock.sdk.drawing.annotations import hints_of
 from penstock.sdk.drawing.body_check import check_body
 from penstock.sdk.drawing.drawing import Drawing, current_drawing
-from penstock.sdk.drawing.graph_text import graph_text
 from penstock.sdk.drawing.handles import Handle, Source
 from penstock.sdk.drawing.hooks import hook_steps
 from penstock.sdk.drawing.parameters import parameter_specs
@@ -155,7 +157,8 @@ class Pipeline(Generic[P, R]):
     @property
     def text(self) -> str:
         """The graph as text, a line a step."""
-        return graph_text(self.draw()[1])
+        spec = self.draw()[1]
+        return "\n".join([as_text(spec), *fan_out_lines(spec, defaults_of(spec))])
 
     def _parameter(self, name: str) -> Handle:
         return Handle(Source(label=name, annotation=self.hints.get(name, Any), bind=lambda: FromParameter(parameter=name)))

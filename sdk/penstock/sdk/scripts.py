@@ -9,8 +9,9 @@ from typing import Any, TypeVar, Unpack, cast
 
 from typing_extensions import override
 
+from penstock.contracts.bindings import FromNode
 from penstock.contracts.errors import GraphError, InvalidInput
-from penstock.contracts.spec import CommandArgument, CommandTarget, FromNode, OutputSpec
+from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec
 from penstock.sdk.drawing.annotations import kind_of, text_of
 from penstock.sdk.drawing.calls import Call, draw_call
 from penstock.sdk.drawing.drawing import Drawing, needed_drawing

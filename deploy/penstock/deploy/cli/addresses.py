@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from penstock.contracts.bindings import RESULT
 from penstock.contracts.errors import InvalidInput
-from penstock.contracts.spec import RESULT
 from penstock.contracts.views import RunView, StepRunView
 from penstock.sdk.client import EngineClient
 from penstock.sdk.nearest import nearest_hint

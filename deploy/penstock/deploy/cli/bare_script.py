@@ -10,18 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.bindings import FromNode, FromParameter
 from penstock.contracts.errors import GraphError, InvalidInput
 from penstock.contracts.names import dashed
-from penstock.contracts.spec import (
-    CommandArgument,
-    CommandTarget,
-    FromNode,
-    FromParameter,
-    OutputSpec,
-    ParameterSpec,
-    PipelineSpec,
-    StepSpec,
-)
+from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec, ParameterSpec, PipelineSpec, StepSpec
 from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.identity.environment import environment_of

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from penstock.contracts.artifacts import ArtifactRef, Value, refs_in
+from penstock.contracts.bindings import Binding, FromItem, FromNode, FromParameter, walk
 from penstock.contracts.drawing import value_text
-from penstock.contracts.spec import Binding, CollectSpec, EachSpec, FromItem, FromNode, FromParameter, Node, PipelineSpec, StepSpec, walk
+from penstock.contracts.spec import CollectSpec, EachSpec, Node, PipelineSpec, StepSpec
 from penstock.contracts.views import RunView, StepRunView
 from penstock.deploy.cli.addresses import steps_of
 from penstock.deploy.cli.summary import address

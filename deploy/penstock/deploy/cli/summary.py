@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator, Mapping
 
 from penstock.contracts.artifacts import ArtifactRef, Value
-from penstock.contracts.drawing import each_text, value_text
+from penstock.contracts.drawing import value_text
 from penstock.contracts.errors import PenstockError
-from penstock.contracts.spec import EachSpec, FromParameter, Literal_, PipelineSpec
+from penstock.contracts.fan_outs import defaults_of, fan_out_lines
+from penstock.contracts.spec import PipelineSpec
 from penstock.contracts.states import RunState, StepState
 from penstock.contracts.views import RunView, StepRunView
 from penstock.deploy.cli.durations import elapsed_seconds, seconds_text, size_text
@@ -21,38 +22,14 @@ def header_lines(view: RunView, spec: PipelineSpec, values: Mapping[str, Value],
     """The run's name, its parameters, and how large its fan-outs are where that is known."""
     lines = [f"{view.name}: {spec.name}, {len(spec.steps)} steps, run {view.run_id}"]
     shown = parameter_lines(spec, values)
-    return lines + shown + [f"  {line}" for line in fan_out_lines(spec, values, client)]
+    known = {**defaults_of(spec), **values}
+    return lines + shown + [f"  {line}" for line in fan_out_lines(spec, known, lambda value: _length(value, client))]
 
 
 def parameter_lines(spec: PipelineSpec, values: Mapping[str, Value]) -> list[str]:
     """`  depths = [3, 5]` for every parameter that has a value."""
     chosen = {parameter.name: values.get(parameter.name, parameter.default) for parameter in spec.parameters}
     return [f"  {name} = {value_text(value, 100)}" for name, value in chosen.items() if value is not None]
-
-
-def fan_out_lines(spec: PipelineSpec, values: Mapping[str, Value], client: EngineClient) -> list[str]:
-    """`train: 2 × 3 = 6` for the steps inside fan-outs whose lists are known before the run."""
-    sizes: dict[str, int] = {}
-    nodes = {node.name: node for node in spec.nodes}
-    for node in spec.nodes:
-        if isinstance(node, EachSpec):
-            size = _size_of(node, spec, values, client)
-            if size is not None:
-                sizes[node.name] = size
-    lines: list[str] = []
-    for step in spec.steps:
-        if not step.scope:
-            continue
-        known = [sizes[name] for name in step.scope if name in sizes]
-        if len(known) == len(step.scope):
-            product = 1
-            for size in known:
-                product *= size
-            lines.append(f"{step.name}: {' × '.join(map(str, known))}" + (f" = {product}" if len(known) > 1 else ""))
-        else:
-            each = [nodes[name] for name in step.scope]
-            lines.append(f"{step.name}: {' × '.join(each_text(node, nodes) for node in each if isinstance(node, EachSpec))}")
-    return lines
 
 
 def summary_lines(view: RunView, client: EngineClient) -> Iterator[str]:
@@ -142,20 +119,8 @@ def _failed(view: RunView, client: EngineClient) -> Iterator[StepRunView]:
             yield from (run for run in client.step_runs(view.run_id, count.name, limit=1000) if run.state is StepState.FAILED)
 
 
-def _size_of(each: EachSpec, spec: PipelineSpec, values: Mapping[str, Value], client: EngineClient) -> int | None:
-    defaults = {parameter.name: parameter.default for parameter in spec.parameters}
-    for binding in each.each:
-        if isinstance(binding, Literal_):
-            value: Value | None = binding.value
-        elif isinstance(binding, FromParameter):
-            value = values.get(binding.parameter, defaults.get(binding.parameter))
-        else:
-            return None
-        if value is None:
-            return None
-        try:
-            count = len(client.value_items(value))
-        except PenstockError:
-            return None
-        return count if each.batch is None else -(-count // each.batch)
-    return None
+def _length(value: Value, client: EngineClient) -> int | None:
+    try:
+        return len(client.value_items(value))
+    except PenstockError:
+        return None

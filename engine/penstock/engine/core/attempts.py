@@ -242,6 +242,10 @@ def deny(rows: Slice, fact: Claim, reason: str) -> None:
 def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
     if attempt.state.is_closed or not _is_current(row, attempt):
         deny(rows, fact, "the attempt is closed")
+    elif rows.is_stopping and attempt.state is AttemptState.DISPATCHED:
+        deny(rows, fact, f"the run was {rows.run.stop}")
+        _close(rows, attempt, AttemptState.CANCELLED)
+        rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
     elif attempt.state is AttemptState.RUNNING and attempt.runner != fact.runner:
         # Presence decides whether its holder is gone; until then it is the holder's.
         deny(rows, fact, "another runner holds it")
@@ -361,12 +365,12 @@ def _revive(rows: Slice, producer: StepRow) -> Steps:
         rows.changes.cache_dropped.append(producer.key)
         rows.cache[producer.key] = None
     producer.flags |= RECOMPUTED
+    rows.note("step.recomputed", producer)
     producer.ended_at = producer.hit_run = producer.hit_at = None
     yield from _wait_again(rows, producer)
     if isinstance(rows.plan.nodes[producer.node].spec, CollectSpec):
         rows.again(producer)
     else:
-        rows.note("step.recomputed", producer)
         producer.state, producer.waiting = StepState.WAITING, 0
         rows.startable.append(producer)
 

@@ -3,9 +3,10 @@
 from collections.abc import Generator, Sequence
 
 from penstock.contracts.artifacts import NULL, ArtifactRef, ListValue, Value, inline
+from penstock.contracts.bindings import FromNode, walk
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Failure
-from penstock.contracts.spec import CollectSpec, EachSpec, FromNode, walk
+from penstock.contracts.spec import CollectSpec, EachSpec
 from penstock.contracts.states import FailureKind, StepState
 from penstock.engine.core.plan import Alignment
 from penstock.engine.core.resolve import Position, plain_value

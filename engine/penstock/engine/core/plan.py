@@ -8,21 +8,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 
+from penstock.contracts.bindings import Binding, FromItem, FromNode, walk
 from penstock.contracts.cache_key import static_digest
 from penstock.contracts.encoding import canonical
 from penstock.contracts.errors import ContractError
-from penstock.contracts.spec import (
-    Binding,
-    CollectSpec,
-    EachSpec,
-    FromItem,
-    FromNode,
-    PipelineSpec,
-    StepSpec,
-    decode_spec,
-    node_bindings,
-    walk,
-)
+from penstock.contracts.spec import CollectSpec, EachSpec, PipelineSpec, StepSpec, decode_spec, node_bindings
 
 
 class Alignment(Enum):

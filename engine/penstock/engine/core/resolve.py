@@ -17,8 +17,7 @@ from penstock.contracts.artifacts import (
     Value,
     inline,
 )
-from penstock.contracts.errors import ContractError
-from penstock.contracts.spec import (
+from penstock.contracts.bindings import (
     Binding,
     Compare,
     Either,
@@ -33,6 +32,7 @@ from penstock.contracts.spec import (
     Select,
     Template,
 )
+from penstock.contracts.errors import ContractError
 from penstock.contracts.states import StepState
 from penstock.engine.core.plan import Plan
 from penstock.engine.core.rows import ItemRow, Key, StepRow, unpack_value

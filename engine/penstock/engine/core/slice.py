@@ -7,8 +7,9 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.contracts.artifacts import DirectoryManifest
+from penstock.contracts.bindings import FromItem, walk
 from penstock.contracts.messages import AttemptKey, Failure
-from penstock.contracts.spec import CollectSpec, FromItem, StepSpec, node_bindings, walk
+from penstock.contracts.spec import CollectSpec, StepSpec, node_bindings
 from penstock.contracts.states import RunState, StepState
 from penstock.engine.core.plan import Alignment, Plan, PlanNode
 from penstock.engine.core.resolve import Position, Surroundings

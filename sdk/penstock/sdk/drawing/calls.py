@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from penstock.contracts.bindings import FromNode
 from penstock.contracts.errors import GraphError
-from penstock.contracts.spec import FromNode, Identity, OutputSpec, StepSpec, Target
+from penstock.contracts.spec import Identity, OutputSpec, StepSpec, Target
 from penstock.sdk.drawing.annotations import accepts_none, cannot_fit, is_list, kind_of, optional, outputs_of, text_of
 from penstock.sdk.drawing.drawing import Drawing, bound
 from penstock.sdk.drawing.handles import Handle, Source, handles_in, source_of

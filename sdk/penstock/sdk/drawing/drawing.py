@@ -7,8 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
+from penstock.contracts.bindings import Binding, ListOf, Literal_, RecordOf
 from penstock.contracts.errors import GraphError
-from penstock.contracts.spec import Binding, CollectSpec, EachSpec, ListOf, Literal_, Node, RecordOf, StepSpec
+from penstock.contracts.spec import CollectSpec, EachSpec, Node, StepSpec
 from penstock.sdk.drawing.annotations import fields_of, is_named_tuple
 from penstock.sdk.drawing.constants import Constants
 from penstock.sdk.drawing.handles import Handle, bind_constant, bind_template, handles_in, source_of

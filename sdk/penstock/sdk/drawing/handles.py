@@ -12,8 +12,8 @@ from typing import Any, Literal, NoReturn, cast, get_args
 
 from typing_extensions import override
 
+from penstock.contracts.bindings import Binding, Compare, Files, Select, Template, TemplatePart
 from penstock.contracts.errors import GraphError
-from penstock.contracts.spec import Binding, Compare, Files, Select, Template, TemplatePart
 from penstock.sdk.drawing.annotations import bare, fields_of, fixed_tuple, is_list, is_named_tuple, item_of, text_of
 from penstock.sdk.drawing.openings import Opening
 from penstock.sdk.drawing.places import user_place

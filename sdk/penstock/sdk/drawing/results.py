@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from penstock.contracts.bindings import RESULT, Binding
 from penstock.contracts.errors import GraphError
-from penstock.contracts.spec import RESULT, Binding
 from penstock.sdk.drawing.annotations import fixed_tuple, outputs_of, text_of
 from penstock.sdk.drawing.drawing import Drawing, bound
 from penstock.sdk.drawing.handles import Handle, handles_in, part_of, source_of

@@ -6,8 +6,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from penstock.contracts.artifacts import ArtifactRef, Value, inline
-from penstock.contracts.errors import ContractError, GraphError
-from penstock.contracts.spec import (
+from penstock.contracts.bindings import (
     Binding,
     Compare,
     Either,
@@ -23,6 +22,7 @@ from penstock.contracts.spec import (
     Template,
     TemplatePart,
 )
+from penstock.contracts.errors import ContractError, GraphError
 from penstock.sdk.nearest import nearest_hint
 
 _KINDS: dict[str, type[BaseModel]] = {

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.contracts.errors import InvalidInput
-from penstock.contracts.spec import (
+from penstock.contracts.bindings import (
     Binding,
     Compare,
     Either,
@@ -22,6 +21,7 @@ from penstock.contracts.spec import (
     Select,
     Template,
 )
+from penstock.contracts.errors import InvalidInput
 from penstock.sdk.drawing.constants import Constants
 from penstock.sdk.types import Directory
 from penstock.sdk.values.codecs import decode
