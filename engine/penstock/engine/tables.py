@@ -50,7 +50,7 @@ run = Table(
     Column("ended_at", BigInteger),
     UniqueConstraint("workspace", "run_id"),
     Index("run_by_pipeline", "workspace", "pipeline", "number"),
-    Index("run_live", "owner", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+    Index("run_live", "owner", sqlite_where=text("ended_at IS NULL")),
 )
 
 step_run = Table(
@@ -78,8 +78,8 @@ step_run = Table(
     Column("failure", LargeBinary),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    Index("step_run_due", "run_no", sqlite_where=text("due = 1"), postgresql_where=text("due = 1")),
-    Index("step_run_parked", "key", sqlite_where=text("state = 'parked'"), postgresql_where=text("state = 'parked'")),
+    Index("step_run_due", "run_no", sqlite_where=text("due = 1")),
+    Index("step_run_parked", "key", sqlite_where=text("state = 'parked'")),
     sqlite_with_rowid=False,
 )
 
@@ -140,7 +140,7 @@ attempt = Table(
     Column("seconds", Float, nullable=False),
     Column("cpu_seconds", Float, nullable=False),
     Column("peak_memory", BigInteger, nullable=False),
-    Index("attempt_live", "pool", "run_no", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+    Index("attempt_live", "pool", "run_no", sqlite_where=text(_LIVE)),
     sqlite_with_rowid=False,
 )
 

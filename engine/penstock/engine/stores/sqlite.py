@@ -41,6 +41,21 @@ def connect(path: Path | None, begin: str) -> Engine:
     return engine
 
 
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL,
+    }
+)  # fmt: skip
+"""What may be over when it is tried again; anything else (a missing column, say) stays wrong."""
+
+
+def _may_pass(error: OperationalError | sqlite3.OperationalError) -> bool:
+    cause = error.orig if isinstance(error, OperationalError) else error
+    # The low byte is the primary code.
+    return isinstance(cause, sqlite3.OperationalError) and (cause.sqlite_errorcode & 0xFF) in _PASSING
+
+
 class SqliteStore:
     """A state database in a file. It is backed up beside itself before a migration.
 
@@ -90,6 +105,8 @@ class SqliteStore:
             with connection.begin():
                 return function(connection)
         except (OperationalError, sqlite3.OperationalError) as error:
+            if not _may_pass(error):
+                raise
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: OperationalError | sqlite3.OperationalError) -> StoreUnavailable:
