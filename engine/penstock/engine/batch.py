@@ -31,8 +31,8 @@ _parked = Statement(
 # The plus has SQLite go through the few rows that are due instead of all of the run.
 _chores = Statement("SELECT node, item, state FROM step_run WHERE +run_no = :run_no AND due = 1 LIMIT :count")
 _left = Statement(
-    "SELECT s.run_no, s.node, s.item, s.state FROM step_run s JOIN run u ON u.run_no = s.run_no AND u.owner IS :owner AND u.ended_at IS NULL "
-    "WHERE (s.state = 'waiting' AND s.waiting = 0) OR s.state IN ('expanding', 'collecting', 'checking') LIMIT :count"
+    "SELECT s.run_no, s.node, s.item, s.state FROM step_run s JOIN run u ON u.run_no = s.run_no AND u.owner IS :owner "
+    "AND u.ended_at IS NULL WHERE s.due = 1 LIMIT :count"
 )
 _live = Statement("SELECT node, item, number, incarnation FROM attempt WHERE +run_no = :run_no AND state IN ('dispatched', 'running')")
 
