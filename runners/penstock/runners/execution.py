@@ -80,7 +80,11 @@ class Execution:
         try:
             plain = await self._told(ending)
             plain.setdefault("seconds", time.monotonic() - started)
-            return await self._completed(plain)
+            completed = await self._completed(plain)
+            if completed.outcome is AttemptState.SUCCEEDED and self._checkpoint.exists():
+                # Whoever asks for the step to be executed again wants all of it.
+                await asyncio.to_thread(shutil.rmtree, self._checkpoint, ignore_errors=True)
+            return completed
         finally:
             if ending.outcome is None or ending.outcome.get("left", True):
                 await self._clear()
@@ -88,6 +92,12 @@ class Execution:
     def _new_log(self) -> LogFile:
         path = log_path(self._workshop.state, self._order.run_id, self._step.name, self._order.index, self._order.attempt.attempt_no)
         return LogFile(path, self._workshop.log_limit_bytes // 2, [secret.encode() for secret in self._prepared.secrets])
+
+    @property
+    def _checkpoint(self) -> Path:
+        """By what the step can observe: another run of the same code on the same inputs goes on where this one failed."""
+        name = hashlib.sha256(f"{self._order.workspace}/{self._order.seed}".encode()).hexdigest()
+        return self._workshop.state / "checkpoints" / name
 
     @property
     def _nest(self) -> Nest:
@@ -136,14 +146,13 @@ class Execution:
 
     def _told_to_guest(self) -> dict[str, Any]:
         order, step = self._order, self._step
-        checkpoint = hashlib.sha256(f"{order.workspace}/{order.seed}".encode()).hexdigest()
         return {
             **self._target(),
             "more": step.isolation == "reuse",
             "snapshot": self._prepared.snapshot,
             "workdir": str(self._workdir),
             "staging": str(self._staging),
-            "checkpoint": str(self._workshop.state / "checkpoints" / checkpoint),
+            "checkpoint": str(self._checkpoint),
             "inputs": {name: value.model_dump(mode="json", exclude_defaults=True) for name, value in order.inputs.items()},
             "outputs": [output.model_dump() for output in step.outputs],
             "files": step.files,
