@@ -1,0 +1,39 @@
+"""The pipelines that are measured: steps that do nothing but pass a number, in a module that imports nothing heavy."""
+
+from collections.abc import Sequence
+
+from penstock.sdk import collect, each, pipeline, step
+
+
+@step
+def plus_one(number: int) -> int:
+    return number + 1
+
+
+@step
+def last(numbers: Sequence[int]) -> int:
+    return numbers[-1]
+
+
+@pipeline
+def single(number: int) -> int:
+    return plus_one(number)
+
+
+@pipeline
+def chain_of_5(number: int) -> int:
+    for position in range(5):
+        number = plus_one.options(name=f"plus_{position}")(number)
+    return number
+
+
+@pipeline
+def chain_of_100(number: int) -> int:
+    for position in range(100):
+        number = plus_one.options(name=f"plus_{position}")(number)
+    return number
+
+
+@pipeline
+def fan(numbers: Sequence[int]) -> int:
+    return last(collect(plus_one(each(numbers))))
