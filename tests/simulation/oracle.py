@@ -26,6 +26,7 @@ class Watch:
     def __init__(self, world: World) -> None:
         self._world = world
         self.violations: list[str] = []
+        self._live: Counter[str] = Counter()
         self._ended_runs: dict[int, tuple[Any, ...]] = {}
         world.database.when_committed = self._look
         world.journal.when_begun = self._begun
@@ -38,7 +39,8 @@ class Watch:
         rows = self._world.database.rows
         self._world.trace("commit", *rows("SELECT max(run_no), sum(seq) FROM run"))
         for pool, count in rows("SELECT pool, count(*) FROM attempt WHERE state IN ('dispatched', 'running') GROUP BY pool"):
-            if count > self._slots(pool) * (1 + SURPLUS):
+            before, self._live[pool] = self._live[pool], count
+            if count > max(before, self._slots(pool) * (1 + SURPLUS)):
                 self._say(f"{count} attempts for {self._slots(pool)} slots of {pool}")
         for run_no, limit, count in rows(
             "SELECT u.run_no, json_extract(u.options, '$.max_parallel') AS most, count(*) AS live FROM run u JOIN attempt a ON a.run_no = u.run_no "
@@ -53,7 +55,7 @@ class Watch:
     def _slots(self, pool: str) -> int:
         """Of everybody whom a coordinator may still believe alive."""
         world = self._world
-        since = world.loop.time() - world.scenario.patience - 15
+        since = world.loop.time() - 4 * world.scenario.patience - 20
         members = [m for m in world.members if m.launcher is not None and (m.died_at is None or m.died_at >= since)]
         if pool == LOCAL:
             # A new process counts its own only; what the dead had is closed when it takes their runs over.
@@ -165,11 +167,11 @@ def _attempts(world: World) -> list[str]:
         expected = is_step and state == "succeeded" and hit_run is None
         if expected and winners < 1:
             found.append(f"{name} succeeded without an attempt that did: {states}")
-        if winners > 1 + recomputed[place] or (winners and state not in ("succeeded",) and not recomputed[place]):
+        if winners > 1 + recomputed[place] or (winners and state not in ("succeeded", "cancelled") and not recomputed[place]):
             found.append(f"{name} is {state} with {winners} successful attempts: {states}")
         if failures > 1 + (plan.nodes[node].spec.retries.limit if is_step else 0):  # type: ignore[union-attr]  # steps have retries
             found.append(f"{name} failed {failures} times")
-        if states.count("failed") > failures:
+        if states.count("failed") > failures and state != "cancelled":
             found.append(f"{name} counts {failures} failures and has {states}")
         if losses > INFRASTRUCTURE_BUDGET + 1:
             found.append(f"{name} was lost {losses} times")

@@ -4,20 +4,13 @@ import random
 from dataclasses import dataclass, field
 
 from penstock.contracts.artifacts import inline
+from penstock.contracts.bindings import Binding, Compare, Either, FromItem, FromNode, FromParameter, ListOf, Literal_
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.spec import (
-    Binding,
     CollectSpec,
-    Compare,
     EachSpec,
-    Either,
-    FromItem,
-    FromNode,
-    FromParameter,
     FunctionTarget,
     Identity,
-    ListOf,
-    Literal_,
     Node,
     OutputSpec,
     ParameterSpec,
@@ -45,6 +38,7 @@ class Sketch:
 
     rng: random.Random
     room: int
+    depth: int
     nodes: list[Node] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     has_until: bool = False
@@ -58,12 +52,13 @@ class Sketch:
 
 def random_pipeline(rng: random.Random) -> PipelineSpec:
     """A pipeline of up to a dozen nodes."""
-    sketch = Sketch(rng, room=rng.choice([3, 6, 9, 12]))
+    length = 70 if rng.random() < 0.02 else rng.randint(0, 5)
+    # A long list is written to the artifact store where it is collected; nested, it would be too much.
+    sketch = Sketch(rng, room=rng.choice([3, 6, 9, 12]), depth=1 if length > 5 else 2)
     sketch.sources.append(Source(FromParameter(parameter="x"), "number", ()))
     sketch.sources.append(Source(FromParameter(parameter="xs"), "list", ()))
     while sketch.room > 0:
         _grow(sketch, ())
-    length = 70 if rng.random() < 0.02 else rng.randint(0, 5)
     outermost = [source for source in sketch.sources if source.scope == () and isinstance(source.binding, FromNode)]
     chosen = rng.sample(outermost, min(len(outermost), 3))
     hooks = {"on_exit": _hook("told", rng)} if rng.random() < 0.15 else {}
@@ -101,7 +96,7 @@ def _hook(name: str, rng: random.Random) -> StepSpec:
 def _grow(sketch: Sketch, scope: tuple[str, ...]) -> None:
     sketch.room -= 1
     lists = sketch.visible(scope, "list")
-    if lists and len(scope) < 2 and sketch.chance(0.3):
+    if lists and len(scope) < sketch.depth and sketch.chance(0.3):
         _fan(sketch, scope, lists)
     else:
         _step(sketch, scope)

@@ -1,26 +1,23 @@
 """What runners report of attempts. A report that no longer applies (its attempt is closed, its step run has ended) changes nothing."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Sequence
 
-from penstock.contracts.artifacts import refs_in
 from penstock.contracts.messages import Claim, ClaimAnswer, Completed, Failure, Released, Started
-from penstock.contracts.spec import CollectSpec, StepSpec
+from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState, FailureKind, StepState
-from penstock.engine.core.plan import Alignment
+from penstock.engine.core import lost_inputs
 from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET, GiveUp, Retry, after_failure
 from penstock.engine.core.rows import (
     NONDETERMINISTIC,
-    RECOMPUTED,
     SAW_IDENTITY,
     AttemptRow,
     CacheRow,
-    Key,
     StepRow,
     TimerRow,
     pack_values,
 )
 from penstock.engine.core.slice import Slice, Steps, pack_failure
-from penstock.engine.core.wants import Arrive, Attempts, CacheEntries, Cancellation, Finding, Groups, Lost, Members, Running, StepRuns, Want
+from penstock.engine.core.wants import Arrive, Attempts, CacheEntries, Cancellation, Finding, Lost, Running, StepRuns
 
 Fact = Started | Completed | Released | Claim | Arrive
 _REVIVABLE = (AttemptState.LOST, AttemptState.SUPERSEDED)
@@ -154,7 +151,7 @@ def _take_outcome(rows: Slice, row: StepRow, fact: Completed) -> Steps:
         case AttemptState.SUCCEEDED:
             _succeed(rows, row, fact)
         case AttemptState.INPUT_LOST:
-            yield from _input_lost(rows, row, fact.lost_digest or "")
+            yield from lost_inputs.input_lost(rows, row, fact.lost_digest or "")
         case AttemptState.CANCELLED if rows.is_stopping:
             rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
         case AttemptState.CANCELLED:
@@ -299,98 +296,3 @@ def abandon(rows: Slice) -> Steps:
         yield Attempts([(*row.place, row.attempts)])
         _close(rows, rows.attempts[(*row.place, row.attempts)], AttemptState.LOST)
         rows.end(row, StepState.CANCELLED, "its runner did not answer")
-
-
-# Lost inputs
-
-
-def _input_lost(rows: Slice, row: StepRow, digest: str) -> Steps:
-    """An input is gone or corrupt: whatever made it makes it again, and the step run waits for it."""
-    rows.changes.lost_digests.append(digest)
-    producers = yield from _producers(rows, row, digest)
-    if not producers:
-        message = f"the input {digest} is gone or corrupt, and no step of this run can make it again"
-        rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=message, hint="Give the run its inputs again: submit it anew."))
-        return
-    row.losses += 1
-    if row.losses > INFRASTRUCTURE_BUDGET:
-        rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=f"the input {digest} was lost again and again"))
-        return
-    rows.touch(row)
-    row.state, row.waiting = StepState.WAITING, 0
-    for producer in producers:
-        yield from _revive(rows, producer)
-    if row.waiting == 0:
-        rows.startable.append(row)
-
-
-def _producers(rows: Slice, row: StepRow, digest: str) -> Generator[Want, None, list[StepRow]]:
-    """The step runs whose outputs hold `digest`, looking through collects."""
-    at = yield from rows.position(rows.plan.nodes[row.node], row.item, row.parent_item)
-    pending = rows.parents_at(rows.plan.nodes[row.node], at)
-    yield StepRuns(rows.unknown(pending))
-    found = [rows.steps[key] for key in pending if _holds(rows.steps[key], digest)]
-    for key in pending:
-        if isinstance(rows.plan.nodes[key[0]].spec, CollectSpec):
-            members = yield from _members_of(rows, rows.steps[key])
-            found += [member for member in members if _holds(member, digest)]
-    return [row for row in found if row.state is StepState.SUCCEEDED]
-
-
-def _holds(row: StepRow, digest: str) -> bool:
-    if row.outputs is None:
-        return False
-    return any(ref.digest == digest for value in row.values().values() for ref in refs_in(value))
-
-
-def _members_of(rows: Slice, collect: StepRow) -> Generator[Want, None, list[StepRow]]:
-    members: list[StepRow] = []
-    for number in rows.plan.parents(collect.node, Alignment.GROUP):
-        if (number, collect.item) not in rows.groups:
-            yield Groups([(number, collect.item)])
-        group = rows.groups.get((number, collect.item))
-        if group is not None:
-            yield Members(number, group.base, group.total)
-            members += [rows.steps[number, item] for item in range(group.base, group.base + group.total)]
-    return members
-
-
-def _revive(rows: Slice, producer: StepRow) -> Steps:
-    """Executes an ended step run again; those that wait for other things wait for it too."""
-    if producer.state is not StepState.SUCCEEDED:
-        return
-    rows.touch(producer)
-    rows.run.open += 1
-    if producer.key is not None:
-        rows.changes.cache_dropped.append(producer.key)
-        rows.cache[producer.key] = None
-    producer.flags |= RECOMPUTED
-    rows.note("step.recomputed", producer)
-    producer.ended_at = producer.hit_run = producer.hit_at = None
-    yield from _wait_again(rows, producer)
-    if isinstance(rows.plan.nodes[producer.node].spec, CollectSpec):
-        rows.again(producer)
-    else:
-        producer.state, producer.waiting = StepState.WAITING, 0
-        rows.startable.append(producer)
-
-
-def _wait_again(rows: Slice, producer: StepRow) -> Steps:
-    same = [(edge.child, producer.item) for edge in rows.plan.nodes[producer.node].edges_out if edge.alignment is Alignment.SAME]
-    yield StepRuns(rows.unknown(same))
-    waiting: Iterable[Key] = same
-    if rows.plan.nodes[producer.node].chain:
-        key = (producer.node, producer.parent_item)
-        if key not in rows.groups:
-            yield Groups([key])
-        group = rows.touch_group(rows.groups[key])
-        if group.remaining == 0:
-            collects = [(e.child, producer.parent_item) for e in rows.plan.nodes[producer.node].edges_out if e.alignment is Alignment.GROUP]
-            yield StepRuns(rows.unknown(collects))
-            waiting = [*same, *collects]
-        group.remaining += 1
-    for place in waiting:
-        row = rows.steps.get(place)
-        if row is not None and row.state is StepState.WAITING:
-            rows.touch(row)
-            row.waiting += 1

@@ -195,7 +195,7 @@ class Decision(Slice):
         for row, at in zip(rows, positions, strict=True):
             spec = self.plan.nodes[row.node].spec
             try:
-                if not self._may_start(row, spec, at):
+                if self._waits_again(row, at) or not self._may_start(row, spec, at):
                     continue
                 match spec:
                     case StepSpec():
@@ -208,6 +208,16 @@ class Decision(Slice):
             except ContractError as error:
                 self.fail(row, Failure(kind=FailureKind.ERROR, message=str(error)))
         yield from self._look_up(keyed)
+
+    def _waits_again(self, row: StepRow, at: Position) -> bool:
+        """Whether something that it takes is being made again, since it was lost."""
+        parents = self.parents_at(self.plan.nodes[row.node], at)
+        if all(self.steps[key].state.is_terminal for key in parents):
+            return False
+        untold = {ended.place for ended in self.finished}
+        self.touch(row)
+        row.waiting = sum(not self.steps[key].state.is_terminal or key in untold for key in parents)
+        return True
 
     def _may_start(self, row: StepRow, spec: StepSpec | EachSpec | CollectSpec, at: Position) -> bool:
         """Whether its conditions hold; ends it where they don't."""
