@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from penstock.contracts.artifacts import Value, refs_in
 from penstock.engine import tables
 from penstock.engine.core.decision import Decision
-from penstock.engine.core.rows import AttemptRow, RunRow
+from penstock.engine.core.rows import AttemptRow, RunRow, stopped_because
 from penstock.engine.core.wants import (
     Changes,
     Finding,
@@ -260,7 +260,7 @@ def record_uses(connection: Connection, workspace: str, place: dict[str, int], n
 
 def _stop(connection: Connection, run: RunRow, changes: Changes, now: int) -> None:
     """Reaches what is not in the slice: everything that does not run is cancelled, what runs is asked to end."""
-    _cancel_unbegun(connection, run_no=run.run_no, reason=f"the run was {changes.stop}", now=now)
+    _cancel_unbegun(connection, run_no=run.run_no, reason=stopped_because(changes.stop), now=now)
     _clear_ready(connection, run_no=run.run_no)
     _clear_timers(connection, run_no=run.run_no)
     run.open = _count_running.number(connection, run_no=run.run_no)

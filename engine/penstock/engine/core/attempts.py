@@ -15,6 +15,7 @@ from penstock.engine.core.rows import (
     StepRow,
     TimerRow,
     pack_values,
+    stopped_because,
 )
 from penstock.engine.core.slice import Slice, Steps, pack_failure
 from penstock.engine.core.wants import Arrive, Attempts, CacheEntries, Cancellation, Finding, Lost, Running, StepRuns
@@ -153,7 +154,7 @@ def _take_outcome(rows: Slice, row: StepRow, fact: Completed) -> Steps:
         case AttemptState.INPUT_LOST:
             yield from lost_inputs.input_lost(rows, row, fact.lost_digest or "")
         case AttemptState.CANCELLED if rows.is_stopping:
-            rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
+            rows.end(row, StepState.CANCELLED, stopped_because(rows.run.stop))
         case AttemptState.CANCELLED:
             _lose(rows, row, "its runner stopped it", has_begun=True)
         case _:
@@ -214,7 +215,7 @@ def _lose(rows: Slice, row: StepRow, reason: str, *, counts: bool = True, has_be
         rows.changes.flights_over.append(row.key)
     rows.note("attempt.lost", row, row.attempts, reason=reason)
     if rows.is_stopping:
-        rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
+        rows.end(row, StepState.CANCELLED, stopped_because(rows.run.stop))
         return
     row.losses += counts
     if row.losses > INFRASTRUCTURE_BUDGET:
@@ -240,9 +241,9 @@ def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
     if attempt.state.is_closed or not _is_current(row, attempt):
         deny(rows, fact, "the attempt is closed")
     elif rows.is_stopping and attempt.state is AttemptState.DISPATCHED:
-        deny(rows, fact, f"the run was {rows.run.stop}")
+        deny(rows, fact, stopped_because(rows.run.stop))
         _close(rows, attempt, AttemptState.CANCELLED)
-        rows.end(row, StepState.CANCELLED, f"the run was {rows.run.stop}")
+        rows.end(row, StepState.CANCELLED, stopped_because(rows.run.stop))
     elif attempt.state is AttemptState.RUNNING and attempt.runner != fact.runner:
         # Presence decides whether its holder is gone; until then it is the holder's.
         deny(rows, fact, "another runner holds it")

@@ -29,6 +29,7 @@ from penstock.engine.core.rows import (
     Key,
     StepRow,
     pack_values,
+    stopped_because,
     unpack_values,
 )
 from penstock.engine.core.slice import Slice, Steps
@@ -222,7 +223,7 @@ class Decision(Slice):
     def _may_start(self, row: StepRow, spec: StepSpec | EachSpec | CollectSpec, at: Position) -> bool:
         """Whether its conditions hold; ends it where they don't."""
         if self.is_stopping:
-            self.end(row, StepState.CANCELLED, f"the run was {self.run.stop}")
+            self.end(row, StepState.CANCELLED, stopped_because(self.run.stop))
             return False
         for condition in spec.when:
             value = self.surroundings.resolve(condition, at)

@@ -121,6 +121,11 @@ class StepRow:
         self.outputs = pack_values(values)
 
 
+def stopped_because(stop: str | None) -> str:
+    """Why a step run of a stopped run was cancelled, for people."""
+    return {"failed": "another step failed", "timeout": "the run was out of time"}.get(stop or "", "the run was cancelled")
+
+
 # Bits of StepRow.flags.
 NONDETERMINISTIC = 1
 """The same key gave other bytes before."""
