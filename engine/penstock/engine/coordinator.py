@@ -196,10 +196,11 @@ class Coordinator:
             for command in batch.cancels:
                 self._cancel(connection, command, all_facts)
             outcome = work(connection, all_facts, self._circumstances(now), self._dispatcher, self._all_slots())
-            self._next_timer = next_timer(connection)
+            self._next_timer = next_timer(connection, self._settings.owner)
             return outcome
 
         outcome = await self._with_manifests(function)
+        self._upkeep.timers_changed()
         del self._sent[: len(sent)]
         for (_, future), number in zip(batch.submits, made, strict=True):
             if future is not None and not future.done():

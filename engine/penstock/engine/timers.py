@@ -11,7 +11,9 @@ _due = Statement(
     "SELECT t.run_no, t.kind, t.node, t.item FROM timer t JOIN run u ON u.run_no = t.run_no AND u.owner IS :owner "
     "WHERE t.fire_at <= :now ORDER BY t.fire_at LIMIT 1000"
 )
-_next = Statement("SELECT min(fire_at) FROM timer")
+_next = Statement(
+    "SELECT t.fire_at FROM timer t JOIN run u ON u.run_no = t.run_no AND u.owner IS :owner ORDER BY t.fire_at LIMIT 1"
+)
 _live = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, a.state = 'running' OR s.state <> 'running' FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
@@ -27,9 +29,9 @@ def due(connection: Connection, now: int, owner: str | None) -> list[tuple[int, 
     return facts
 
 
-def next_timer(connection: Connection) -> int | None:
-    """When the next timer fires, in microseconds since 1970."""
-    row = _next.first(connection)
+def next_timer(connection: Connection, owner: str | None) -> int | None:
+    """When the next timer of that owner's runs fires, in microseconds since 1970."""
+    row = _next.first(connection, owner=owner)
     return row[0] if row is not None else None
 
 

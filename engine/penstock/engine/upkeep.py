@@ -1,6 +1,7 @@
 """A coordinator's upkeep, once a second: timers that are due, orders that were not sent, runners that are gone."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -56,6 +57,8 @@ class Upkeep:
         self._presence: Presence[AttemptKey] = Presence(patience=patience)
         self._runners: Presence[str] = Presence(patience=patience)
         self._known: set[str] = set()
+        self._is_early = asyncio.Event()
+        self._looks_at = 0
         self._left: set[Chore] = set()
         """Chores that were there at the last look."""
 
@@ -72,7 +75,22 @@ class Upkeep:
             except StoreUnavailable as error:
                 log.warning("store.unavailable", reason=str(error))
             self._duties.wake()
-            await asyncio.sleep(self._pause())
+            await self._rest()
+
+    def timers_changed(self) -> None:
+        """There may be a timer that fires before the next look."""
+        next_timer = self._duties.next_timer()
+        if next_timer is not None and next_timer < self._looks_at:
+            self._is_early.set()
+
+    async def _rest(self) -> None:
+        """Until the next timer that is known, or one becomes known that is earlier."""
+        pause = self._pause()
+        self._looks_at = self._now() + int(pause * 1_000_000)
+        self._is_early.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._is_early.wait()
 
     def _pause(self) -> float:
         """Until the next timer, a second at most."""
