@@ -8,6 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import structlog
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from penstock.contracts.messages import (
     AttemptKey,
     CancelAttempts,
     CancelRun,
+    Completed,
     Order,
     SubmitRun,
     encode,
@@ -201,11 +203,17 @@ class Coordinator:
 
         outcome = await self._with_manifests(function)
         self._upkeep.timers_changed()
+        self._learn(facts)
         del self._sent[: len(sent)]
         for (_, future), number in zip(batch.submits, made, strict=True):
             if future is not None and not future.done():
                 future.set_result(number) if isinstance(number, int) else future.set_exception(number)
         return outcome
+
+    def _learn(self, facts: Mapping[int, Sequence[Fact]]) -> None:
+        for fact in chain.from_iterable(facts.values()):
+            if isinstance(fact, Completed):
+                self._dispatcher.learn(self._slots.get(fact.runner, ()), fact.seconds)
 
     async def _with_manifests(self, function: Callable[[Connection], Outcome]) -> Outcome:
         """The transaction, again where a directory's manifest must be read first."""

@@ -7,7 +7,7 @@ closed. The attempt row is the outbox: what was committed and not sent is sent a
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -22,7 +22,11 @@ from penstock.engine.core.rows import unpack_values
 from penstock.engine.statement import Statement
 
 SURPLUS = 8
-"""Orders a slot beyond the one that it executes: what hides the way from a completion to the next order."""
+"""Orders a slot at most beyond the one that it executes: what hides the way from a completion to the next order."""
+_AHEAD_SECONDS = 0.1
+"""So much work may wait behind a slot: what becomes ready later and has a higher priority waits as long."""
+_SMOOTHING = 0.2
+"""The share of the newest attempt in what attempts of a pool are expected to take."""
 
 _count_live = Statement(
     "SELECT count(*) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') AND incarnation = :incarnation"
@@ -83,18 +87,30 @@ class Dispatcher:
     owner: str | None = None
     incarnation: str = ""
     _runs: dict[int, RunFacts] = field(default_factory=dict[int, RunFacts])
+    _seconds: dict[str, float] = field(default_factory=dict[str, float])
+    """What attempts took lately, by pool."""
 
     def token(self, workspace: str, attempt: AttemptKey) -> str:
         """The fence of an attempt: who holds it may report on that attempt and on nothing else."""
         text = f"{workspace}|{attempt.run_no}|{attempt.step_no}|{attempt.item_no}|{attempt.attempt_no}"
         return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
+    def learn(self, pools: Iterable[str], seconds: float) -> None:
+        """An attempt in one of these pools took so long."""
+        for pool in pools:
+            self._seconds[pool] = seconds + (1 - _SMOOTHING) * (self._seconds.get(pool, seconds) - seconds)
+
+    def _surplus(self, pool: str) -> int:
+        """Many where steps are short; none where they are long, or where nothing is known yet."""
+        seconds = self._seconds.get(pool, _AHEAD_SECONDS * 2)
+        return SURPLUS if seconds * SURPLUS <= _AHEAD_SECONDS else int(_AHEAD_SECONDS / seconds)
+
     def dispatch(self, connection: Connection, slots: Mapping[str, int], now: int) -> list[Order]:
         """Orders for as many ready step runs as the pools have room for. `slots` is by pool."""
         orders: list[Order] = []
         workspaces = [row[0] for row in _workspaces.rows(connection, owner=self.owner)]
         for workspace, (pool, count) in product(workspaces, slots.items()):
-            room = count * (1 + SURPLUS) - _count_live.number(connection, pool=pool, incarnation=self.incarnation)
+            room = count * (1 + self._surplus(pool)) - _count_live.number(connection, pool=pool, incarnation=self.incarnation)
             full: set[int] = set()
             while room > 0:
                 taken, made = self._take(connection, workspace, pool, room, full, now)
