@@ -12,10 +12,10 @@ from tests.end_to_end.user_project import UserProject
 
 
 @contextmanager
-def engine(home: Path) -> Generator[EmbeddedClient]:
+def engine(home: Path, slots: int = 3) -> Generator[EmbeddedClient]:
     """An engine in this process. Closed, it leaves no process behind."""
     before = set(psutil.Process().children(recursive=True))
-    client = connect(home, slots=3)
+    client = connect(home, slots=slots)
     yield client
     client.close()
     _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=10)
