@@ -142,7 +142,8 @@ def report(
     path = Path("report.html")
     path.write_text(
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>Wine model</title>"
-        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}td,th{text-align:left;padding:0 1rem 0 0}</style>"
+        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+        "td,th{text-align:left;padding:0 1rem 0 0}</style>"
         f"<h1>Wine model</h1><p>Accuracy <b>{accuracy:.3f}</b> on the reference samples; guessing reaches {guessing:.3f}.</p>"
         f"<img alt='confusion matrix and importances' src='data:image/png;base64,{image}' width='100%'>"
         f"<h2>Candidates</h2><table><tr><th></th>{head}</tr>{rows}</table><h2>Columns</h2>{columns}</html>",

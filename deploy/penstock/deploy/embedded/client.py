@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,20 +153,23 @@ class EmbeddedClient:
         run_no = self._row(run)[0]
         previous: RunView | None = None
         while True:
+            began = time.monotonic()
             view = self.run(str(run_no))
+            # Counting the step runs of a large run takes a while: it gets a tenth of the time.
+            pause = max(_LOOK_SECONDS, 10 * (time.monotonic() - began))
             if view != previous:
                 yield view
             if view.state.is_terminal:
                 return
             previous = view
-            self._wait(run_no)
+            self._wait(run_no, pause)
 
-    def _wait(self, run_no: int) -> None:
+    def _wait(self, run_no: int, seconds: float) -> None:
         coordinator = self._engine.coordinator
         if coordinator is not None:
-            self._engine.call(coordinator.ended(run_no, _LOOK_SECONDS))
+            self._engine.call(coordinator.ended(run_no, seconds))
         else:
-            self._engine.call(asyncio.sleep(_LOOK_SECONDS))
+            self._engine.call(asyncio.sleep(seconds))
 
     def cancel(self, run: str, reason: str = "") -> None:
         row = self._row(run)
