@@ -13,6 +13,7 @@ from penstock.engine.core.rows import AttemptRow, CacheRow, GroupRow, ItemRow, K
 from penstock.engine.core.wants import (
     Attempts,
     CacheEntries,
+    FailedNodes,
     Groups,
     Items,
     Members,
@@ -43,6 +44,7 @@ _load_members = Statement(
     f"SELECT {_STEP} FROM step_run s WHERE s.run_no = :run_no AND s.node = :node AND s.item >= :low AND s.item < :high"  # noqa: S608 - constants
 )
 _load_all_running = Statement(f"SELECT {_STEP} FROM step_run s WHERE s.run_no = :run_no AND s.state = 'running'")  # noqa: S608 - constants
+_load_failed_nodes = Statement("SELECT DISTINCT node FROM step_run WHERE run_no = :run_no AND state = 'failed'")
 _load_groups = Statement(
     "SELECT s.node, s.parent_item, s.base, s.total, s.remaining, s.failed, s.skipped FROM "  # noqa: S608 - constants
     + _PAIRS.format(table="step_group", first="node", second="parent_item")
@@ -98,6 +100,8 @@ def load(connection: Connection, decision: Decision, want: Want) -> None:
             _take_steps(decision, _load_members.rows(connection, run_no=run_no, node=want.node, low=want.base, high=high))
         case Running():
             _take_steps(decision, _load_all_running.rows(connection, run_no=run_no))
+        case FailedNodes():
+            decision.failed_nodes.update(row[0] for row in _load_failed_nodes.rows(connection, run_no=run_no))
         case Groups():
             _take_groups(connection, decision, want.keys)
         case Items():

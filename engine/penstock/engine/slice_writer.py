@@ -69,7 +69,7 @@ _put_attachment = Statement.insert(tables.attachment, otherwise="ON CONFLICT (ru
 _insert_moment = Statement.insert(tables.timeline)
 _update_run = Statement(
     'UPDATE run SET state = :state, owner = :owner, "open" = :open, seq = :seq, stop = :stop, error = :error, outputs = :outputs, '
-    "started_at = :started_at, ended_at = :ended_at WHERE run_no = :run_no"
+    "tags = :tags, started_at = :started_at, ended_at = :ended_at WHERE run_no = :run_no"
 )
 _UNBEGUN = "('waiting', 'checking', 'ready', 'parked', 'backoff', 'expanding', 'collecting')"
 _cancel_unbegun = Statement(
@@ -103,6 +103,7 @@ def write(connection: Connection, decision: Decision) -> None:
         connection,
         **{name: getattr(run, name) for name in ("owner", "open", "seq", "stop", "error", "outputs", "started_at", "ended_at", "run_no")},
         state=run.state.value,
+        tags=json.dumps(run.tags),
     )
 
 

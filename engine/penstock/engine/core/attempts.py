@@ -175,6 +175,7 @@ def _succeed(rows: Slice, row: StepRow, fact: Completed) -> None:
     row.set_outputs(fact.outputs)
     row.started_at = rows.now - int(fact.seconds * 1_000_000)
     row.flags |= SAW_IDENTITY if fact.saw_identity else 0
+    rows.run.tags |= fact.tags
     rows.changes.findings.append(Finding(row.node, row.item, fact.attempt.attempt_no, fact))
     spec = _step_spec(rows, row)
     known = rows.cache.get(row.key or "")

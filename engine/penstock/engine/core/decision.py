@@ -41,6 +41,7 @@ from penstock.engine.core.wants import (
     Collected,
     Due,
     Expand,
+    FailedNodes,
     Fired,
     Groups,
     Lost,
@@ -330,7 +331,7 @@ class Decision(Slice):
         if isinstance(fact, Fired):
             self.changes.timers_done.append((fact.kind, fact.place))
             if fact.kind == "timeout":
-                self.stop("timeout", "the run took longer than its time limit")
+                self.stop("timeout", f"the run took longer than its time limit of {self.run.options.get('timeout_seconds'):g} s")
                 return
             if fact.kind == "abandon":
                 yield from attempts.abandon(self)
@@ -355,6 +356,7 @@ class Decision(Slice):
             self._conclude(result)
             return
         self.run.state, self.run.stop = RunState.FINISHING, result.value
+        yield FailedNodes()
         summary = inline(self._summary(result))
         for node in hooks:
             row = self.add_step(node.no, 0, 0, 1)
@@ -375,24 +377,40 @@ class Decision(Slice):
         return RunState.SUCCEEDED
 
     def _hooks_for(self, result: RunState) -> list[PlanNode]:
-        wanted = {"on_exit", "on_success" if result is RunState.SUCCEEDED else "on_failure"}
+        wanted = {"on_exit", {RunState.SUCCEEDED: "on_success", RunState.FAILED: "on_failure"}.get(result)}
         hooks = self.plan.nodes[len(self.plan.spec.nodes) :]
         return [node for event, node in zip(sorted(self.plan.spec.hooks), hooks, strict=True) if event in wanted]
 
     def _summary(self, result: RunState) -> dict[str, object]:
+        failed = self.failed_nodes | {row.node for row in self.steps.values() if row.state is StepState.FAILED}
         return {
             "run_id": self.run.run_id,
             "name": self.run.name,
             "pipeline": self.run.pipeline,
             "state": result.value,
-            "error": self.run.error,
+            "error": self.run.error and self.run.error[:500],
             "url": f"penstock:runs/{self.run.run_id}",
+            "tags": _first_of(self.run.tags),
+            "failed_steps": [self.plan.nodes[number].name for number in sorted(failed)][:20],
+            "seconds": (self.now - (self.run.started_at or self.now)) / 1_000_000,
         }
 
     def _conclude(self, result: RunState) -> None:
         self.run.state = result
         self.run.ended_at = self.now
         self.note(f"run.{result.value}")
+
+
+def _first_of(tags: dict[str, str]) -> dict[str, str]:
+    """As many as surely fit into a value that travels inline."""
+    kept: dict[str, str] = {}
+    size = 0
+    for name, value in tags.items():
+        size += len(name.encode()) + len(value.encode()) + 8
+        if size > 800:
+            break
+        kept[name] = value
+    return kept
 
 
 def _needs_check(entry: CacheRow) -> bool:

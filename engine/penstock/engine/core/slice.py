@@ -44,6 +44,8 @@ class Slice:
     attempts: dict[tuple[int, int, int], AttemptRow] = field(default_factory=dict[tuple[int, int, int], AttemptRow])
     cache: dict[str, CacheRow | None] = field(default_factory=dict[str, CacheRow | None])
     pins: dict[Key, StepRow] = field(default_factory=dict[Key, StepRow])
+    failed_nodes: set[int] = field(default_factory=set[int])
+    """As they were before this decision."""
     next_item: dict[int, int] = field(default_factory=dict[int, int])
     new_items: list[ItemRow] = field(default_factory=list[ItemRow])
     dirty_steps: dict[Key, int] = field(default_factory=dict[Key, int])

@@ -68,7 +68,12 @@ class NextItem:
     eaches: list[int]
 
 
-Want = StepRuns | Members | Running | Groups | Items | Attempts | CacheEntries | Pins | NextItem
+@dataclass(frozen=True, slots=True)
+class FailedNodes:
+    """Every node of which a step run has failed."""
+
+
+Want = StepRuns | Members | Running | FailedNodes | Groups | Items | Attempts | CacheEntries | Pins | NextItem
 
 
 class ManifestsNeeded(Exception):
