@@ -158,31 +158,3 @@ def signed(path: str, name: str) -> str:
 @pipeline
 def signing(path: str, names: Sequence[str]) -> list[str]:
     return collect(signed(path, each(names)))
-
-
-@step
-def needs_flag(path: str, x: int) -> int:
-    with Path(path + ".log").open("a") as file:
-        file.write(f"needs_flag {x}\n")
-    if x == 2 and not Path(path).exists():
-        raise FileNotFoundError("no flag yet")
-    return x
-
-
-@step(cache=False)
-def before(path: str, x: int) -> int:
-    with Path(path + ".log").open("a") as file:
-        file.write(f"before {x}\n")
-    return x
-
-
-@step
-def summed(path: str, xs: Sequence[int]) -> int:
-    with Path(path + ".log").open("a") as file:
-        file.write("summed\n")
-    return sum(xs)
-
-
-@pipeline
-def flagged(path: str, xs: Sequence[int]) -> int:
-    return summed(path, collect(needs_flag(path, before(path, each(xs)))))
