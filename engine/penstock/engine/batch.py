@@ -14,11 +14,12 @@ from penstock.contracts.states import StepState
 from penstock.engine.core.decision import Decision, Fact
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Lost, Recount, Woken
+from penstock.engine.core.wants import Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.slice_reader import load, load_plan, load_run
 from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
+from penstock.engine.timers import is_due
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 
@@ -99,7 +100,7 @@ def _decide(
     if run is None:
         return []
     over: list[str] = []
-    pending = [fact for fact in facts if _is_genuine(fact, run, dispatcher)]
+    pending = [fact for fact in facts if _is_genuine(fact, run, dispatcher) and not _is_stale(connection, fact, run_no, circumstances.now)]
     while pending:
         decision = decide(connection, run, pending, circumstances)
         changes = decision.changes
@@ -134,6 +135,11 @@ def _is_genuine(fact: Fact, run: RunRow, dispatcher: Dispatcher) -> bool:
     if not is_genuine:
         log.warning("report.forged", run_id=run.run_id, attempt=fact.attempt.model_dump())
     return is_genuine
+
+
+def _is_stale(connection: Connection, fact: Fact, run_no: int, now: int) -> bool:
+    """Whether it tells of a timer that has fired since, and may have been set again."""
+    return isinstance(fact, Fired) and not is_due(connection, run_no, fact, now)
 
 
 def _with_token(answer: ClaimAnswer, run: RunRow, dispatcher: Dispatcher) -> ClaimAnswer:

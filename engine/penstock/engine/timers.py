@@ -11,6 +11,7 @@ _due = Statement(
     "SELECT t.run_no, t.kind, t.node, t.item FROM timer t JOIN run u ON u.run_no = t.run_no AND u.owner IS :owner "
     "WHERE t.fire_at <= :now ORDER BY t.fire_at LIMIT 1000"
 )
+_is_due = Statement("SELECT 1 FROM timer WHERE run_no = :run_no AND kind = :kind AND node = :node AND item = :item AND fire_at <= :now")
 _next = Statement(
     "SELECT t.fire_at FROM timer t JOIN run u ON u.run_no = t.run_no AND u.owner IS :owner ORDER BY t.fire_at LIMIT 1"
 )
@@ -27,6 +28,12 @@ def due(connection: Connection, now: int, owner: str | None) -> list[tuple[int, 
     for run_no, kind, node, item in _due.rows(connection, now=now, owner=owner):
         facts.append((run_no, Stop("cancelled", "it was cancelled") if kind == "cancel" else Fired(kind, (node, item))))
     return facts
+
+
+def is_due(connection: Connection, run_no: int, fired: Fired, now: int) -> bool:
+    """Whether the timer that fired is still there: two coordinators, and one that looks twice, see it fire twice."""
+    node, item = fired.place
+    return _is_due.first(connection, run_no=run_no, kind=fired.kind, node=node, item=item, now=now) is not None
 
 
 def next_timer(connection: Connection, owner: str | None) -> int | None:
