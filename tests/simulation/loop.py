@@ -30,7 +30,14 @@ class Party:
     is_dead: bool = False
     is_frozen: bool = False
     when_dead: "Callable[[Party], None] | None" = None
-    stash: list[asyncio.Handle] = field(default_factory=list)
+    stash: list[asyncio.Handle] = field(default_factory=list[asyncio.Handle])
+
+    @property
+    def context(self) -> contextvars.Context:
+        """What acts in it acts for this party."""
+        context = contextvars.Context()
+        context.run(PARTY.set, self)
+        return context
 
 
 PARTY: contextvars.ContextVar[Party | None] = contextvars.ContextVar("party", default=None)
@@ -56,9 +63,7 @@ class SimLoop(asyncio.base_events.BaseEventLoop):
 
     def spawn(self, party: Party | None, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task of that party."""
-        context = contextvars.Context()
-        context.run(PARTY.set, party)
-        return self.create_task(work, context=context)
+        return self.create_task(work, context=contextvars.Context() if party is None else party.context)
 
     def kill(self, party: Party) -> None:
         """It never acts again."""

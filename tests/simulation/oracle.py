@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from typing import Any, Protocol
 
+from penstock.contracts.messages import AttemptKey
 from penstock.contracts.states import FailureKind, RunState
 from penstock.engine.core.plan import Alignment, Plan, plan_of
 from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET
@@ -84,7 +85,7 @@ def outcomes(world: World) -> dict[str, tuple[str, bytes | None]]:
 def judge(world: World, golden: dict[str, tuple[str, bytes | None]], findings: Findings) -> None:
     """Everything that must hold once all has ended."""
     say = findings.violations.append
-    for check in (_leftovers, _runs_have_ended, _timelines, _attempts, _executions, _order_of_execution, _capacity, _stops):
+    for check in CHECKS:
         for text in check(world):
             say(text)
     _compare(world, golden, findings)
@@ -171,11 +172,51 @@ def _attempts(world: World) -> list[str]:
             found.append(f"{name} is {state} with {winners} successful attempts: {states}")
         if failures > 1 + (plan.nodes[node].spec.retries.limit if is_step else 0):  # type: ignore[union-attr]  # steps have retries
             found.append(f"{name} failed {failures} times")
-        if states.count("failed") > failures and state != "cancelled":
+        if states.count("failed") != failures and state != "cancelled":
             found.append(f"{name} counts {failures} failures and has {states}")
         if losses > INFRASTRUCTURE_BUDGET + 1:
             found.append(f"{name} was lost {losses} times")
     found += [f"{place} has attempts and no step run" for place in attempts]
+    return found
+
+
+def _winners(world: World) -> list[str]:
+    """Whatever counts as a success was executed to its end."""
+    done = {entry.attempt for entry in world.journal.entries if entry.outcome == "succeeded"}
+    found = []
+    for run_no, node, item, number in world.database.rows("SELECT run_no, node, item, number FROM attempt WHERE state = 'succeeded'"):
+        attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
+        if attempt not in done:
+            found.append(f"{attempt} counts as a success, and was never executed to its end")
+    return found
+
+
+def _losses(world: World) -> list[str]:
+    """Nobody who could be heard all the time is taken for dead."""
+    faults, patience = world.scenario.bus, world.scenario.patience
+    if faults.dropped or world.reports_lost or faults.late_seconds * bool(faults.late) + world.scenario.heartbeat > patience / 2:
+        return []
+    stopped = {run_no for (run_no,) in world.database.rows("SELECT run_no FROM run WHERE stop IS NOT NULL")}
+    ends = {entry.attempt: entry for entry in world.journal.entries if entry.outcome in ("succeeded", "failed")}
+    found = []
+    for run_no, node, item, number in world.database.rows("SELECT run_no, node, item, number FROM attempt WHERE state = 'lost'"):
+        entry = ends.get(AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number))
+        if entry is not None and entry.runner not in world.suspects and run_no not in stopped:
+            found.append(f"{entry.attempt} was taken for lost, and {entry.runner} was well")
+    return found
+
+
+def _backoffs(world: World) -> list[str]:
+    """A retry comes no earlier than its policy says."""
+    plan = plan_of(world.spec)
+    found = []
+    for run_no, node, item, failed_at, again_at in world.database.rows(
+        "SELECT a.run_no, a.node, a.item, a.ended_at, b.made_at FROM attempt a JOIN attempt b ON b.run_no = a.run_no AND b.node = a.node "
+        "AND b.item = a.item AND b.number = a.number + 1 WHERE a.state = 'failed'"
+    ):
+        policy = plan.nodes[node].spec.retries  # type: ignore[union-attr]  # only steps have attempts
+        if again_at - failed_at < policy.delay_seconds * (1 - policy.jitter) * 1_000_000 - 1:
+            found.append(f"{plan.nodes[node].name}/{item} of run {run_no} was tried again after {(again_at - failed_at) / 1e6} s")
     return found
 
 
@@ -273,16 +314,32 @@ def _compare(world: World, golden: dict[str, tuple[str, bytes | None]], findings
             continue
         if actual[run.run_id] == golden[run.run_id] or has_until(world.scenario.spec):
             continue
-        if _blames_faults(world, run.run_id):
+        if any(failed[0] == run.run_id for failed in environment_failures(world)):
             findings.excused += 1
             continue
         findings.violations.append(f"run {run.run_id} ended {actual[run.run_id]}, without faults it ends {golden[run.run_id]}")
 
 
-def _blames_faults(world: World, run_id: str) -> bool:
-    """Whether a step run of it failed for a reason that lies outside of the user's code."""
+def environment_failures(world: World) -> list[tuple[str, int, int, str]]:
+    """Step runs that failed for a reason that lies outside of the user's code."""
     rows = world.database.rows(
-        "SELECT s.failure FROM step_run s JOIN run u ON u.run_no = s.run_no WHERE u.run_id = ? AND s.failure IS NOT NULL AND s.state = 'failed'",
-        run_id,
+        "SELECT u.run_id, s.node, s.item, s.failure FROM step_run s JOIN run u ON u.run_no = s.run_no "
+        "WHERE s.failure IS NOT NULL AND s.state = 'failed'"
     )
-    return any(json.loads(failure)["kind"] == FailureKind.ENVIRONMENT.value for (failure,) in rows)
+    told = [(run_id, node, item, json.loads(failure)) for run_id, node, item, failure in rows]
+    return [(run_id, node, item, text["message"]) for run_id, node, item, text in told if text["kind"] == FailureKind.ENVIRONMENT.value]
+
+
+CHECKS = (
+    _leftovers,
+    _runs_have_ended,
+    _timelines,
+    _attempts,
+    _winners,
+    _losses,
+    _backoffs,
+    _executions,
+    _order_of_execution,
+    _capacity,
+    _stops,
+)

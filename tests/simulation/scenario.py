@@ -17,8 +17,11 @@ FAULTS = (
     "freeze runner",
     "freeze coordinator",
     "cut",
-    "purge",
+    "purge pool",
+    "purge inbox",
     "lose blob",
+    "forge",
+    "drain runner",
 )
 
 
@@ -26,7 +29,7 @@ FAULTS = (
 class PlannedRun:
     run_id: str
     at: float
-    options: RunOptions = RunOptions()
+    options: RunOptions = field(default_factory=RunOptions)
     cancel_after: float | None = None
 
 
@@ -99,10 +102,9 @@ def _runs(rng: random.Random, spec: PipelineSpec, seed: int, horizon: float) -> 
 
 def _runners(rng: random.Random) -> tuple[dict[str, int], ...]:
     """The first one serves every pool, so that every step finds somebody."""
-    shapes = [{"cpu": rng.randint(1, 2), "gpu": 1}]
-    for _ in range(rng.choice([0, 1, 2])):
-        shapes.append(rng.choice([{"cpu": 1}, {"cpu": 2}, {"gpu": 1}, {"cpu": 1, "gpu": 1}]))
-    return tuple(shapes)
+    first = {"cpu": rng.randint(1, 2), "gpu": 1}
+    more = [rng.choice([{"cpu": 1}, {"cpu": 2}, {"gpu": 1}, {"cpu": 1, "gpu": 1}]) for _ in range(rng.choice([0, 1, 2]))]
+    return (first, *more)
 
 
 def _bus_faults(rng: random.Random) -> BusFaults:
@@ -125,5 +127,5 @@ def _store_faults(rng: random.Random) -> StoreFaults:
 
 
 def _misfortunes(rng: random.Random, horizon: float, *, is_embedded: bool) -> tuple[tuple[float, str], ...]:
-    kinds = ("kill coordinator", "lose blob") if is_embedded else FAULTS
+    kinds = ("kill coordinator", "kill coordinator", "lose blob", "drain runner") if is_embedded else FAULTS
     return tuple(sorted((rng.uniform(0.0, horizon), rng.choice(kinds)) for _ in range(rng.choice([0, 1, 2, 4, 7]))))

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from tests.simulation.loop import Deadlock
-from tests.simulation.oracle import Watch, judge, outcomes
+from tests.simulation.oracle import Watch, environment_failures, judge, outcomes
 from tests.simulation.scenario import PlannedRun, Scenario, scenario
 from tests.simulation.world import World
 
@@ -39,17 +39,18 @@ def try_seed(seed: int, *, mutant: AbstractContextManager[object] | None = None,
     """The verdict on a seed; `mutant` is a deliberate bug, present for as long as the trial lasts."""
     plan = scenario(seed)
     verdict = Verdict(seed)
-    golden = _golden(plan)
+    golden = _golden(plan, verdict)
     with mutant or nullcontext():
         _try(plan, golden, verdict, keeps_trace=keeps_trace)
     return verdict
 
 
-def _golden(plan: Scenario) -> dict[str, tuple[str, bytes | None]]:
+def _golden(plan: Scenario, verdict: Verdict) -> dict[str, tuple[str, bytes | None]]:
     """How each run ends without any fault."""
     world = World(plan.calm)
     try:
-        _live(world, Verdict(plan.seed))
+        _live(world, verdict)
+        verdict.violations += [f"without any fault: {text}" for text in environment_failures(world)]
         return outcomes(world)
     finally:
         world.close()

@@ -1,19 +1,22 @@
 """A simulated cluster: coordinators and runners as they are, on a bus, a store and a clock that are not."""
 
+import asyncio
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.contracts.messages import CancelRun, SubmitRun, encode
+from penstock.contracts.artifacts import inline
+from penstock.contracts.errors import StoreUnavailable
+from penstock.contracts.messages import AttemptKey, CancelRun, Completed, Reports, SubmitRun, encode
 from penstock.contracts.spec import encode_spec
-from penstock.contracts.states import RunState
+from penstock.contracts.states import AttemptState, RunState
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.runs import ask_to_cancel, live_owners, own
 from penstock.runners.runner import Pace, Runner
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
-from penstock.transport.bus import Envelope, Exchange, pool_queue
+from penstock.transport.bus import INBOX, Envelope, Exchange, pool_queue
 from tests.simulation.bus import BusFaults, SimBroker, SimBus
 from tests.simulation.loop import Party, SimLoop
 from tests.simulation.scenario import PlannedRun, Scenario
@@ -35,6 +38,7 @@ class Member:
     born_at: float = 0.0
     died_at: float | None = None
     launcher: SimLauncher | None = None
+    runner: Runner | None = None
     coordinator: Coordinator | None = None
 
     @property
@@ -61,6 +65,9 @@ class World:
         self.members: list[Member] = []
         self.crashes: list[str] = []
         self.blobs_lost = 0
+        self.suspects: set[str] = set()
+        """Whoever could not be heard for a while."""
+        self.reports_lost = 0
         self._named = 0
 
     def now(self) -> int:
@@ -116,7 +123,10 @@ class World:
         rng = random.Random(f"{name} {self.scenario.seed}")
         member.launcher = SimLauncher(name, self.journal, self.artifacts, self.temper, rng)
         pace = Pace(young=self.scenario.young, heartbeat=self.scenario.heartbeat, reconnect=0.5)
-        await Runner(member.bus, member.launcher, name=name, incarnation=name, pools=member.slots, pace=pace).run()
+        member.runner = Runner(member.bus, member.launcher, name=name, incarnation=name, pools=member.slots, pace=pace)
+        await member.runner.run()
+        # It was drained: another one takes its place.
+        self.loop.kill(member.party)
 
     def start_process(self) -> Member:
         """Embedded: coordinator and runner in one process with a bus of its own; it takes over what dead processes left."""
@@ -150,7 +160,16 @@ class World:
             if owner in self.living():
                 continue
             if self.database.write(lambda connection, run_no=run_no, owner=owner: own(connection, run_no, name, owner)):
-                await coordinator.take_over(run_no, name)
+                await self._insist(lambda run_no=run_no: coordinator.take_over(run_no, name))
+
+    async def _insist(self, act: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            try:
+                await act()
+            except StoreUnavailable:
+                await asyncio.sleep(1.0)
+            else:
+                return
 
     def living(self) -> set[str]:
         return {member.party.name for member in self.members if member.is_alive}
@@ -175,6 +194,7 @@ class World:
 
     def _died(self, member: Member) -> None:
         self.trace("died", member.party.name)
+        self.suspects.add(member.party.name)
         member.died_at = self.loop.time()
         # Until the bus notices, what the dead one held is nobody else's.
         self.broker.later(self.rng.choice([0.0, 0.1, 3.0]), member.bus.cut)
@@ -206,10 +226,21 @@ class World:
                     self._freeze(victim)
             case ["cut"]:
                 if (victim := self._pick("anybody")) is not None:
+                    self.suspects.add(victim.party.name)
                     victim.bus.cut()
                     self.broker.later(self.rng.choice([0.0, 0.5, 8.0]), victim.bus.mend)
-            case ["purge"]:
+            case ["purge", "pool"]:
                 self.broker.purge(pool_queue("default", self.rng.choice(["cpu", "gpu"])))
+            case ["purge", "inbox"]:
+                self.reports_lost += 1
+                self.broker.purge(INBOX)
+            case ["drain", _]:
+                victim = self._pick("runner")
+                if victim is not None and victim.runner is not None:
+                    self.suspects.add(victim.party.name)
+                    victim.party.context.run(victim.runner.drain)
+            case ["forge"]:
+                self._forge()
             case _:
                 self._lose_blob()
 
@@ -222,6 +253,7 @@ class World:
         return self.rng.choice(alive) if alive else None
 
     def _freeze(self, victim: Member) -> None:
+        self.suspects.add(victim.party.name)
         seconds = self.rng.choice([1.0, self.scenario.patience * 0.7, self.scenario.patience * 2])
         victim.party.is_frozen = True
         if seconds > 4:
@@ -238,6 +270,16 @@ class World:
         if digests:
             self.blobs_lost += 1
             self.artifacts.blobs.pop(self.rng.choice(digests))
+
+    def _forge(self) -> None:
+        """Somebody reports on an attempt that is not theirs."""
+        live = self.database.rows("SELECT run_no, node, item, number FROM attempt WHERE state IN ('dispatched', 'running')")
+        if live:
+            run_no, node, item, number = self.rng.choice(live)
+            attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
+            outputs = {"result": inline("forged")}
+            report = Completed(attempt=attempt, token="forged", runner="nobody", outcome=AttemptState.SUCCEEDED, outputs=outputs)
+            self.broker.route(Envelope(exchange=Exchange.REPORTS, key="report", body=encode(Reports(reports=(report,)))))
 
     def calm_down(self) -> None:
         """From now on everything works."""
