@@ -235,6 +235,11 @@ class Runner:
             held.executing = None
         return completed.model_copy(update={"runner": self._name})
 
+    @property
+    def progress(self) -> tuple[Progress, ...]:
+        """How far its attempts are, as far as their steps say. May be asked from any thread."""
+        return tuple(held.progress for held in list(self._held.values()) if held.progress is not None)
+
     def _progressed(self, held: _Held, done: float, total: float | None, text: str) -> None:
         held.progress = Progress(attempt=held.order.attempt, done=done, total=total, text=clean_text(text, _PROGRESS_CHARACTERS))
 
@@ -267,7 +272,7 @@ class Runner:
                 incarnation=self._incarnation,
                 pools=self._pools,
                 attempts=tuple(self._held),
-                progress=tuple(held.progress for held in self._held.values() if held.progress is not None),
+                progress=self.progress,
             )
             try:
                 await self._bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(heartbeat)))

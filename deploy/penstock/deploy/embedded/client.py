@@ -15,6 +15,7 @@ from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import DEFAULT_WORKSPACE
 from penstock.contracts.spec import encode_spec
+from penstock.contracts.states import StepState
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
 from penstock.deploy.embedded.collection import delete, find_garbage, summary
 from penstock.deploy.embedded.engine import EmbeddedEngine, now
@@ -34,6 +35,7 @@ from penstock.engine.migration import NEWEST, version_of
 from penstock.engine.queries import find_run, newest_runs, plan_of_run, run_view, step_run_views
 from penstock.engine.runs import ask_to_cancel, own
 from penstock.engine.why import why
+from penstock.runners.log_file import log_path
 from penstock.transport.directories import file_digest, materialise_directory, materialise_file, scan_directory
 
 T = TypeVar("T")
@@ -138,13 +140,40 @@ class EmbeddedClient:
     def _view(self, connection: Connection, row: tuple[Any, ...]) -> RunView:
         view = run_view(connection, row, now())
         is_owned = view.state.is_terminal or (row[_OWNER] is not None and is_alive(self.home, row[_OWNER]))
-        return view.model_copy(update={"is_owned_by_live_process": is_owned})
+        progress = self._progress(connection, row) if self._engine.runner is not None and not view.state.is_terminal else {}
+        steps = tuple(count.model_copy(update={"progress": progress.get(count.name)}) for count in view.steps) if progress else view.steps
+        return view.model_copy(update={"is_owned_by_live_process": is_owned, "steps": steps})
+
+    def _progress(self, connection: Connection, row: tuple[Any, ...]) -> dict[str, tuple[float, float | None, str]]:
+        """What the steps of a run of this process say, by step: the sum over its step runs, and the newest text."""
+        assert self._engine.runner is not None  # noqa: S101 - asked for where there is one only
+        nodes = plan_of_run(connection, row).nodes
+        found: dict[str, tuple[float, float | None, str]] = {}
+        for told in self._engine.runner.progress:
+            if told.attempt.run_no == row[0]:
+                done, total, _ = found.get(nodes[told.attempt.step_no].name, (0.0, 0.0, ""))
+                both = None if total is None or told.total is None else total + told.total
+                found[nodes[told.attempt.step_no].name] = (done + told.done, both, told.text)
+        return found
 
     def runs(self, *, pipeline: str | None = None, limit: int = 20) -> list[RunView]:
         return self._read(lambda connection: newest_runs(connection, self._workspace, pipeline, limit, now()))
 
     def step_runs(self, run: str, step: str | None = None, *, limit: int = 1000) -> list[StepRunView]:
-        return self._read(lambda connection: step_run_views(connection, find_run(connection, self._workspace, run), step, limit, now()))
+        def function(connection: Connection) -> list[StepRunView]:
+            row = find_run(connection, self._workspace, run)
+            views = step_run_views(connection, row, step, limit, now())
+            return [self._with_live_logs(view, row[1]) if view.state is StepState.RUNNING else view for view in views]
+
+        return self._read(function)
+
+    def _with_live_logs(self, view: StepRunView, run_id: str) -> StepRunView:
+        paths = [log_path(self.home, run_id, view.step, view.index, attempt.number) for attempt in view.attempts]
+        attempts = tuple(
+            attempt.model_copy(update={"log_path": str(path)}) if attempt.log is None and path.exists() else attempt
+            for attempt, path in zip(view.attempts, paths, strict=True)
+        )
+        return view.model_copy(update={"attempts": attempts})
 
     def why(self, run: str, step: str, index: tuple[int, ...] = ()) -> Why:
         return self._read(lambda connection: why(connection, self._workspace, run, step, index, now()))

@@ -52,6 +52,7 @@ class EmbeddedEngine:
         """Snapshot digest to the folder that it was taken from."""
         self.incarnation: Incarnation | None = None
         self.coordinator: Coordinator | None = None
+        self.runner: Runner | None = None
         self._serving: asyncio.Task[None] | None = None
         self._starting = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -78,7 +79,7 @@ class EmbeddedEngine:
         coordinator = Coordinator(bus, self.store, self.artifacts, settings, now)
         launcher = ProcessLauncher(self.artifacts, self.home, slots=self.slots, project_of=self._project_of)
         pools = {LOCAL_POOL: self.slots}
-        runner = Runner(bus, launcher, name=f"local-{incarnation}", incarnation=incarnation, pools=pools)
+        self.runner = runner = Runner(bus, launcher, name=f"local-{incarnation}", incarnation=incarnation, pools=pools)
         coordinator.set_slots(f"local-{incarnation}", pools)
         self._serving = asyncio.create_task(self._run(coordinator, runner, launcher))
         return coordinator
