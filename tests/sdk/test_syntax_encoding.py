@@ -27,7 +27,7 @@ def digest(source: str) -> str:
 
 
 def node_types() -> set[str]:
-    found = {name for name, kind in inspect.getmembers(ast, inspect.isclass) if issubclass(kind, ast.AST)}
+    found = {kind.__name__ for _, kind in inspect.getmembers(ast, inspect.isclass) if issubclass(kind, ast.AST)}
     # What came after 3.11 can't stand in a corpus that 3.11 reads.
     newer = {"type_param", "TypeVar", "ParamSpec", "TypeVarTuple", "TypeAlias", "TemplateStr", "Interpolation"}
     return found - _ABSTRACT - _SETTING_ASIDE - _OF_OLD - newer
