@@ -8,10 +8,10 @@ from pathlib import Path
 _PROGRAM = [sys.executable, "-c", "from penstock.deploy.main import main; main()"]
 
 
-def penstock(folder: Path, *arguments: str, limit: float = 120) -> subprocess.CompletedProcess[str]:
-    """Runs a command in `folder` to its end; the state folder is `home` in it."""
-    command = [*_PROGRAM, *arguments]
-    return subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True, check=False, timeout=limit)
+def penstock(folder: Path, *arguments: str, typed: str = "", limit: float = 120) -> subprocess.CompletedProcess[str]:
+    """Runs a command in `folder` to its end; the state folder is `home` in it. `typed` is its input."""
+    command, variables = [*_PROGRAM, *arguments], _environment(folder)
+    return subprocess.run(command, cwd=folder, env=variables, input=typed, capture_output=True, text=True, check=False, timeout=limit)
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -12,6 +12,8 @@ RunNo = NewType("RunNo", int)
 Digest = NewType("Digest", str)
 """`sha256:<hex>`, the OCI spelling: the algorithm is part of a digest."""
 
+DOCUMENT_SUFFIXES = (".yaml", ".yml")
+"""Files so named hold a pipeline as a YAML document."""
 DEFAULT_WORKSPACE = Workspace("default")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 

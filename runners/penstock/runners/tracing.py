@@ -13,7 +13,9 @@ _PROGRAM = "from penstock.runners.tracer import main; main()"
 
 
 async def trace(entry: Path | str, pipeline: str | None = None) -> bytes:
-    """`Traced.to_bytes()` of a pipeline in a file (a path) or module (a dotted name); `pipeline` may be left out where there is one.
+    """`Traced.to_bytes()` of a pipeline in a file (a path; Python or YAML) or module (a dotted name).
+
+    `pipeline` may be left out where there is one.
 
     :raises GraphError: there is none, there are several, or it can't be drawn; the text begins with the user's traceback.
     """
@@ -22,8 +24,20 @@ async def trace(entry: Path | str, pipeline: str | None = None) -> bytes:
 
 def trace_blocking(entry: Path | str, pipeline: str | None = None) -> bytes:
     """`trace` for callers without an event loop."""
+    return _answer(entry, pipeline, wants_document=False)
+
+
+def document_blocking(entry: Path | str, pipeline: str | None = None) -> str:
+    """The pipeline as a YAML document that lies beside its file.
+
+    :raises GraphError: as `trace`; or it holds a constant that no document can.
+    """
+    return _answer(entry, pipeline, wants_document=True).decode()
+
+
+def _answer(entry: Path | str, pipeline: str | None, *, wants_document: bool) -> bytes:
     file, module = (str(entry), None) if isinstance(entry, Path) else (None, entry)
-    question = json.dumps({"file": file, "module": module, "pipeline": pipeline})
+    question = json.dumps({"file": file, "module": module, "pipeline": pipeline, "wants_document": wants_document})
     answer_read, answer_write = os.pipe()
     with open(answer_read, "rb") as answers:  # noqa: PTH123  # a descriptor, not a path
         try:

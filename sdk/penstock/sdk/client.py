@@ -11,7 +11,27 @@ from penstock.contracts.messages import SubmitRun
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
 
 
-class EngineClient(Protocol):
+class Artifacts(Protocol):
+    """Where values are stored, and looked up."""
+
+    def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef: ...
+
+    def put_path(self, path: Path) -> ArtifactRef:
+        """Stores a file or a directory.
+
+        :raises InvalidInput: it does not exist, or holds links or special files.
+        """
+        ...
+
+    def local(self, ref: ArtifactRef) -> Path:
+        """A read-only file (or, for a directory artifact, folder) of this machine with the artifact's contents, verified.
+
+        :raises ArtifactLost: it is gone or corrupt.
+        """
+        ...
+
+
+class EngineClient(Artifacts, Protocol):
     """What can be asked of an engine. Calls block; they may come from any thread.
 
     A `run` is named by its id, its name (`retrain-42`), its number, or `last`.
@@ -23,24 +43,8 @@ class EngineClient(Protocol):
         """The state folder, or a folder of this machine that stands for a remote engine."""
         ...
 
-    def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef: ...
-
-    def put_path(self, path: Path) -> ArtifactRef:
-        """Stores a file or a directory.
-
-        :raises InvalidInput: it does not exist, or holds links or special files.
-        """
-        ...
-
     def put_snapshot(self, files: dict[str, Path]) -> ArtifactRef:
         """Stores files as a directory artifact, by path inside it."""
-        ...
-
-    def local(self, ref: ArtifactRef) -> Path:
-        """A read-only file (or, for a directory artifact, folder) of this machine with the artifact's contents, verified.
-
-        :raises ArtifactLost: it is gone or corrupt.
-        """
         ...
 
     def submit(self, request: SubmitRun) -> RunView:

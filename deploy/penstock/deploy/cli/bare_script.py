@@ -12,7 +12,7 @@ from pathlib import Path
 from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.bindings import FromNode, FromParameter
 from penstock.contracts.errors import GraphError, InvalidInput
-from penstock.contracts.names import dashed
+from penstock.contracts.names import DOCUMENT_SUFFIXES, dashed
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec, ParameterSpec, PipelineSpec, StepSpec
 from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.traced import Traced
@@ -55,6 +55,8 @@ if not os.listdir(out):
 
 def is_script(path: Path) -> bool:
     """Whether a Python file holds no pipeline: nothing in it is decorated with `pipeline`. A file that can't be parsed is none."""
+    if path.suffix in DOCUMENT_SUFFIXES:
+        return False
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError):

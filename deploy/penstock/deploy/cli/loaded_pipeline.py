@@ -36,3 +36,8 @@ def stored_spec(traced: Traced, client: EngineClient) -> PipelineSpec:
         return traced.spec
     ref = client.put_snapshot({inside: Path(path) for inside, path in traced.files.items()})
     return traced.spec.model_copy(update={"snapshot": ref})
+
+
+def sources_of(traced: Traced) -> dict[str, str]:
+    """Every file that the pipeline is made of, with its digest when it was read."""
+    return {path: source_digest(path) for path in traced.files.values() if path not in traced.sources} | traced.sources

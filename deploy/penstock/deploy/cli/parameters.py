@@ -10,7 +10,7 @@ from penstock.contracts.artifacts import INLINE_LIMIT, JSON, ArtifactRef, Value,
 from penstock.contracts.encoding import canonical
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import ParameterSpec, PipelineSpec
-from penstock.sdk.client import EngineClient
+from penstock.sdk.client import Artifacts
 from penstock.sdk.nearest import nearest_hint
 
 
@@ -60,7 +60,7 @@ def given_in_file(path: Path) -> dict[str, Given]:
     return {str(name): Given(plain=value, is_plain=True, folder=path.absolute().parent) for name, value in entries.items()}
 
 
-def values_for(spec: PipelineSpec, given: dict[str, Given], client: EngineClient) -> dict[str, Value]:
+def values_for(spec: PipelineSpec, given: dict[str, Given], artifacts: Artifacts) -> dict[str, Value]:
     """A value for every parameter: what was given, else its default.
 
     :raises InvalidInput: an unknown, missing or unfit parameter; the message names it, what came and what is wanted.
@@ -75,17 +75,17 @@ def values_for(spec: PipelineSpec, given: dict[str, Given], client: EngineClient
         example = " ".join(f"-p {parameter.name}=..." for parameter in missing)
         raise InvalidInput(f"{spec.name} needs a value for {wanted}; give it with {example}")
     defaults = {parameter.name: parameter.default for parameter in spec.parameters if parameter.default is not None}
-    return {**defaults, **{name: _value(known[name], entry, client) for name, entry in given.items()}}
+    return {**defaults, **{name: _value(known[name], entry, artifacts) for name, entry in given.items()}}
 
 
-def _value(parameter: ParameterSpec, given: Given, client: EngineClient) -> Value:
+def _value(parameter: ParameterSpec, given: Given, artifacts: Artifacts) -> Value:
     match parameter.read:
         case "file" | "directory":
-            return _path_value(parameter, given, client)
+            return _path_value(parameter, given, artifacts)
         case "text":
-            return _stored(_text(parameter, given), client)
+            return _stored(_text(parameter, given), artifacts)
         case "json":
-            return _stored(_checked(parameter, given), client)
+            return _stored(_checked(parameter, given), artifacts)
         case "object":
             raise InvalidInput(
                 f"parameter {parameter.name!r} is a Python object ({parameter.type}); only Python code can give it: "
@@ -93,7 +93,7 @@ def _value(parameter: ParameterSpec, given: Given, client: EngineClient) -> Valu
             )
 
 
-def _path_value(parameter: ParameterSpec, given: Given, client: EngineClient) -> ArtifactRef:
+def _path_value(parameter: ParameterSpec, given: Given, artifacts: Artifacts) -> ArtifactRef:
     text = str(given.plain) if given.is_plain else _single(parameter, given)
     path = Path(text).expanduser()
     path = path if path.is_absolute() else given.folder / path
@@ -102,7 +102,7 @@ def _path_value(parameter: ParameterSpec, given: Given, client: EngineClient) ->
     if path.is_dir() != (parameter.read == "directory"):
         found = "a folder" if path.is_dir() else "a file"
         raise InvalidInput(f"parameter {parameter.name!r} wants a {parameter.read}; {path} is {found}")
-    ref = client.put_path(path)
+    ref = artifacts.put_path(path)
     return ref.model_copy(update={"name": path.name}) if "KeepName" in parameter.type else ref
 
 
@@ -190,6 +190,6 @@ def _fit(parameter: ParameterSpec, candidates: list[Any]) -> Any:
     raise InvalidInput(f"parameter {parameter.name!r} wants {parameter.type}; {came} does not fit{where}: {problem.message}")
 
 
-def _stored(value: Any, client: EngineClient) -> Value:
+def _stored(value: Any, artifacts: Artifacts) -> Value:
     data = canonical(value)
-    return inline_json(data) if len(data) <= INLINE_LIMIT else client.put_bytes(data, media_type=JSON, suffix=".json")
+    return inline_json(data) if len(data) <= INLINE_LIMIT else artifacts.put_bytes(data, media_type=JSON, suffix=".json")

@@ -18,7 +18,7 @@ from penstock.deploy.cli.exits import ExitCode, code_of_run
 from penstock.deploy.cli.following import display_for, follow_run
 from penstock.deploy.cli.run_json import run_json
 from penstock.deploy.cli.summary import failure_lines, header_lines, next_line, output_lines, summary_lines
-from penstock.sdk.client import EngineClient
+from penstock.sdk.client import Artifacts, EngineClient
 from penstock.sdk.nearest import nearest_hint
 from penstock.sdk.runs.run_ids import new_run_id
 
@@ -119,7 +119,7 @@ def _put_back(client: EngineClient, view: RunView, output: str) -> list[str]:
     return [f"wrote {path}" for path in put_back(client, files, Path.cwd())] if isinstance(files, ArtifactRef) else []
 
 
-def save(client: EngineClient, value: Value, path: Path) -> str:
+def save(artifacts: Artifacts, value: Value, path: Path) -> str:
     """Copies an output to `path` and says so: a file or folder as it is, any other value as JSON.
 
     :raises InvalidInput: it is made of several artifacts, or can't be written there.
@@ -127,7 +127,7 @@ def save(client: EngineClient, value: Value, path: Path) -> str:
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         if isinstance(value, ArtifactRef) and not value.is_inline:
-            source = client.local(value)
+            source = artifacts.local(value)
             if source.is_dir():
                 shutil.copytree(source, path, dirs_exist_ok=True, copy_function=shutil.copyfile)
             else:

@@ -1,7 +1,7 @@
 """The last line of `penstock run --json`: a run in plain data, one entry for each step run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from penstock.contracts.artifacts import ArtifactRef, Value
@@ -14,15 +14,19 @@ _STEP_RUNS = 100_000
 def run_json(view: RunView, client: EngineClient) -> str:
     """One line: `run`, `name`, `state`, `steps`, `outputs`."""
     names = {count.name for count in view.steps if count.kind == "step"}
-    steps = [_step(step_run) for step_run in client.step_runs(view.run_id, limit=_STEP_RUNS) if step_run.step in names]
-    document = {
+    step_runs = [step_run for step_run in client.step_runs(view.run_id, limit=_STEP_RUNS) if step_run.step in names]
+    return json.dumps(run_document(view, step_runs, plain_values(view.outputs)), ensure_ascii=False)
+
+
+def run_document(view: RunView, step_runs: Iterable[StepRunView], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The line as data."""
+    return {
         "run": view.run_id,
         "name": view.name,
         "state": view.state.value,
-        "steps": steps,
-        "outputs": plain_values(view.outputs),
+        "steps": [_step(step_run) for step_run in step_runs],
+        "outputs": dict(outputs),
     }
-    return json.dumps(document, ensure_ascii=False)
 
 
 def plain_values(values: Mapping[str, Value]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The tracer of pipeline files: a fresh interpreter imports the user's module, this process never does."""
 
+from pathlib import Path
+
 from penstock.deploy.cli.targets import Target
-from penstock.runners.tracing import trace_blocking
+from penstock.runners.tracing import document_blocking, trace_blocking
 from penstock.sdk.drawing.traced import Traced
 
 
@@ -10,5 +12,16 @@ def trace(target: Target) -> Traced:
 
     :raises GraphError: there is none, or it can't be built.
     """
-    entry = target.file if target.file is not None else target.module or ""
-    return Traced.from_bytes(trace_blocking(entry, target.pipeline))
+    return Traced.from_bytes(trace_blocking(_entry(target), target.pipeline))
+
+
+def document(target: Target) -> str:
+    """Asks a fresh interpreter for the pipeline at `target` as YAML.
+
+    :raises GraphError: as `trace`; or it holds a constant that no document can.
+    """
+    return document_blocking(_entry(target), target.pipeline)
+
+
+def _entry(target: Target) -> Path | str:
+    return target.file if target.file is not None else target.module or ""

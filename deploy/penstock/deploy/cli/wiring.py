@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
@@ -22,6 +22,7 @@ class Wiring:
 
     connect: Callable[[Path], EngineClient]
     trace: Callable[[Target], Traced]
+    document: Callable[[Target], str] = field(default_factory=lambda: _document)
 
 
 def wiring(context: typer.Context) -> Wiring:
@@ -71,3 +72,9 @@ def _trace(target: Target) -> Traced:
     from penstock.deploy.cli.tracer import trace  # noqa: PLC0415 -- a run whose trace is known needs no tracer
 
     return trace(target)
+
+
+def _document(target: Target) -> str:
+    from penstock.deploy.cli.tracer import document  # noqa: PLC0415 -- as above
+
+    return document(target)

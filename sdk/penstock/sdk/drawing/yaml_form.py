@@ -102,6 +102,17 @@ def from_yaml(path: Path) -> Traced:
 
     :raises GraphError: it can't be read; the text says where and what is wrong.
     """
+    drawing, spec = drawn_yaml(path)
+    found = traced(drawing, spec, None)
+    found.sources[str(path.resolve())] = file_sha256(path)
+    return found
+
+
+def drawn_yaml(path: Path) -> tuple[Drawing, PipelineSpec]:
+    """The graph in a document, without code and environment of its steps.
+
+    :raises GraphError: as `from_yaml`.
+    """
     try:
         document = mapping(yaml.safe_load(path.read_text("utf-8")), path.name)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -116,10 +127,7 @@ def from_yaml(path: Path) -> Traced:
     fields["outputs"] = {name: read_binding(binding, f"{path.name}: outputs.{name}") for name, binding in outputs.items()}
     hooks = mapping(document.get("hooks", {}), path.name)
     fields["hooks"] = {kind: _hook(drawing, kind, item, f"{path.name}: hooks.{kind}", path.parent) for kind, item in hooks.items()}
-    spec = cast(PipelineSpec, validated(PipelineSpec, fields, path.name))
-    found = traced(drawing, spec, None)
-    found.sources[str(path.resolve())] = file_sha256(path)
-    return found
+    return drawing, cast(PipelineSpec, validated(PipelineSpec, fields, path.name))
 
 
 def _parameter(data: Any, where: str) -> ParameterSpec:

@@ -31,6 +31,8 @@ from penstock.sdk.steps import Step
 from penstock.sdk.types import RunSummary
 
 Replacements = Mapping[str, Callable[..., Any]]
+Told = Callable[[StepRunView, Exception | None], None]
+"""Hears of each step run that ended, and of what its code raised, while the traceback's frames are there to look at."""
 _numbers = count(1)
 
 
@@ -46,8 +48,17 @@ class _Done:
 class InlineRun:
     """A run that is over when this is made. Its files last as long as it does."""
 
-    def __init__(self, drawing: Drawing, spec: PipelineSpec, parameters: Mapping[str, Any], hint: Any, replace: Replacements) -> None:
+    def __init__(
+        self,
+        drawing: Drawing,
+        spec: PipelineSpec,
+        parameters: Mapping[str, Any],
+        hint: Any,
+        replace: Replacements,
+        told: Told = lambda view, error: None,
+    ) -> None:
         _known(spec, replace)
+        self._told = told
         self._drawing = drawing
         self._spec = spec
         self._hint = hint
@@ -100,7 +111,7 @@ class InlineRun:
         self._values.results[node.name, index] = missing
         self._values.items[node.name, index] = []
         if isinstance(node, StepSpec):
-            self._ended.append(_Done(StepRunView(step=node.name, index=index, state=StepState.SKIPPED, reason=missing.reason), None))
+            self._end(_Done(StepRunView(step=node.name, index=index, state=StepState.SKIPPED, reason=missing.reason), None))
         elif missing.is_failure and isinstance(node, CollectSpec):
             self._error = self._error or missing.reason
 
@@ -155,7 +166,11 @@ class InlineRun:
         metrics = tuple(Metric(name=name, value=value, step=step) for name, value, step in record.points)
         view = StepRunView(step=node.name, index=index, state=StepState.SUCCEEDED, metrics=metrics, attempts=_one_attempt("succeeded"))
         self._values.results[node.name, index] = result
-        self._ended.append(_Done(view, result, inputs))
+        self._end(_Done(view, result, inputs))
+
+    def _end(self, done: _Done, error: Exception | None = None) -> None:
+        self._ended.append(done)
+        self._told(done.view, error)
 
     def _inputs(self, node: StepSpec, call: Call, index: Index) -> dict[str, Any]:
         inputs: dict[str, Any] = {}
@@ -188,7 +203,7 @@ class InlineRun:
         failure = Failure(kind=FailureKind.ERROR, message=message, error_type=type(error).__name__, traceback=text)
         view = StepRunView(step=node.name, index=index, state=StepState.FAILED, failure=failure, attempts=_one_attempt("failed"))
         self._values.results[node.name, index] = Missing(f"{node.name} failed: {message}", is_failure=True)
-        self._ended.append(_Done(view, None, inputs))
+        self._end(_Done(view, None, inputs), error)
         if not node.allow_failure and not self._tolerated & set(node.scope):
             self._error = f"{node.name} failed: {message}"
 
@@ -221,11 +236,14 @@ class InlineRun:
         )
 
     def outputs(self) -> Any:
+        return rebuilt(self.named_outputs(), self._hint, lambda value, hint: value)
+
+    def named_outputs(self) -> dict[str, Any]:
+        """:raises RunFailed: a step that gives one failed or was skipped."""
         try:
-            values = {name: self._values.read(binding, (), self._hint) for name, binding in self._spec.outputs.items()}
+            return {name: self._values.read(binding, (), self._hint) for name, binding in self._spec.outputs.items()}
         except Absent as absent:
             raise RunFailed(f"{self._name} has no result: {absent.missing.reason}", self._run_id) from absent
-        return rebuilt(values, self._hint, lambda value, hint: value)
 
     def step_runs(self) -> list[StepRun[Any]]:
         return [StepRun(done.view, partial(_plain, done.result), partial(dict[str, Any], done.inputs)) for done in self._ended]

@@ -1,4 +1,4 @@
-"""`penstock graph`: a pipeline as text, Mermaid or Graphviz."""
+"""`penstock graph`: a pipeline as text, Mermaid, Graphviz or YAML."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -9,6 +9,7 @@ from penstock.contracts.diagrams import as_dot, as_mermaid
 from penstock.contracts.drawing import as_text
 from penstock.deploy.cli.loaded_pipeline import load
 from penstock.deploy.cli.targets import parse_target
+from penstock.deploy.cli.wiring import wiring
 
 app = typer.Typer()
 
@@ -21,6 +22,8 @@ Examples:
     penstock graph pipeline.py --format mermaid > graph.mmd
 
     penstock graph pipeline.py --format dot | dot -Tsvg > graph.svg
+
+    penstock graph pipeline.py --format yaml > pipeline.yaml      which can be run too
 """
 
 
@@ -28,6 +31,7 @@ class Format(StrEnum):
     TEXT = "text"
     MERMAID = "mermaid"
     DOT = "dot"
+    YAML = "yaml"
 
 
 @app.command(help=_EXAMPLES)
@@ -35,8 +39,12 @@ def graph(
     context: typer.Context,
     file: Annotated[str | None, typer.Argument(metavar="FILE[:PIPELINE]")] = None,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE[:PIPELINE]", help="A module instead of a file.")] = None,
-    form: Annotated[Format, typer.Option("--format", "-f", help="How to draw.")] = Format.TEXT,
+    form: Annotated[Format, typer.Option("--format", "-f", help="How to draw it.")] = Format.TEXT,
 ) -> None:
-    spec = load(context, parse_target(file, module)).spec
+    target = parse_target(file, module)
+    if form is Format.YAML:
+        typer.echo(wiring(context).document(target), nl=False)
+        return
+    spec = load(context, target).spec
     draw = {Format.TEXT: as_text, Format.MERMAID: as_mermaid, Format.DOT: as_dot}[form]
     typer.echo(draw(spec))

@@ -1,5 +1,8 @@
 """`penstock run`: trace a pipeline file, submit a run, follow it."""
 
+import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +12,13 @@ from penstock.contracts.drawing import value_text
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import PipelineSpec
 from penstock.deploy.cli.bare_script import FILES, is_script, traced_script
-from penstock.deploy.cli.loaded_pipeline import load, stored_spec
+from penstock.deploy.cli.exits import ExitCode
+from penstock.deploy.cli.loaded_pipeline import load, sources_of, stored_spec
 from penstock.deploy.cli.parameters import Given, given_in_file, given_on_command_line, values_for
 from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import RunRequest, checked_options, execute, pairs
 from penstock.deploy.cli.targets import Target, parse_target
+from penstock.deploy.cli.watching import watch
 from penstock.deploy.cli.wiring import engine, home_of
 from penstock.sdk.drawing.traced import Traced
 
@@ -34,6 +39,12 @@ Examples:
     penstock run pipeline.py --help                        the parameters of that pipeline
 
     penstock run train.py -- --data data.csv --lr 0.1      a plain script: one step, cached
+
+    penstock run penstock.yaml                             a pipeline that `penstock graph --format yaml` wrote
+
+    penstock run pipeline.py --watch                       again whenever its code changes
+
+    penstock run pipeline.py --pdb                         in this process, a debugger where a step fails
 """
 
 
@@ -55,6 +66,9 @@ def run(  # noqa: PLR0913 -- one parameter for each option of the command
     setting: Annotated[list[str] | None, typer.Option("--set", metavar="STEP.pool=POOL", help="Another pool for a step.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="After a failure, go on with what does not need it.")] = False,
     save: Annotated[list[str] | None, typer.Option("--save", metavar="OUTPUT=PATH", help="Copy an output (`result`) there.")] = None,
+    inline: Annotated[bool, typer.Option("--inline", help="Every step in this process: no cache, nothing kept.")] = False,
+    with_debugger: Annotated[bool, typer.Option("--pdb", help="As --inline, with a debugger where a step fails.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Run again whenever the pipeline's code changes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Last line on stdout: the run as JSON.")] = False,
     wants_help: Annotated[bool, typer.Option("--help", "-h", help="This, or with FILE the pipeline's parameters.")] = False,
 ) -> None:
@@ -62,24 +76,62 @@ def run(  # noqa: PLR0913 -- one parameter for each option of the command
         typer.echo(context.get_help())
         return
     target = parse_target(file, module)
-    traced, inputs = _loaded(context, target, arguments or [])
     if wants_help:
-        typer.echo(_parameter_help(traced.spec, str(target)))
+        typer.echo(_parameter_help(_loaded(context, target, arguments or [])[0].spec, str(target)))
         return
-    given = (given_in_file(params) if params is not None else {}) | given_on_command_line(parameter or [], Path.cwd()) | inputs
-    request = RunRequest(
-        name=name,
-        tags=pairs(tag or [], "--tag"),
-        options=checked_options(traced.spec, until=until, rerun=rerun or [], settings=setting or [], keep_going=keep_going),
-        save={output: Path(path) for output, path in pairs(save or [], "--save").items()},
-        as_json=as_json,
-        warnings=traced.notes,
-        put_back=FILES if _is_plain(target) else None,
-    )
-    with engine(context, target.start) as client:
-        values = values_for(traced.spec, given, client)
-        code = execute(client, stored_spec(traced, client), values, request)
-    raise typer.Exit(code)
+    given = (given_in_file(params) if params is not None else {}) | given_on_command_line(parameter or [], Path.cwd())
+    places = {output: Path(path) for output, path in pairs(save or [], "--save").items()}
+    if inline or with_debugger:
+        need_engine = {
+            "--name": name, "--tag": tag, "--until": until, "--rerun": rerun, "--set": setting,
+            "--keep-going": keep_going, "--watch": watching, "--": arguments,
+        }  # fmt: skip
+        _refuse_without_engine(target, [option for option, asked in need_engine.items() if asked])
+        raise typer.Exit(_inline(target, given, with_debugger, as_json, places))
+
+    def once() -> tuple[ExitCode, Mapping[str, str]]:
+        traced, inputs = _loaded(context, target, arguments or [])
+        sources = sources_of(traced)
+        request = RunRequest(
+            name=name,
+            tags=pairs(tag or [], "--tag"),
+            options=checked_options(traced.spec, until=until, rerun=rerun or [], settings=setting or [], keep_going=keep_going),
+            save=places,
+            as_json=as_json,
+            warnings=traced.notes,
+            put_back=FILES if _is_plain(target) else None,
+        )
+        with engine(context, target.start) as client:
+            values = values_for(traced.spec, given | inputs, client)
+            return execute(client, stored_spec(traced, client), values, request), sources
+
+    if watching:
+        _refuse_name(name)
+        raise typer.Exit(watch(once, target.start, _say, time.sleep))
+    raise typer.Exit(once()[0])
+
+
+def _inline(target: Target, given: dict[str, Given], with_debugger: bool, as_json: bool, places: dict[str, Path]) -> ExitCode:
+    from penstock.deploy.cli.inline_execution import InlineRequest, execute_inline  # noqa: PLC0415 -- runs with an engine need none of it
+
+    return execute_inline(target, given, InlineRequest(with_debugger=with_debugger, as_json=as_json, save=places))
+
+
+def _refuse_without_engine(target: Target, options: list[str]) -> None:
+    if options:
+        raise InvalidInput(f"--inline and --pdb run every step here, without an engine; leave out {', '.join(options)}")
+    if _is_plain(target):
+        raise InvalidInput(f"{target} holds no pipeline, so there is nothing to run inline; use: python {target}")
+
+
+def _refuse_name(name: str | None) -> None:
+    if name is not None:
+        raise InvalidInput("--watch makes many runs, and --name is for one; use --tag")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def _is_plain(target: Target) -> bool:
