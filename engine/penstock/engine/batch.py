@@ -14,8 +14,9 @@ from penstock.contracts.states import StepState
 from penstock.engine.core.decision import Decision, Fact
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Fired, Lost, Recount, Woken
+from penstock.engine.core.wants import Fired, Lost, Recount
 from penstock.engine.dispatcher import Dispatcher
+from penstock.engine.flights import parked_on
 from penstock.engine.slice_reader import load, load_plan, load_run
 from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
@@ -26,9 +27,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 CHORES = 1000
 """Chores of one run that are looked at together."""
 
-_parked = Statement(
-    "SELECT s.run_no, s.node, s.item FROM json_each(:keys) k CROSS JOIN step_run s WHERE s.key = k.value AND s.state = 'parked'"
-)
 # The plus has SQLite go through the few rows that are due instead of all of the run.
 _chores = Statement("SELECT node, item, state FROM step_run WHERE +run_no = :run_no AND due = 1 LIMIT :count")
 _left = Statement(
@@ -159,8 +157,8 @@ def _woken(connection: Connection, keys: list[str]) -> dict[int, list[Fact]]:
     """Those who are parked on these keys, by run."""
     woken: dict[int, list[Fact]] = defaultdict(list)
     if keys:
-        for run_no, node, item in _parked.rows(connection, keys=json.dumps(sorted(set(keys)))):
-            woken[run_no].append(Woken((node, item)))
+        for run_no, fact in parked_on(connection, keys):
+            woken[run_no].append(fact)
     return woken
 
 

@@ -45,6 +45,10 @@ PAUSE_SECONDS = 1.0
 """Between two tries to reach a store or a bus that is away."""
 
 
+def _is_never_gone(owner: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorSettings:
     """`name` tells coordinators apart. `token_key` makes attempt tokens. `owner` is the process incarnation whose runs these are
@@ -56,6 +60,8 @@ class CoordinatorSettings:
     check_after_seconds: float = 600.0
     patience_seconds: float = 30.0
     only_pool: str | None = None
+    is_gone: Callable[[str], bool] = _is_never_gone
+    """Whether another owner is gone for good (embedded)."""
 
 
 class Coordinator:
@@ -84,6 +90,7 @@ class Coordinator:
             set_slots=self.set_slots,
             next_timer=lambda: self._next_timer,
             wake=self._inbox.wake,
+            is_gone=settings.is_gone,
         )
         self._upkeep = Upkeep(settings.name, bus, store, self._dispatcher, duties, now, settings.patience_seconds)
 

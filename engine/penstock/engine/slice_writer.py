@@ -60,7 +60,7 @@ _put_cache = Statement.insert(
 )
 _touch_cache = Statement('UPDATE cache_entry SET checked_at = :at WHERE workspace = :workspace AND "key" = :key')
 _drop_cache = Statement('DELETE FROM cache_entry WHERE workspace = :workspace AND "key" = :key')
-_end_flight = Statement('DELETE FROM flight WHERE workspace = :workspace AND "key" = :key')
+_end_flight = Statement('DELETE FROM flight WHERE workspace = :workspace AND "key" = :key AND run_no = :run_no')
 _put_artifact = Statement.insert(tables.artifact, otherwise="ON CONFLICT (workspace, digest) DO UPDATE SET state = 'kept'")
 _lose_artifact = Statement("UPDATE artifact SET state = 'missing' WHERE workspace = :workspace AND digest = :digest")
 _use_artifact = Statement.insert(tables.artifact_use, otherwise="ON CONFLICT DO NOTHING")
@@ -223,7 +223,7 @@ def _write_cache(connection: Connection, run: RunRow, changes: Changes, now: int
     )  # fmt: skip
     _touch_cache.many(connection, [{"workspace": workspace, "key": key, "at": at} for key, at in changes.cache_touched])
     _lose_artifact.many(connection, [{"workspace": workspace, "digest": digest} for digest in changes.lost_digests])
-    _end_flight.many(connection, [{"workspace": workspace, "key": key} for key in changes.flights_over])
+    _end_flight.many(connection, [{"workspace": workspace, "key": key, "run_no": run.run_no} for key in changes.flights_over])
 
 
 def _write_finding(connection: Connection, run: RunRow, finding: Finding, now: int) -> None:

@@ -13,6 +13,7 @@ from penstock.engine.batch import Chore, chores_left
 from penstock.engine.core.decision import Fact
 from penstock.engine.core.wants import Lost, Recount
 from penstock.engine.dispatcher import Dispatcher
+from penstock.engine.flights import awaited_owners, end_flights
 from penstock.engine.presence import Presence
 from penstock.engine.store import Store
 from penstock.engine.timers import due, live_attempts
@@ -40,6 +41,8 @@ class Duties:
     set_slots: Callable[[str, dict[str, int]], None]
     next_timer: Callable[[], int | None]
     wake: Callable[[], None]
+    is_gone: Callable[[str], bool]
+    """Whether a process that owned runs is gone for good."""
 
 
 class Upkeep:
@@ -115,8 +118,18 @@ class Upkeep:
             if live[attempt]:
                 self._duties.tell(attempt.run_no, Lost((attempt.step_no, attempt.item_no), attempt.attempt_no))
         await self._send_again(now, unheld)
+        await self._end_flights_of_the_dead(owner)
         self._forget_runners()
         await self._take_up_chores(owner)
+
+    async def _end_flights_of_the_dead(self, owner: str | None) -> None:
+        if owner is None:
+            return
+        owners = await self._store.read(lambda connection: awaited_owners(connection, owner))
+        gone = [other for other in owners if self._duties.is_gone(other)]
+        if gone:
+            for run_no, fact in await self._store.transaction(lambda connection: end_flights(connection, gone)):
+                self._duties.tell(run_no, fact)
 
     def _forget_runners(self) -> None:
         """What a runner that is gone offered is offered no more."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from penstock.contracts.errors import StoreUnavailable
 from penstock.contracts.messages import Order, SubmitRun
-from penstock.deploy.embedded.incarnation import Incarnation
+from penstock.deploy.embedded.incarnation import Incarnation, is_alive
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.runners.launchers.process import ProcessLauncher
@@ -74,7 +74,12 @@ class EmbeddedEngine:
     async def _start(self, incarnation: str) -> Coordinator:
         bus = MemoryBus()
         settings = CoordinatorSettings(
-            name=incarnation, token_key=secrets.token_bytes(32), owner=incarnation, check_after_seconds=0.0, only_pool=LOCAL_POOL
+            name=incarnation,
+            token_key=secrets.token_bytes(32),
+            owner=incarnation,
+            check_after_seconds=0.0,
+            only_pool=LOCAL_POOL,
+            is_gone=lambda owner: not is_alive(self.home, owner),
         )
         coordinator = Coordinator(bus, self.store, self.artifacts, settings, now)
         launcher = ProcessLauncher(self.artifacts, self.home, slots=self.slots, project_of=self._project_of)
