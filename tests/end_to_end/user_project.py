@@ -35,6 +35,10 @@ class UserProject(WrittenProject):
         """A run that has ended, however."""
         return ended(self.client, self.pipeline(name, module), options, **parameters)
 
+    def begin(self, name: str = "flow", **parameters: Any) -> Run[Any]:
+        """A run that has just been started."""
+        return begun(self.client, self.pipeline(name), **parameters)
+
 
 def begun(client: EmbeddedClient, pipeline: Pipeline[..., Any], options: RunOptions | None = None, **parameters: Any) -> Run[Any]:
     """A run of `pipeline` on `client` that has just been started."""
