@@ -5,18 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-_PROGRAM = [sys.executable, "-c", "from penstock.deploy.main import main; main()"]
+PROGRAM = [sys.executable, "-c", "import sys; sys.argv[0] = 'penstock'; from penstock.deploy.main import main; main()"]
 
 
 def penstock(folder: Path, *arguments: str, typed: str = "", limit: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs a command in `folder` to its end; the state folder is `home` in it. `typed` is its input."""
-    command, variables = [*_PROGRAM, *arguments], _environment(folder)
+    command, variables = [*PROGRAM, *arguments], _environment(folder)
     return subprocess.run(command, cwd=folder, env=variables, input=typed, capture_output=True, text=True, check=False, timeout=limit)
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Starts a command in `folder`; its output is a pipe of lines."""
-    command = [*_PROGRAM, *arguments]
+    command = [*PROGRAM, *arguments]
     return subprocess.Popen(command, cwd=folder, env=_environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -9,12 +9,15 @@ from penstock.contracts.artifacts import ArtifactRef, Value, refs_in
 from penstock.contracts.drawing import value_text
 from penstock.contracts.spec import decode_spec
 from penstock.deploy.cli.addresses import LAST, chosen_output, located, one_step_run, steps_of
+from penstock.deploy.cli.completion import names_of_runs_and_steps, run_names
 from penstock.deploy.cli.durations import size_text
 from penstock.deploy.cli.lineage import lineage_lines
 from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import save
 from penstock.deploy.cli.summary import address
 from penstock.deploy.cli.wiring import engine, housekeeping
+
+_Words = Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX][.OUTPUT]", autocompletion=names_of_runs_and_steps)]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +37,7 @@ app = typer.Typer(
 
 
 @app.command(name="ls", help="The outputs and attachments of a run's steps.")
-def list_artifacts(context: typer.Context, run: Annotated[str, typer.Argument(metavar="[RUN]")] = LAST) -> None:
+def list_artifacts(context: typer.Context, run: Annotated[str, typer.Argument(metavar="[RUN]", autocompletion=run_names)] = LAST) -> None:
     table = [("artifact", "kind", "size", "contents")]
     with engine(context) as client:
         view = client.run(run)
@@ -49,7 +52,7 @@ def list_artifacts(context: typer.Context, run: Annotated[str, typer.Argument(me
 @app.command(help="Copy an output out of the artifact store.")
 def get(
     context: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX][.OUTPUT]")],
+    words: _Words,
     to: Annotated[Path | None, typer.Option("-o", "--output", metavar="PATH", help="Where to; else ./<step>.<suffix>.")] = None,
 ) -> None:
     with engine(context) as client:
@@ -60,7 +63,10 @@ def get(
 
 
 @app.command(help="What an output was made of, back to the pipeline's parameters.")
-def lineage(context: typer.Context, words: Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX][.OUTPUT]")]) -> None:
+def lineage(
+    context: typer.Context,
+    words: _Words,
+) -> None:
     with engine(context) as client:
         wanted = located(client, words)
         spec = decode_spec(housekeeping(client).spec(wanted.run.run_id))

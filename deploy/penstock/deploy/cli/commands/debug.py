@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock.deploy.cli.addresses import located, one_step_run
+from penstock.deploy.cli.completion import names_of_runs_and_steps
 from penstock.deploy.cli.debugging import debug_step_run
 from penstock.deploy.cli.wiring import engine
 
@@ -23,7 +24,7 @@ Examples:
 @app.command(help=_EXAMPLES)
 def debug(
     context: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX]")],
+    words: Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX]", autocompletion=names_of_runs_and_steps)],
     breakpoint_first: Annotated[bool, typer.Option("--break", help="Stop at the first line of the step.")] = False,
 ) -> None:
     with engine(context) as client:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from penstock.deploy.cli.addresses import located
+from penstock.deploy.cli.completion import names_of_runs_and_steps
 from penstock.deploy.cli.log_text import follow_log, write_logs
 from penstock.deploy.cli.wiring import engine
 
@@ -26,7 +27,7 @@ Examples:
 @app.command(help=_EXAMPLES)
 def logs(
     context: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX]")],
+    words: Annotated[list[str], typer.Argument(metavar="[RUN] STEP[/INDEX]", autocompletion=names_of_runs_and_steps)],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the step ends.")] = False,
     attempt: Annotated[int | None, typer.Option("--attempt", metavar="N", help="That attempt; else the last.")] = None,
 ) -> None:

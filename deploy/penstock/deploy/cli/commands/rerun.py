@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from penstock.deploy.cli.addresses import LAST
+from penstock.deploy.cli.completion import run_names
 from penstock.deploy.cli.run_resumption import rerun_run
 from penstock.deploy.cli.wiring import engine
 
@@ -31,7 +32,7 @@ class Code(StrEnum):
 @app.command(help=_EXAMPLES)
 def rerun(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = LAST,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", autocompletion=run_names)] = LAST,
     failed: Annotated[bool, typer.Option("--failed", help="Only what failed, and all below it.")] = False,
     from_step: Annotated[str | None, typer.Option("--from", metavar="STEP", help="This step, and all below it.")] = None,
     code: Annotated[Code, typer.Option("--code", help="The code of that run instead of today's.")] = Code.TODAY,

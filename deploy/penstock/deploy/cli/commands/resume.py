@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock.deploy.cli.addresses import LAST
+from penstock.deploy.cli.completion import run_names
 from penstock.deploy.cli.run_resumption import resume_run
 from penstock.deploy.cli.wiring import engine
 
@@ -23,7 +24,7 @@ Examples:
 @app.command(help=_EXAMPLES)
 def resume(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = LAST,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", autocompletion=run_names)] = LAST,
     as_json: Annotated[bool, typer.Option("--json", help="Last line on stdout: the run as JSON.")] = False,
 ) -> None:
     with engine(context) as client:

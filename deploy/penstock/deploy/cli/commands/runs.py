@@ -12,6 +12,7 @@ from penstock.deploy.cli.commands.logs import logs
 from penstock.deploy.cli.commands.rerun import rerun
 from penstock.deploy.cli.commands.resume import resume
 from penstock.deploy.cli.comparison import comparison_lines
+from penstock.deploy.cli.completion import run_names
 from penstock.deploy.cli.durations import age_text, elapsed_seconds, seconds_text
 from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_json import run_json
@@ -68,7 +69,7 @@ def list_runs(
 @app.command(help="A run in full: steps, failures, outputs.")
 def show(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = LAST,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", autocompletion=run_names)] = LAST,
     as_json: Annotated[bool, typer.Option("--json", help="As `penstock run --json`.")] = False,
 ) -> None:
     with engine(context) as client:
@@ -86,7 +87,7 @@ def show(
 @app.command(help="Stop a run: what runs is ended, what waits is not begun.")
 def cancel(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="[RUN]")] = LAST,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", autocompletion=run_names)] = LAST,
     reason: Annotated[str, typer.Option("--reason", help="Kept with the run.")] = "",
 ) -> None:
     with engine(context) as client:
@@ -101,8 +102,8 @@ def cancel(
 @app.command(help="What differs between two runs: parameters, steps, metrics, outputs.")
 def compare(
     context: typer.Context,
-    before: Annotated[str, typer.Argument(metavar="RUN")],
-    after: Annotated[str, typer.Argument(metavar="RUN")],
+    before: Annotated[str, typer.Argument(metavar="RUN", autocompletion=run_names)],
+    after: Annotated[str, typer.Argument(metavar="RUN", autocompletion=run_names)],
 ) -> None:
     with engine(context) as client:
         lines = comparison_lines(client, client.run(before), client.run(after))
@@ -110,7 +111,7 @@ def compare(
 
 
 @app.command(name="rm", help="Forget runs that have ended. Their cache entries stay; `penstock gc` frees their artifacts.")
-def remove(context: typer.Context, runs: Annotated[list[str], typer.Argument(metavar="RUN...")]) -> None:
+def remove(context: typer.Context, runs: Annotated[list[str], typer.Argument(metavar="RUN...", autocompletion=run_names)]) -> None:
     with engine(context) as client:
         for run in runs:
             housekeeping(client).remove_run(run)

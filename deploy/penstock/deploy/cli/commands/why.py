@@ -8,6 +8,7 @@ import typer
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.views import Why
 from penstock.deploy.cli.addresses import LAST, Address, located, step_names
+from penstock.deploy.cli.completion import names_of_runs_and_steps
 from penstock.deploy.cli.wiring import engine
 from penstock.sdk.client import EngineClient
 
@@ -31,7 +32,7 @@ _DIGEST = re.compile(r"\b[0-9a-f]{12}\b")
 @app.command(help=_EXAMPLES)
 def why(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[RUN] [STEP]")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[RUN] [STEP]", autocompletion=names_of_runs_and_steps)] = None,
     full: Annotated[bool, typer.Option("--full", help="Every component that differs, with both values.")] = False,
 ) -> None:
     with engine(context) as client:
