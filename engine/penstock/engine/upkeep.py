@@ -57,7 +57,8 @@ class Upkeep:
         self._dispatcher = dispatcher
         self._duties = duties
         self._now = now
-        self._presence: Presence[AttemptKey] = Presence(patience=patience)
+        self._presence: Presence[tuple[AttemptKey, bool]] = Presence(patience=patience)
+        """With whether it is begun: what waited long in a queue has the whole patience from its beginning on."""
         self._runners: Presence[str] = Presence(patience=patience)
         self._known: set[str] = set()
         self._is_early = asyncio.Event()
@@ -113,11 +114,11 @@ class Upkeep:
         for run_no, fact in await self._store.read(lambda connection: due(connection, now, owner)):
             self._duties.tell(run_no, fact)
         live = await self._store.read(lambda connection: live_attempts(connection, self._dispatcher.incarnation))
-        unheld = set(self._presence.lost(live))
-        for attempt in unheld:
-            if live[attempt]:
+        unheld = dict(self._presence.lost(live.items()))
+        for attempt, may_be_lost in unheld.items():
+            if may_be_lost:
                 self._duties.tell(attempt.run_no, Lost((attempt.step_no, attempt.item_no), attempt.attempt_no))
-        await self._send_again(now, unheld)
+        await self._send_again(now, set(unheld))
         await self._end_flights_of_the_dead(owner)
         self._forget_runners()
         await self._take_up_chores(owner)
@@ -176,7 +177,7 @@ class Upkeep:
                 self._presence.tick_returned(message.sent_at)
                 self._runners.tick_returned(message.sent_at)
             case Heartbeat():
-                self._presence.heard(message.attempts, at)
+                self._presence.heard(((attempt, is_begun) for attempt in message.attempts for is_begun in (True, False)), at)
                 self._runners.heard([message.runner], at)
                 self._known.add(message.runner)
                 self._duties.set_slots(message.runner, message.pools)
