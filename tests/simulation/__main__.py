@@ -1,13 +1,15 @@
 """Tries seeds: `python -m tests.simulation --seeds 2000`, one again: `--seed 17 --trace`, with a deliberate bug: `--mutant NAME`."""
 
 import argparse
+import functools
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator
 
-from tests.simulation.trial import Verdict, silence, try_seed
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.trial import Verdict, caught, silence, try_seed
 
 
 def main() -> int:
@@ -17,8 +19,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="print what happens in it")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--mutant", choices=["all", *MUTANTS], help="with this deliberate bug, until it is caught")
     asked = parser.parse_args()
     silence()
+    if asked.mutant is not None:
+        return hunt([*MUTANTS] if asked.mutant == "all" else [asked.mutant], asked.seeds, asked.processes)
     if asked.seed is not None:
         return one(asked.seed, trace=asked.trace)
     return many(range(asked.first, asked.first + asked.seeds), asked.processes)
@@ -55,6 +60,17 @@ def many(seeds: range, processes: int) -> int:
         f"{excused} runs failed by their infrastructure, {bad} seeds with violations"
     )
     return 1 if bad else 0
+
+
+def hunt(names: list[str], seeds: int, processes: int) -> int:
+    """Prints which bugs are caught, by which seed."""
+    missed = 0
+    with multiprocessing.get_context("spawn").Pool(processes, silence) as pool:
+        for name, verdict in zip(names, pool.imap(functools.partial(caught, seeds=seeds), names), strict=True):
+            missed += verdict is None
+            say(f"missed  {name}" if verdict is None else f"caught  {name}: seed {verdict.seed}: {verdict.violations[0][:150]}")
+    say(f"{len(names) - missed} of {len(names)} caught")
+    return 1 if missed else 0
 
 
 def tried(seeds: range, processes: int) -> Iterator[Verdict]:

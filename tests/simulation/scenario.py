@@ -46,6 +46,8 @@ class Scenario:
     patience: float
     young: float
     heartbeat: float
+    slow: float
+    """The share of executions that last."""
     check_after: float
     horizon: float
     """Nothing goes wrong afterwards."""
@@ -64,7 +66,7 @@ def scenario(seed: int) -> Scenario:
     rng = random.Random(f"scenario {seed}")
     spec = random_pipeline(rng)
     is_embedded = rng.random() < 0.25
-    horizon = rng.choice([10.0, 30.0, 60.0])
+    horizon = rng.choice([5.0, 10.0, 20.0, 40.0])
     calm = rng.random() < 0.1
     return Scenario(
         seed=seed,
@@ -73,7 +75,8 @@ def scenario(seed: int) -> Scenario:
         is_embedded=is_embedded,
         coordinators=rng.choice([1, 1, 2]),
         runners=_runners(rng),
-        patience=rng.choice([6.0, 12.0, 30.0]),
+        patience=rng.choice([6.0, 12.0, 12.0, 30.0]),
+        slow=rng.choice([0.05, 0.2, 0.5]),
         young=rng.choice([0.2, 1.0, 3.0]),
         heartbeat=rng.choice([1.0, 2.0]),
         check_after=rng.choice([0.0, 600.0]),
@@ -96,7 +99,7 @@ def _runs(rng: random.Random, spec: PipelineSpec, seed: int, horizon: float) -> 
             max_parallel=rng.choice([1, 2]) if rng.random() < 0.15 else None,
         )
         cancel = rng.uniform(0.0, horizon / 2) if rng.random() < 0.15 else None
-        runs.append(PlannedRun(f"run{number}x{seed}", rng.choice([0.0, rng.uniform(0.0, horizon / 2)]), options, cancel))
+        runs.append(PlannedRun(f"run{number}x{seed}", rng.choice([0.0, 0.0, rng.uniform(0.0, horizon / 2)]), options, cancel))
     return tuple(runs)
 
 
@@ -128,4 +131,4 @@ def _store_faults(rng: random.Random) -> StoreFaults:
 
 def _misfortunes(rng: random.Random, horizon: float, *, is_embedded: bool) -> tuple[tuple[float, str], ...]:
     kinds = ("kill coordinator", "kill coordinator", "lose blob", "drain runner") if is_embedded else FAULTS
-    return tuple(sorted((rng.uniform(0.0, horizon), rng.choice(kinds)) for _ in range(rng.choice([0, 1, 2, 4, 7]))))
+    return tuple(sorted((rng.uniform(0.0, horizon), rng.choice(kinds)) for _ in range(rng.choice([0, 1, 2, 4, 7, 10]))))

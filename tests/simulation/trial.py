@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from tests.simulation.loop import Deadlock
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.oracle import Watch, environment_failures, judge, outcomes
 from tests.simulation.scenario import PlannedRun, Scenario, scenario
 from tests.simulation.world import World
@@ -43,6 +44,15 @@ def try_seed(seed: int, *, mutant: AbstractContextManager[object] | None = None,
     with mutant or nullcontext():
         _try(plan, golden, verdict, keeps_trace=keeps_trace)
     return verdict
+
+
+def caught(name: str, *, seeds: int) -> Verdict | None:
+    """The first verdict of guilty while that bug is present."""
+    for seed in range(seeds):
+        verdict = try_seed(seed, mutant=MUTANTS[name]())
+        if verdict.violations:
+            return verdict
+    return None
 
 
 def _golden(plan: Scenario, verdict: Verdict) -> dict[str, tuple[str, bytes | None]]:

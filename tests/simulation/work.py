@@ -52,7 +52,7 @@ class Temper:
     failing: float = 0.12
     hopeless: float = 0.04
     nosy: float = 0.03
-    slow: float = 0.08
+    slow: float = 0.1
 
     def draw(self, what: str, key: str) -> float:
         digest = hashlib.blake2b(f"{self.seed}/{what}/{key}".encode(), digest_size=8).digest()

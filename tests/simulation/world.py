@@ -60,7 +60,7 @@ class World:
         self.database = Database(random.Random(f"store {scenario.seed}"))
         self.artifacts = MemoryArtifactStore()
         self.journal = Journal()
-        self.temper = Temper(scenario.seed)
+        self.temper = Temper(scenario.seed, slow=scenario.slow)
         self.spec = encode_spec(scenario.spec)
         self.members: list[Member] = []
         self.crashes: list[str] = []
@@ -250,6 +250,8 @@ class World:
             alive = [member for member in alive if member.coordinator is not None]
         elif who == "runner":
             alive = [member for member in alive if member.launcher is not None]
+            # Whoever is at work has more to lose.
+            alive = [member for member in alive if member.launcher is not None and member.launcher.executing] or alive
         return self.rng.choice(alive) if alive else None
 
     def _freeze(self, victim: Member) -> None:
