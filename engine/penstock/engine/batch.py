@@ -1,7 +1,6 @@
 """One transaction of a coordinator: facts in, rows changed, orders out. Plain and synchronous."""
 
 import hmac
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
