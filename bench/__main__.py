@@ -16,7 +16,7 @@ import psutil
 
 from bench.demo import demo_runs
 from bench.limits import Limits, measured_limits
-from bench.measure import Measurement
+from bench.measure import Measurement, environment
 from bench.peers import peer_rows
 from bench.table import Case, comparison, demo_row, limit_rows, rows_of, table
 
@@ -85,7 +85,7 @@ def _measured(case: str, module: str, items: int, home: Path) -> list[Measuremen
     """One run of a case in a fresh process, with a state folder of its own."""
     command = [sys.executable, "-m", "bench.cases", case, module, str(items)]
     try:
-        done = subprocess.run(command, env={**os.environ, "PENSTOCK_HOME": str(home)}, check=True, stdout=subprocess.PIPE)
+        done = subprocess.run(command, env=environment(home), check=True, stdout=subprocess.PIPE)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return [Measurement(**plain) for plain in json.loads(done.stdout.splitlines()[-1])]

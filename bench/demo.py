@@ -1,13 +1,13 @@
 """The demonstration's pipeline by the command line, once to execute it and then all hits, with a look at what that imported."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.measure import environment
 from penstock.deploy.cli.example_project import write_example
 
 # The command as people type it; at its end it tells what it had imported, and whether it had started other processes.
@@ -41,9 +41,8 @@ def demo_runs(folder: Path, again: int) -> list[DemoRun]:
 
 def _run(folder: Path) -> DemoRun:
     command = [sys.executable, "-c", _PROGRAM, "run", "pipeline.py", "-p", "raw=drops/week-1.csv", "--json"]
-    environment = {**os.environ, "PENSTOCK_HOME": str(folder / ".penstock")}
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, env=environment(folder / ".penstock"), capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
     told = json.loads(done.stderr.splitlines()[-1])
     steps = json.loads(done.stdout.splitlines()[-1])["steps"]

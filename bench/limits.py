@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import cpu_seconds_below, own_cpu_seconds
+from bench.measure import cpu_seconds_below, environment, own_cpu_seconds
 
 _FORKS = 200
 _ROUND_TRIPS = 2000
@@ -48,7 +48,7 @@ def measured_limits(folder: Path, modules: list[str], repeats: int) -> Limits:
         commit=_median(repeats, lambda: _commit(folder / "commits.sqlite", _COMMITS, 1)),
         row=_median(repeats, lambda: _commit(folder / "rows.sqlite", 20, _ROWS_A_COMMIT) / _ROWS_A_COMMIT),
         hashed_gibibyte=_median(repeats, _hash),
-        interpreter=_median(5 * repeats, lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)),
+        interpreter=_median(5 * repeats, lambda: subprocess.run([sys.executable, "-c", "pass"], check=True, env=environment(folder))),
     )
 
 
@@ -64,7 +64,7 @@ def _median(repeats: int, measure: Callable[[], object]) -> float:
 
 def _forks_of(module: str) -> tuple[float, float]:
     command = [sys.executable, "-m", "bench.limits", "fork", module]
-    wall, cpu = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    wall, cpu = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(Path())).stdout)
     return float(wall), float(cpu)
 
 

@@ -1,5 +1,6 @@
 """What is measured of a piece of work: wall time, CPU time of this process and of the processes under it, peak memory."""
 
+import os
 import resource
 import time
 from collections.abc import Generator
@@ -20,6 +21,11 @@ class Measurement:
     engine_cpu_seconds: float
     guests_cpu_seconds: float
     peak_bytes: int
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The variables of a process that is measured: without what would make the interpreter slower or faster than a user's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {"PENSTOCK_HOME": str(home)}
 
 
 class Notebook:
