@@ -1,6 +1,7 @@
 """Pipelines: functions whose body draws a graph of steps. A pipeline called in another becomes part of it."""
 
 import asyncio
+import html
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from penstock.contracts.bindings import FromParameter
 from penstock.contracts.drawing import as_text
-from penstock.contracts.errors import GraphError
+from penstock.contracts.errors import GraphError, PenstockError
 from penstock.contracts.fan_outs import defaults_of, fan_out_lines
 from penstock.contracts.names import checked_name, dashed
 from penstock.contracts.spec import PipelineSpec
@@ -146,8 +147,15 @@ class Pipeline(Generic[P, R]):
         return run
 
     async def arun(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
-        """As `run`, without blocking the event loop."""
-        return await asyncio.to_thread(self.run, *args, **kwargs)
+        """As `run`, without blocking the event loop. Cancelling it cancels the run."""
+        run = await asyncio.to_thread(self.submit, *args, **kwargs)
+        try:
+            await asyncio.to_thread(run.wait)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(run.cancel, "its task was cancelled")
+            raise
+        run.raise_if_failed()
+        return run
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Starts a run and returns at once; `.wait()` or `.result()` follows it."""
@@ -166,6 +174,13 @@ class Pipeline(Generic[P, R]):
     @override
     def __repr__(self) -> str:
         return f"<pipeline {self.name}>"
+
+    def _repr_html_(self) -> str:
+        try:
+            text = self.text
+        except PenstockError as error:
+            text = f"it can't be drawn: {error}"
+        return f"<p><b>{html.escape(self.name)}</b></p><pre>{html.escape(text)}</pre>"
 
 
 def _call(function: Callable[..., Any], handles: list[Handle], signature: inspect.Signature) -> Any:

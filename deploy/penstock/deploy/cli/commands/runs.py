@@ -45,9 +45,8 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line.")] = False,
 ) -> None:
     with engine(context) as client:
-        newest = client.runs(pipeline=pipeline, limit=limit)
-        # Whether a process still drives it is asked of those only for which it matters.
-        views = [view if view.state.is_terminal else client.run(view.run_id) for view in newest]
+        # A list comes without steps, and without whether a process still drives a run.
+        views = [client.run(view.run_id) for view in client.runs(pipeline=pipeline, limit=limit)]
     if as_json:
         for view in views:
             typer.echo(json.dumps(view.model_dump(mode="json"), ensure_ascii=False))
