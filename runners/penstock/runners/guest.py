@@ -30,8 +30,6 @@ from penstock.sdk.values import codecs
 
 _VALUE: TypeAdapter[Value] = TypeAdapter(Value)
 _PROGRESS_SECONDS = 0.2
-_SMALL_TEXT = 500
-"""Characters: far below what travels inline, whatever they are encoded to."""
 
 
 def serve(stream: socket.socket, project: str) -> None:
@@ -87,7 +85,6 @@ class Attempt:
         self._lock = threading.Lock()
         self._record = Record()
         self._files: list[tuple[str, str]] = []
-        self._has_staged = False
         self._attachments: dict[str, Any] = {}
         self._next_progress = 0.0
         self._snapshot: str = order["snapshot"]
@@ -147,7 +144,6 @@ class Attempt:
     def _staging(self) -> Path:
         """Made when it is needed: most steps return what travels in a message."""
         self._staging_path.mkdir(exist_ok=True)
-        self._has_staged = True
         return self._staging_path
 
     def _identity(self, seed: int) -> Identity:
@@ -267,9 +263,8 @@ class Attempt:
         if value is None and kind in ("file", "directory"):
             told = failure(FailureKind.OUTPUT, f"the output {name!r} is None where a {kind} was declared", hint=f"return a {kind}")
             raise AttemptFailed(told)
-        folder = self._staging_path if _is_small(value) else self._staging
         try:
-            encoded = codecs.encode(value, hint, folder, movable=self._workdir)
+            encoded = codecs.encode(value, hint, self._staging_path, movable=self._workdir)
         except (ContractError, OSError, TypeError, ValueError) as error:
             told = from_exception(error, FailureKind.OUTPUT, hidden=hidden_folders(), shorten=self._snapshot)
             raise AttemptFailed(told | {"message": f"the output {name!r} can't be stored: {error}"[:500]}) from error
@@ -288,7 +283,7 @@ class Attempt:
         """Whether there is something for the launcher to remove."""
         os.chdir("/")
         with os.scandir(self._workdir) as entries:
-            return self._has_staged or any(True for _ in entries)
+            return self._staging_path.exists() or any(True for _ in entries)
 
 
 def _failed(plain: dict[str, str]) -> dict[str, Any]:
@@ -300,11 +295,6 @@ def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, 
     if inspect.iscoroutine(returned):
         return asyncio.run(returned)
     return returned
-
-
-def _is_small(value: object) -> bool:
-    """Whether it surely travels inline, so that encoding it needs no folder."""
-    return value is None or isinstance(value, int | float) or (isinstance(value, str) and len(value) < _SMALL_TEXT)
 
 
 def _part(returned: Any, name: str, position: int) -> Any:

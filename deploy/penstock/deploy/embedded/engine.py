@@ -60,7 +60,13 @@ class EmbeddedEngine:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Has the event loop do `work`; waits for it."""
+        """Has the event loop do `work`; waits for it.
+
+        :raises StoreUnavailable: the engine is closed.
+        """
+        if self._loop.is_closed():
+            work.close()
+            raise StoreUnavailable(f"the engine on {self.home} is closed; connect to it again")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def serve(self) -> Coordinator:

@@ -31,13 +31,17 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """Where an encoding puts its files: new ones in `folder`. Files below `movable` are staged where they lie, without a copy."""
+    """Where an encoding puts its files: new ones in `folder`, made when the first one comes.
+
+    Files below `movable` are staged where they lie, without a copy.
+    """
 
     folder: Path
     movable: Path | None = None
     files: dict[str, Path] = field(default_factory=dict[str, Path])
 
     def new_path(self) -> Path:
+        self.folder.mkdir(exist_ok=True)
         return self.folder / f"value-{secrets.token_hex(8)}"
 
     def put(self, path: Path, *, media_type: str, suffix: str = "", kind: Kind = "blob") -> ArtifactRef:
