@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from penstock.contracts.artifacts import inline
+from penstock.contracts.artifacts import ArtifactRef, inline
 from penstock.contracts.bindings import Binding, Compare, Either, FromItem, FromNode, FromParameter, ListOf, Literal_
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.spec import (
@@ -77,6 +77,12 @@ def random_pipeline(rng: random.Random) -> PipelineSpec:
 def has_until(spec: PipelineSpec) -> bool:
     """Whether what becomes of it depends on who is faster."""
     return any(isinstance(node, CollectSpec) and node.until is not None for node in spec.nodes)
+
+
+def is_long(spec: PipelineSpec) -> bool:
+    """Whether there is a list that is too long to travel as it is."""
+    default = spec.parameters[1].default
+    return isinstance(default, ArtifactRef) and len(default.json_value()) > 5
 
 
 def _hook(name: str, rng: random.Random) -> StepSpec:

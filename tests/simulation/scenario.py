@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from penstock.contracts.messages import RunOptions
 from penstock.contracts.spec import PipelineSpec, StepSpec
 from tests.simulation.bus import BusFaults
-from tests.simulation.pipelines import random_pipeline
+from tests.simulation.pipelines import is_long, random_pipeline
 from tests.simulation.store import StoreFaults
 
 FAULTS = (
@@ -15,6 +15,7 @@ FAULTS = (
     "kill runner",
     "kill runner",
     "freeze runner",
+    "freeze coordinator",
     "freeze coordinator",
     "cut",
     "purge pool",
@@ -76,7 +77,7 @@ def scenario(seed: int) -> Scenario:
         coordinators=rng.choice([1, 1, 2]),
         runners=_runners(rng),
         patience=rng.choice([6.0, 12.0, 12.0, 30.0]),
-        slow=rng.choice([0.05, 0.2, 0.5]),
+        slow=0.0 if is_long(spec) else rng.choice([0.05, 0.2, 0.5]),
         young=rng.choice([0.2, 1.0, 3.0]),
         heartbeat=rng.choice([1.0, 2.0]),
         check_after=rng.choice([0.0, 600.0]),
@@ -111,7 +112,7 @@ def _runners(rng: random.Random) -> tuple[dict[str, int], ...]:
 
 
 def _bus_faults(rng: random.Random) -> BusFaults:
-    strength = rng.choice([0.0, 0.02, 0.1])
+    strength = rng.choice([0.0, 0.05, 0.25])
     return BusFaults(
         refused=rng.random() * strength,
         unconfirmed=rng.random() * strength,
@@ -119,8 +120,8 @@ def _bus_faults(rng: random.Random) -> BusFaults:
         late_seconds=rng.choice([0.5, 4.0]),
         overtakes=rng.choice([0.0, 0.3]),
         repeated=rng.random() * strength * 2,
-        dropped=rng.random() * strength,
-        cancelled=rng.random() * strength * 0.3,
+        dropped=rng.choice([0.0, rng.random() * strength]),
+        cancelled=rng.random() * strength * 0.2,
     )
 
 
