@@ -90,6 +90,10 @@ class Ledger:
         assert found, f"{step}/{item} was not ordered; it is {self.state(run, step, item)}"
         return found[-1]
 
+    def plain_inputs(self, run: int, step: str, item: int = 0) -> dict[str, Any]:
+        """What the newest order of a step run gives it, as plain data."""
+        return {name: plain_value(value) for name, value in self.order(run, step, item).inputs.items()}
+
     def start(self, run: int, step: str, item: int = 0, runner: str = RUNNER) -> Order:
         order = self.order(run, step, item)
         self.tell(run, Started(attempt=order.attempt, token=order.token, runner=runner))
