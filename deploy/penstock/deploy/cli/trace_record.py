@@ -6,6 +6,7 @@ So a run whose steps are all hits never imports the user's libraries.
 import hashlib
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,7 +82,8 @@ def keep_trace(home: Path, target: Target, traced: Traced) -> Traced:
         staging.write_text(_record(target, traced, versions).model_dump_json())
         staging.replace(place)
     except OSError:
-        staging.unlink(missing_ok=True)
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)
     return traced
 
 

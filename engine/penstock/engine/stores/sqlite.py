@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from penstock.contracts.errors import StoreUnavailable
@@ -73,7 +73,7 @@ class SqliteStore:
         self._read_thread = ThreadPoolExecutor(1, "penstock-reader")
         try:
             self._migrate()
-        except OperationalError as error:
+        except DatabaseError as error:
             raise self._unavailable(error) from error
 
     def _migrate(self) -> None:
@@ -109,13 +109,14 @@ class SqliteStore:
                 raise
             raise self._unavailable(error) from error
 
-    def _unavailable(self, error: OperationalError | sqlite3.OperationalError) -> StoreUnavailable:
-        text = str(error.orig if isinstance(error, OperationalError) else error)
-        hint = (
-            "free some disk space; nothing is lost, the run goes on with `penstock resume`"
-            if "full" in text
-            else "see whether the folder is writable"
-        )
+    def _unavailable(self, error: DatabaseError | sqlite3.OperationalError) -> StoreUnavailable:
+        text = str(error.orig if isinstance(error, DatabaseError) else error)
+        if "full" in text:
+            hint = "free some disk space; nothing is lost, the run goes on with `penstock resume`"
+        elif "not a database" in text or "malformed" in text:
+            hint = "it is damaged: put a copy back, or move it away; the cache is then built again"
+        else:
+            hint = "see whether the folder is writable"
         return StoreUnavailable(f"the state database {self._path} can't be used: {text} ({hint})")
 
     async def close(self) -> None:

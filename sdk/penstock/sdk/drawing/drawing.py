@@ -110,7 +110,14 @@ class Drawing:
 
     @contextmanager
     def inside(self, sub_pipeline: str, scope: Scope) -> Generator[None]:
-        """What is made meanwhile belongs to a call of a sub-pipeline."""
+        """What is made meanwhile belongs to a call of a sub-pipeline.
+
+        :raises GraphError: it is called by itself.
+        """
+        if self.prefix.count("/") >= _DEEPEST:
+            raise GraphError(
+                f"{user_place()}: {sub_pipeline} calls itself, by way of {self.prefix[:120]}...; a pipeline is drawn to its end"
+            )
         before = self.prefix, self.base
         self.prefix, self.base = self._unique(self.prefix + sub_pipeline) + "/", scope
         try:
@@ -139,6 +146,9 @@ class Drawing:
             _current.reset(token)
             bind_constant.reset(constant)
 
+
+_DEEPEST = 30
+"""Sub-pipelines in each other; far more than people write."""
 
 _current: ContextVar[Drawing | None] = ContextVar("drawing", default=None)
 
