@@ -13,7 +13,7 @@ RESULT = "result"
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Literal_(_Model):  # noqa: N801 - typing.Literal is needed beside it

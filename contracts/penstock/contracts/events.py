@@ -22,7 +22,7 @@ StepEventType = Literal["penstock.step.succeeded", "penstock.step.failed", "pens
 class _Event(BaseModel):
     """The attributes that CloudEvents asks for. `version` is an extension attribute: the version of `data` for this type."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     specversion: Literal["1.0"] = "1.0"
     version: Literal[1] = 1
@@ -37,7 +37,7 @@ class _Event(BaseModel):
 
 
 class RunData(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     run_id: str
     run_name: str
@@ -52,7 +52,7 @@ class RunData(BaseModel):
 class StepData(BaseModel):
     """`hit`: the outputs come from the cache entry `key`; nothing was executed."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     run_id: str
     run_name: str

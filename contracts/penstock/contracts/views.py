@@ -10,7 +10,7 @@ from penstock.contracts.states import RunState, StepState
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class StepCount(_View):
