@@ -70,13 +70,21 @@ class MemoryConsumer:
 
     async def stop(self) -> None:
         self._is_stopped = True
+        # Whoever waits for a message looks again.
+        self._room.set()
+        self.queue.arrived.set()
 
     async def __aiter__(self) -> AsyncGenerator[MemoryDelivery, None]:
         while not self._is_stopped:
-            while len(self._held) >= self._prefetch:
+            if len(self._held) >= self._prefetch:
                 self._room.clear()
                 await self._room.wait()
-            body, redelivered = await self.queue.get()
+                continue
+            if not self.queue.waiting:
+                self.queue.arrived.clear()
+                await self.queue.arrived.wait()
+                continue
+            body, redelivered = self.queue.waiting.popleft()
             delivery = MemoryDelivery(self, body, redelivered=redelivered)
             self._held[id(delivery)] = delivery
             yield delivery
