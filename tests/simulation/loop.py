@@ -86,11 +86,14 @@ class SimLoop(asyncio.base_events.BaseEventLoop):
         pending = [task for task in self._living if not task.done()]
         for task in pending:
             task.cancel()
-        self.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        self.run_until_complete(self._ended(pending))
         self.run_until_complete(self.shutdown_asyncgens())
         self._living.clear()
         self._dropped.clear()
         self.close()
+
+    async def _ended(self, tasks: list[asyncio.Task[Any]]) -> None:
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)

@@ -46,9 +46,9 @@ def try_seed(seed: int, *, mutant: AbstractContextManager[object] | None = None,
     return verdict
 
 
-def caught(name: str, *, seeds: int) -> Verdict | None:
-    """The first verdict of guilty while that bug is present."""
-    for seed in range(seeds):
+def caught(name: str, *, seeds: int, first: int = 0) -> Verdict | None:
+    """The first verdict of guilty while that bug is present; the seed `first` is tried before the others."""
+    for seed in (first, *range(seeds)):
         verdict = try_seed(seed, mutant=MUTANTS[name]())
         if verdict.violations:
             return verdict
