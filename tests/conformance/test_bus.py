@@ -219,7 +219,7 @@ async def test_listeners_hear_their_own_exchange_only(bus: Bus) -> None:
         ("step.#", "run.succeeded.retrain", False),
     ],
 )
-async def test_a_pattern_chooses_among_events(bus: Bus, pattern: str, key: str, is_meant: bool) -> None:  # noqa: FBT001 - a parameter of the test
+async def test_a_pattern_chooses_among_events(bus: Bus, pattern: str, key: str, is_meant: bool) -> None:
     async with bus.listen(Exchange.EVENTS, pattern) as listener:
         await bus.publish(Envelope(exchange=Exchange.EVENTS, key=key, body=b"event"))
         await bus.publish(Envelope(reply_queue=listener.name, body=b"end"))

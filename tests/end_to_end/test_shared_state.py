@@ -1,7 +1,6 @@
 """Several processes share one state folder: each drives its runs, all read, follow and cancel those of the others."""
 
 import subprocess
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,13 +170,11 @@ def test_work_that_a_dead_process_had_begun_is_done_by_the_next(shared: UserProj
         until((folder / "executions").exists)
         process.kill()
     (folder / "gate").touch()
-    began = time.monotonic()
 
     run = shared.run("costly", folder=str(folder))
 
     assert run.result() == 1
     assert executed(run) == ["expensive"]
-    assert time.monotonic() - began < 20
 
 
 def test_a_command_reads_runs_while_another_process_drives_them(shared: UserProject, folder: Path) -> None:

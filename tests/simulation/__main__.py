@@ -39,9 +39,8 @@ def one(seed: int, *, trace: bool) -> int:
     for line in verdict.trace:
         say(line)
     show(verdict)
-    say(
-        f"seed {seed}: {verdict.virtual_seconds:.0f} s, {verdict.executions} executions, {verdict.deaths} deaths, trace {verdict.fingerprint}"
-    )
+    told = f"{verdict.virtual_seconds:.0f} s, {verdict.executions} executions, {verdict.deaths} deaths, trace {verdict.fingerprint}"
+    say(f"seed {seed}: {told}")
     return 1 if verdict.violations else 0
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from penstock.engine import batch, dispatcher, slice_writer, timers
-from penstock.engine.core import attempts, decision, fan, slice
+from penstock.engine.core import attempts, decision, fan
+from penstock.engine.core.slice import Slice
 from penstock.engine.inbox import Inbox
 from penstock.engine.presence import Presence
 from penstock.engine.statement import Statement
@@ -85,10 +86,8 @@ def performs_what_was_not_committed() -> AbstractContextManager[None]:
             return result[-1]
 
         await asyncio.sleep(0)
-        try:
+        with suppress(Hasty):
             database.write(kept)
-        except Hasty:
-            pass
         return result[-1]
 
     return exchanged(SimStore, "transaction", transaction)
@@ -220,7 +219,7 @@ def never_takes_a_runner_for_dead() -> AbstractContextManager[None]:
 
 @mutant
 def counts_a_join_twice() -> AbstractContextManager[None]:
-    arrive = slice.Slice.arrive
+    arrive = Slice.arrive
 
     def twice(self: Any, key: Any) -> None:
         arrive(self, key)
@@ -228,7 +227,7 @@ def counts_a_join_twice() -> AbstractContextManager[None]:
         if row is not None and not row.is_new and row.waiting > 0:
             arrive(self, key)
 
-    return exchanged(slice.Slice, "arrive", twice)
+    return exchanged(Slice, "arrive", twice)
 
 
 @mutant
@@ -349,5 +348,3 @@ def waits_for_nobody_that_was_lost() -> AbstractContextManager[None]:
 @mutant
 def leaves_attempts_of_ended_runs_open() -> AbstractContextManager[None]:
     return exchanged(attempts, "take_late", lambda *_: None)
-
-

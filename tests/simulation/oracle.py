@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from itertools import pairwise
 from typing import Any, Protocol
 
 from penstock.contracts.messages import AttemptKey
@@ -44,7 +45,8 @@ class Watch:
             if count > max(before, self._slots(pool) * (1 + SURPLUS)):
                 self._say(f"{count} attempts for {self._slots(pool)} slots of {pool}")
         for run_no, limit, count in rows(
-            "SELECT u.run_no, json_extract(u.options, '$.max_parallel') AS most, count(*) AS live FROM run u JOIN attempt a ON a.run_no = u.run_no "
+            "SELECT u.run_no, json_extract(u.options, '$.max_parallel') AS most, count(*) AS live FROM run u "
+            "JOIN attempt a ON a.run_no = u.run_no "
             "AND a.state IN ('dispatched', 'running') WHERE u.options LIKE '%max_parallel%' GROUP BY u.run_no HAVING live > most + "
             "(SELECT count(*) FROM attempt l WHERE l.run_no = u.run_no AND l.state = 'superseded')"
         ):
@@ -94,7 +96,7 @@ def judge(world: World, golden: dict[str, tuple[str, bytes | None]], findings: F
 def _leftovers(world: World) -> list[str]:
     rows = world.database.rows
     return [
-        f"{count} {what} are left over: {rows(f'SELECT * FROM {table} LIMIT 3')}"
+        f"{count} {what} are left over: {rows(f'SELECT * FROM {table} LIMIT 3')}"  # noqa: S608 - constants
         for what, table in (
             ("live attempts", "attempt WHERE state IN ('dispatched', 'running')"),
             ("ready rows", "ready"),
@@ -130,7 +132,7 @@ def _timelines(world: World) -> list[str]:
         lines = world.database.rows("SELECT seq, at, type, node, item, attempt FROM timeline WHERE run_no = ? ORDER BY seq", run_no)
         if [line[0] for line in lines] != list(range(1, seq + 1)):
             found.append(f"the timeline of run {run_no} has gaps")
-        if any(before[1] > after[1] for before, after in zip(lines, lines[1:], strict=False)):
+        if any(before[1] > after[1] for before, after in pairwise(lines)):
             found.append(f"the timeline of run {run_no} goes back in time")
         if lines and lines[-1][2] != f"run.{state}":
             found.append(f"the timeline of run {run_no} ends with {lines[-1][2]}, the run is {state}")

@@ -1,4 +1,4 @@
-"""Random pipelines: chains, joins, diamonds, fan-outs in fan-outs, conditions, retries. And what their steps do: pure functions of their inputs."""
+"""Random pipelines: chains, joins, diamonds, fan-outs in fan-outs, conditions, retries. Their steps are pure functions of their inputs."""
 
 import random
 from dataclasses import dataclass, field

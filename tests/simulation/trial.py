@@ -103,7 +103,8 @@ def _live(world: World, verdict: Verdict) -> None:
 def _open(world: World) -> str:
     runs = world.database.rows("SELECT run_id, state, stop, open FROM run WHERE ended_at IS NULL")
     steps = world.database.rows(
-        "SELECT run_no, node, item, state, waiting, attempts FROM step_run WHERE state NOT IN ('succeeded', 'failed', 'skipped', 'cancelled') LIMIT 5"
+        "SELECT run_no, node, item, state, waiting, attempts FROM step_run "
+        "WHERE state NOT IN ('succeeded', 'failed', 'skipped', 'cancelled') LIMIT 5"
     )
     attempts = world.database.rows(
         "SELECT run_no, node, item, number, state, runner FROM attempt WHERE state IN ('dispatched', 'running') LIMIT 5"

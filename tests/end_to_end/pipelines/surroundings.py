@@ -92,7 +92,12 @@ def halves(data: File, folder: Directory) -> tuple[File, Directory]:
 
 @step
 def described(half: File, made: Directory) -> list[str]:
-    return [half.path.name, half.path.read_text(), *(f.path.name for f in made.files()), oct(made.file("tool.sh").path.stat().st_mode & 0o111)]
+    return [
+        half.path.name,
+        half.path.read_text(),
+        *(f.path.name for f in made.files()),
+        oct(made.file("tool.sh").path.stat().st_mode & 0o111),
+    ]
 
 
 @pipeline
