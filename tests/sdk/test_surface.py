@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import penstock.sdk
 
 NEGATIVES = Path(__file__).parent / "surface" / "typing_negatives.py"
@@ -23,6 +25,13 @@ def test_the_exported_names_are_pinned() -> None:
         "not_", "otherwise", "pipeline", "recorded_run", "register", "step", "transfer", "when",
     ]  # fmt: skip
     assert penstock.sdk.__all__ == sorted(penstock.sdk.__all__)
+
+
+def test_every_name_can_be_imported_and_unknown_ones_say_so() -> None:
+    assert all(getattr(penstock.sdk, name) is not None for name in penstock.sdk.__all__)
+    assert dir(penstock.sdk) == penstock.sdk.__all__
+    with pytest.raises(ImportError, match="stepp"):
+        exec("from penstock.sdk import stepp")  # noqa: S102 -- what users write
 
 
 def test_mypy_finds_every_wrong_line_and_no_other(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ Digest = NewType("Digest", str)
 DOCUMENT_SUFFIXES = (".yaml", ".yml")
 """Files so named hold a pipeline as a YAML document."""
 DEFAULT_WORKSPACE = Workspace("default")
+PYTHON = "python"
+"""As the first word of a command: the interpreter of the environment that the step runs in."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 

@@ -1,6 +1,5 @@
 """What a guest process does: it waits for an order, resolves the inputs, runs the user's code, encodes the outputs, tells the outcome."""
 
-import asyncio
 import atexit
 import importlib
 import inspect
@@ -293,6 +292,8 @@ def _failed(plain: dict[str, str]) -> dict[str, Any]:
 def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:
     returned = function(*positional, **named)
     if inspect.iscoroutine(returned):
+        import asyncio  # noqa: PLC0415 -- most steps are plain functions, and every fork would bear it
+
         return asyncio.run(returned)
     return returned
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from penstock.contracts.artifacts import JSON, ArtifactRef, Value
+from penstock.contracts.names import PYTHON
 from penstock.contracts.states import FailureKind
 from penstock.runners.failures import AttemptFailed, failure, from_signal
-from penstock.sdk.scripts import PYTHON
 from penstock.sdk.types import Directory, File
 from penstock.sdk.values.codecs import decode
 

@@ -1,6 +1,8 @@
 """What a zygote does before it forks, so that no guest needs to do it again."""
 
 import contextlib
+import importlib
+import inspect
 import socket
 from types import ModuleType
 
@@ -15,6 +17,9 @@ from penstock.sdk.values.json_values import read_json
 def warm_up(module: ModuleType | None) -> None:
     """Does once, before guests are forked, what each of them would do again: resolving annotations, building validators."""
     functions = [function for value in vars(module).values() if callable(function := getattr(value, "fn", None))] if module else []
+    if any(map(inspect.iscoroutinefunction, functions)):
+        # Guests of async steps need it; all others can do without its weight.
+        importlib.import_module("asyncio")
     hints = {id(hint): hint for function in functions for hint in hints_of(function).values()}
     for hint in (int, float, str, bool, *hints.values()):
         for part in (outputs_of(hint) or {"": hint}).values():

@@ -1,18 +1,14 @@
 """Pipelines: functions whose body draws a graph of steps. A pipeline called in another becomes part of it."""
 
-import asyncio
-import html
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from typing_extensions import override
 
 from penstock.contracts.bindings import FromParameter
-from penstock.contracts.drawing import as_text
 from penstock.contracts.errors import GraphError, PenstockError
-from penstock.contracts.fan_outs import defaults_of, fan_out_lines
 from penstock.contracts.names import checked_name, dashed
 from penstock.contracts.spec import PipelineSpec
 from penstock.sdk.drawing.annotations import hints_of
@@ -24,14 +20,15 @@ from penstock.sdk.drawing.parameters import parameter_specs
 from penstock.sdk.drawing.places import user_place
 from penstock.sdk.drawing.results import output_bindings
 from penstock.sdk.drawing.signatures import bound_arguments
-from penstock.sdk.drawing.traced import Traced
-from penstock.sdk.drawing.tracing import traced
 from penstock.sdk.options import RunOptions, StepOptions, checked_options
-from penstock.sdk.runs.run import Run
-from penstock.sdk.runs.starting import started, waited
 from penstock.sdk.steps import Step
 from penstock.sdk.triggers import Trigger
 from penstock.sdk.types import RunSummary
+
+# Guests import pipelines, and neither trace nor run nor show them: what that takes is imported where it is done.
+if TYPE_CHECKING:
+    from penstock.sdk.drawing.traced import Traced
+    from penstock.sdk.runs.run import Run
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -129,42 +126,48 @@ class Pipeline(Generic[P, R]):
             )
         return drawing, spec
 
-    def trace(self) -> Traced:
+    def trace(self) -> "Traced":
         """The spec, complete but for its snapshot, and the files it is made of."""
+        from penstock.sdk.drawing.tracing import traced  # noqa: PLC0415 -- see above
+
         drawing, spec = self.draw()
         return traced(drawing, spec, self._function)
 
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]":
         """Runs it and waits.
 
         :raises GraphError: the graph can't be built.
         :raises InvalidInput: a parameter does not fit.
         :raises RunFailed: a step failed; the text begins with the user's traceback.
         """
+        from penstock.sdk.runs.starting import started, waited  # noqa: PLC0415 -- see above
+
         run: Run[R] = started(self, args, kwargs)
         waited(run)
         run.raise_if_failed()
         return run
 
-    async def arun(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+    async def arun(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]":
         """As `run`, without blocking the event loop. Cancelling it cancels the run."""
-        run = await asyncio.to_thread(self.submit, *args, **kwargs)
-        try:
-            await asyncio.to_thread(run.wait)
-        except asyncio.CancelledError:
-            await asyncio.to_thread(run.cancel, "its task was cancelled")
-            raise
+        from penstock.sdk.runs.starting import awaited  # noqa: PLC0415 -- see above
+
+        run: Run[R] = await awaited(self, args, kwargs)
         run.raise_if_failed()
         return run
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]":
         """Starts a run and returns at once; `.wait()` or `.result()` follows it."""
+        from penstock.sdk.runs.starting import started  # noqa: PLC0415 -- see above
+
         run: Run[R] = started(self, args, kwargs)
         return run
 
     @property
     def text(self) -> str:
         """The graph as text, a line a step."""
+        from penstock.contracts.drawing import as_text  # noqa: PLC0415 -- see above
+        from penstock.contracts.fan_outs import defaults_of, fan_out_lines  # noqa: PLC0415 -- see above
+
         spec = self.draw()[1]
         return "\n".join([as_text(spec), *fan_out_lines(spec, defaults_of(spec))])
 
@@ -176,6 +179,8 @@ class Pipeline(Generic[P, R]):
         return f"<pipeline {self.name}>"
 
     def _repr_html_(self) -> str:
+        import html  # noqa: PLC0415 -- see above
+
         try:
             text = self.text
         except PenstockError as error:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from penstock.contracts.bindings import FromNode
 from penstock.contracts.errors import GraphError, InvalidInput
+from penstock.contracts.names import PYTHON
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec
 from penstock.sdk.drawing.annotations import kind_of, text_of
 from penstock.sdk.drawing.calls import Call, draw_call
@@ -22,8 +23,6 @@ from penstock.sdk.options import StepOptions, checked_options
 from penstock.sdk.types import Directory, File, Output, PathText
 
 T = TypeVar("T")
-PYTHON = "python"
-"""In a command: the interpreter of the step's environment."""
 
 
 @dataclass(frozen=True, slots=True)

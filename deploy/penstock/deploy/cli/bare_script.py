@@ -12,13 +12,12 @@ from pathlib import Path
 from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.bindings import FromNode, FromParameter
 from penstock.contracts.errors import GraphError, InvalidInput
-from penstock.contracts.names import DOCUMENT_SUFFIXES, dashed
+from penstock.contracts.names import DOCUMENT_SUFFIXES, PYTHON, dashed
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec, ParameterSpec, PipelineSpec, StepSpec
 from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.identity.environment import environment_of
 from penstock.sdk.identity.snapshot import script_identity, script_snapshot
-from penstock.sdk.scripts import PYTHON
 
 FILES = "files"
 _FOLDER = "scripts/main"

@@ -16,8 +16,8 @@ from penstock.contracts.errors import ContractError, GraphError
 from penstock.contracts.spec import Identity
 from penstock.sdk.identity.definitions import Definition, definition_in, names_bound_inside
 from penstock.sdk.identity.module_syntax import Code
-from penstock.sdk.identity.notebook import NOTEBOOK_MODULE, notebook_of
-from penstock.sdk.identity.project import Project, module_source_file
+from penstock.sdk.identity.notebook import notebook_of
+from penstock.sdk.identity.project import NOTEBOOK_MODULE, Project, module_source_file
 from penstock.sdk.identity.reach import Reach
 from penstock.sdk.identity.reached_module import Module
 from penstock.sdk.identity.syntax_encoding import NEUTRAL_NAME, syntax_digest

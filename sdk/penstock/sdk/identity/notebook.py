@@ -16,9 +16,8 @@ from typing import cast
 from penstock.contracts.errors import GraphError
 from penstock.sdk.identity.imports import imports_of
 from penstock.sdk.identity.module_syntax import ModuleSyntax, parse_module
+from penstock.sdk.identity.project import NOTEBOOK_MODULE
 from penstock.sdk.identity.references import references_of
-
-NOTEBOOK_MODULE = "notebook_cells"
 
 
 @dataclass(frozen=True)

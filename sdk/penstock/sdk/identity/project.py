@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+NOTEBOOK_MODULE = "notebook_cells"
+"""What guests import instead of a notebook's `__main__`."""
 _SCRIPTS = ("__main__", "__mp_main__")
 
 

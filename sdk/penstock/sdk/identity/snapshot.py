@@ -14,8 +14,7 @@ from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import Identity
 from penstock.sdk.identity.closure import Closure
 from penstock.sdk.identity.ignores import Ignores
-from penstock.sdk.identity.notebook import NOTEBOOK_MODULE
-from penstock.sdk.identity.project import Project, label_of
+from penstock.sdk.identity.project import NOTEBOOK_MODULE, Project, label_of
 
 _CHUNK_BYTES = 1 << 20
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from penstock.contracts.errors import UserCodeError
+from penstock.contracts.names import PYTHON
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec
 from penstock.sdk.drawing.annotations import is_named_tuple
 from penstock.sdk.inline.values import Outputs
-from penstock.sdk.scripts import PYTHON, Program
+from penstock.sdk.scripts import Program
 from penstock.sdk.types import Directory, File
 
 

@@ -1,5 +1,6 @@
 """How a run is started by the user's process: inline, or by the engine of the pipeline's project."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -70,6 +71,16 @@ def waited(run: Run[Any]) -> None:
     except KeyboardInterrupt:
         run.cancel("interrupted")
         run.wait()
+        raise
+
+
+async def awaited(pipeline: Startable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Run[Any]:
+    """A run that has ended. Cancelling the task that waits for it cancels the run."""
+    run = await asyncio.to_thread(started, pipeline, args, kwargs)
+    try:
+        return await asyncio.to_thread(run.wait)
+    except asyncio.CancelledError:
+        await asyncio.to_thread(run.cancel, "its task was cancelled")
         raise
 
 

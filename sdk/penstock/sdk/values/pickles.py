@@ -15,9 +15,7 @@ from typing import Any
 from typing_extensions import override
 
 from penstock.contracts.errors import InvalidInput
-from penstock.sdk.identity.named_code import code_digest
-from penstock.sdk.identity.notebook import NOTEBOOK_MODULE
-from penstock.sdk.identity.project import Project, module_source_file
+from penstock.sdk.identity.project import NOTEBOOK_MODULE, Project, module_source_file
 from penstock.sdk.types import Directory, File
 
 
@@ -52,6 +50,8 @@ class _Pickler(pickle.Pickler):
         if not isinstance(obj, type | FunctionType) or "<" in obj.__qualname__:
             # What is made inside a function has no name to be found by: the pickler says so.
             return NotImplemented
+        from penstock.sdk.identity.named_code import code_digest  # noqa: PLC0415 -- guests that pickle nothing need no analysis of code
+
         module = _name_of_main() if obj.__module__ == "__main__" else obj.__module__
         digest = code_digest(obj)
         if module is None or (digest is None and obj.__module__ != "__main__"):
