@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -102,7 +103,7 @@ def outputs(folder: Path) -> dict[tuple[str, tuple[int, ...]], object]:
         client.close()
 
 
-def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
+def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
     """The answer, as far as there is a database yet."""
     database = folder / "home" / "penstock.sqlite"
     if not database.exists():
@@ -119,7 +120,7 @@ def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
 def processes_of(folder: Path) -> list[psutil.Process]:
     """The zygotes and guests of the state folder in `folder`."""
     home = str(folder / "home")
-    found = []
+    found: list[psutil.Process] = []
     for process in psutil.process_iter():
         try:
             if any(home in argument for argument in process.cmdline()):

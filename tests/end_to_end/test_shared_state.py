@@ -100,7 +100,7 @@ def test_two_processes_run_pipelines_at_once(shared: UserProject, folder: Path) 
 def test_a_run_of_another_process_is_followed_to_its_end(shared: UserProject, folder: Path) -> None:
     with other(folder, "run", "pipeline.py:holding", "-p", f"folder={folder}"):
         until((folder / "started").exists)
-        states = []
+        states: list[RunState] = []
         for view in shared.client.follow("last"):
             states.append(view.state)
             (folder / "gate").touch()
