@@ -2,10 +2,13 @@
 
 import types
 import unicodedata
+from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
+from pydantic.fields import FieldInfo
 
 from penstock.contracts.artifacts import ArtifactRef, ListValue, RecordValue, SelectedValue, TemplateValue, Value
 
@@ -19,7 +22,9 @@ PLAIN = st.recursive(
 )
 """Data as JSON has it, with integers that msgpack can carry."""
 
-REFS = st.builds(ArtifactRef, uri=TEXTS, digest=TEXTS, size=INTEGERS, kind=st.sampled_from(["blob", "directory", "list"]), suffix=TEXTS)
+REFS = st.builds(
+    ArtifactRef, uri=TEXTS, digest=TEXTS, size=st.integers(0, 2**63 - 1), kind=st.sampled_from(["blob", "directory", "list"]), suffix=TEXTS
+)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     REFS,
     lambda inner: (
@@ -52,7 +57,7 @@ def of(annotation: Any) -> st.SearchStrategy[Any]:
     arguments = get_args(annotation)
     match get_origin(annotation):
         case origin if origin is Annotated:
-            return of(arguments[0])
+            return _held_to(arguments[0], arguments[1:])
         case origin if origin is Literal:
             return st.sampled_from(arguments)
         case origin if origin is Union or origin is types.UnionType:
@@ -67,4 +72,34 @@ def of(annotation: Any) -> st.SearchStrategy[Any]:
 
 def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Instances of a model with anything in every field."""
-    return st.builds(model, **{name: of(field.annotation) for name, field in model.model_fields.items()})
+    return st.builds(model, **{name: _held_to(field.annotation, field.metadata) for name, field in model.model_fields.items()})
+
+
+def _held_to(annotation: Any, rules: Iterable[Any]) -> st.SearchStrategy[Any]:
+    """Values of a type that keep the rules that stand beside it."""
+    known: dict[str, Any] = {}
+    rules = list(rules)
+    for rule in rules:
+        for part in rule.metadata if isinstance(rule, FieldInfo) else [rule]:
+            known |= {name: getattr(part, name) for name in ("ge", "le", "pattern", "min_length") if getattr(part, name, None) is not None}
+    if "pattern" in known:
+        text: st.SearchStrategy[str] = st.from_regex(str(known["pattern"]), fullmatch=True)
+        return text.map(lambda found: unicodedata.normalize("NFC", found)).filter(lambda found: len(found) < 60)
+    if annotation is int:
+        return st.integers(known.get("ge", -(2**63)), known.get("le", 2**63 - 1))
+    if annotation is float:
+        return st.floats(known.get("ge"), known.get("le"), allow_nan=False)
+    values = of(annotation)
+    for rule in rules:
+        if isinstance(rule, AfterValidator):
+            values = values.filter(partial(_passes, rule))
+    return values.filter(lambda found: len(found) >= known["min_length"]) if "min_length" in known else values
+
+
+def _passes(rule: AfterValidator, found: Any) -> bool:
+    check: Any = rule.func
+    try:
+        check(found)
+    except ValueError:
+        return False
+    return True

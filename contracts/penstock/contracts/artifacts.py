@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 from penstock.contracts.encoding import canonical, digest_bytes, digest_of, fields_of
 from penstock.contracts.errors import ContractError
+from penstock.contracts.numbers import Count
 
 JSON = "application/json"
 DIRECTORY = "application/vnd.penstock.directory+json"
@@ -31,11 +32,11 @@ class ArtifactRef(BaseModel):
     `suffix` is the file suffix that a reader sees; `name` the file name, where it matters.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     uri: str
     digest: str
-    size: int
+    size: Count
     kind: Kind = "blob"
     media_type: str = JSON
     suffix: str = ""
@@ -86,21 +87,21 @@ class ArtifactRef(BaseModel):
 class ListValue(BaseModel):
     """Several values in order, each on its own."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
     list: tuple["Value", ...]
 
 
 class RecordValue(BaseModel):
     """Several named values: a step with several outputs as a whole, or a dict that holds handles."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
     record: dict[str, "Value"]
 
 
 class SelectedValue(BaseModel):
     """A part of a value that only the reader can take out: `select` is the path of fields, keys and indexes."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
     select: tuple[str | int, ...]
     of: "Value"
 
@@ -108,7 +109,7 @@ class SelectedValue(BaseModel):
 class TemplateValue(BaseModel):
     """Text with values in it: an f-string over handles. A part is text or a value."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
     template: tuple["str | Value", ...]
 
 
@@ -192,24 +193,24 @@ def refs_in(value: Value) -> "list[ArtifactRef]":
 class DirectoryEntry(BaseModel):
     """One file of a directory artifact. `path` is relative, NFC, with forward slashes."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
     path: str
     digest: str
-    size: int
+    size: Count
     executable: bool = False
 
 
 class DirectoryManifest(BaseModel):
     """The bytes of a directory artifact: its files sorted by path. Links and special files can't be in it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
     files: tuple[DirectoryEntry, ...]
 
 
 class ListManifest(BaseModel):
     """The bytes of a list artifact: one value an item, in order."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
     items: tuple[Value, ...]
 
 

@@ -7,10 +7,11 @@ Readers ignore unknown fields and refuse unknown versions. There is no pickle an
 from typing import Annotated, Any, Literal, cast
 
 import msgpack
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError
 
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import ContractError, UnknownVersion
+from penstock.contracts.numbers import Count, LongInteger, Seconds
 from penstock.contracts.states import AttemptState, FailureKind
 
 MESSAGE_LIMIT = 256 * 1024
@@ -34,19 +35,23 @@ def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
 
 Text = Annotated[str, AfterValidator(clean_text)]
 """Text from outside, cleaned on its way in."""
+Token = Annotated[str, Field(pattern=r"^[!-~]{0,100}$")]
+# A run's id becomes the name of a folder, a workspace's name a word of routing keys.
+RunIdText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+WorkspaceText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class AttemptKey(_Message):
     """Which attempt: `(run_no, step_no, item_no, attempt_no)`, the key of its row."""
 
-    run_no: int
-    step_no: int
-    item_no: int
-    attempt_no: int
+    run_no: Count
+    step_no: Count
+    item_no: Count
+    attempt_no: Count
 
 
 class Order(_Message):
@@ -58,10 +63,10 @@ class Order(_Message):
 
     type: Literal["order"] = "order"
     version: Literal[1] = 1
-    workspace: str
+    workspace: WorkspaceText
     attempt: AttemptKey
-    token: str
-    run_id: str
+    token: Token
+    run_id: RunIdText
     run_name: str
     pipeline: str
     index: tuple[int, ...] = ()
@@ -82,7 +87,7 @@ class Started(_Message):
     type: Literal["started"] = "started"
     version: Literal[1] = 1
     attempt: AttemptKey
-    token: str
+    token: Token
     runner: str
 
 
@@ -100,7 +105,7 @@ class Failure(_Message):
 class Metric(_Message):
     name: Text
     value: float
-    step: int | None = None
+    step: LongInteger | None = None
 
 
 class Completed(_Message):
@@ -109,19 +114,19 @@ class Completed(_Message):
     type: Literal["completed"] = "completed"
     version: Literal[1] = 1
     attempt: AttemptKey
-    token: str
+    token: Token
     runner: str
-    outcome: AttemptState
+    outcome: Literal[AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.CANCELLED, AttemptState.INPUT_LOST]
     outputs: dict[str, Value] = {}
     failure: Failure | None = None
     lost_digest: str | None = None
     """With `input_lost`: the artifact that is gone or corrupt."""
     saw_identity: bool = False
     """User code read the run id, index, attempt or cause: its result may not be reused."""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Wall-clock seconds in user code."""
-    cpu_seconds: float = 0.0
-    peak_memory_bytes: int = 0
+    cpu_seconds: Seconds = 0.0
+    peak_memory_bytes: Count = 0
     metrics: tuple[Metric, ...] = ()
     attachments: dict[str, ArtifactRef] = {}
     tags: dict[Text, Text] = {}
@@ -135,7 +140,7 @@ class Released(_Message):
     type: Literal["released"] = "released"
     version: Literal[1] = 1
     attempt: AttemptKey
-    token: str
+    token: Token
     runner: str
     reason: Text
 
@@ -146,7 +151,7 @@ class Claim(_Message):
     type: Literal["claim"] = "claim"
     version: Literal[1] = 1
     attempt: AttemptKey
-    token: str
+    token: Token
     runner: str
     reply_to: str
 
@@ -159,7 +164,7 @@ class ClaimAnswer(_Message):
     asked: AttemptKey
     granted: bool
     attempt: AttemptKey | None = None
-    token: str = ""
+    token: Token = ""
     reason: Text = ""
 
 
@@ -207,9 +212,9 @@ class RunOptions(_Message):
     until: str | None = None
     pools: dict[str, str] = {}
     """Step name to pool, against the spec."""
-    priority: int = 0
-    timeout_seconds: float | None = None
-    max_parallel: int | None = None
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    timeout_seconds: Seconds | None = None
+    max_parallel: Annotated[Count, Field(ge=1)] | None = None
     pinned_from: str | None = None
     """A rerun: the run whose step runs keep their outputs, but those named in `rerun`, the failed ones, and all below them."""
 
@@ -226,13 +231,13 @@ class SubmitRun(_Message):
 
     type: Literal["submit_run"] = "submit_run"
     version: Literal[1] = 1
-    workspace: str = "default"
-    run_id: str
+    workspace: WorkspaceText = "default"
+    run_id: RunIdText
     spec: bytes
     parameters: dict[str, Value] = {}
-    name: str | None = None
-    tags: dict[str, str] = {}
-    experiment: str | None = None
+    name: Text | None = None
+    tags: dict[Text, Text] = {}
+    experiment: Text | None = None
     cause: Cause = Cause()
     options: RunOptions = RunOptions()
     owner: str | None = None

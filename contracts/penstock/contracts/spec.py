@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import from_json
 
 from penstock.contracts.artifacts import ArtifactRef, Value
@@ -23,12 +23,26 @@ from penstock.contracts.bindings import (
 )
 from penstock.contracts.encoding import canonical, digest_bytes, fields_of
 from penstock.contracts.errors import ContractError, UnknownVersion
+from penstock.contracts.numbers import Count, Seconds
 
 SPEC_VERSION = 1
 
 
+_NAME_PART = r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,99}"
+
+
+def _checked_node_name(name: str) -> str:
+    if re.fullmatch(f"{_NAME_PART}(/{_NAME_PART})*", name):
+        return name
+    raise ValueError("a name has no backslash and no control character; between two `/` it has 1 to 100 characters and no '.' at first")
+
+
+# It becomes a folder of the logs and a part of addresses (`train/3`, `north/train/3`).
+NodeName = Annotated[str, AfterValidator(_checked_node_name)]
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class ParameterSpec(_Model):
@@ -46,7 +60,7 @@ class ParameterSpec(_Model):
     default: Value | None = None
     doc: str = ""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True, populate_by_name=True, serialize_by_alias=True)
 
 
 class OutputSpec(_Model):
@@ -101,11 +115,11 @@ class Identity(_Model):
 class RetrySpec(_Model):
     """`limit` more attempts after a failure whose kind is in `on` (empty: any), after a delay that grows by `factor`."""
 
-    limit: int = 0
-    delay_seconds: float = 1.0
-    factor: float = 2.0
-    max_delay_seconds: float = 300.0
-    jitter: float = 0.2
+    limit: Count = 0
+    delay_seconds: Seconds = 1.0
+    factor: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    max_delay_seconds: Seconds = 300.0
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
     """A delay is drawn evenly from (1 ± jitter) times itself."""
     on: tuple[str, ...] = ()
 
@@ -124,7 +138,7 @@ class SecretRef(_Model):
 class StepSpec(_Model):
     """A step: what to run, on what, where, and by which policies."""
 
-    name: str
+    name: NodeName
     run: Target
     inputs: dict[str, Binding] = {}
     types: dict[str, str] = {}
@@ -159,9 +173,9 @@ class StepSpec(_Model):
 class EachSpec(_Model):
     """Opens a fan-out: once for every item of `each[0]`; several lists are zipped; `batch` items at a time."""
 
-    name: str
-    each: tuple[Binding, ...]
-    batch: int | None = None
+    name: NodeName
+    each: Annotated[tuple[Binding, ...], Field(min_length=1)]
+    batch: Annotated[Count, Field(ge=1)] | None = None
     scope: tuple[str, ...] = ()
     when: tuple[Binding, ...] = ()
     after: tuple[str, ...] = ()
@@ -174,7 +188,7 @@ class CollectSpec(_Model):
     `until`: the first item for which it holds cancels the others, which then count as dropped.
     """
 
-    name: str
+    name: NodeName
     collect: Binding
     over: str
     missing: Literal["fail", "drop", "none"] = "fail"
@@ -225,7 +239,11 @@ class PipelineSpec(_Model):
                     )
             self._check_parameters(f"node {node.name!r}", node_bindings(node))
             _check_fan_outs(node, seen)
+            _check_reach(node, seen)
             seen[node.name] = node
+        for event, hook in self.hooks.items():
+            if node_sources(hook):
+                raise ValueError(f"the hook {event} needs {node_sources(hook)[0]!r}; a hook gets the run summary only")
         for name, binding in self.outputs.items():
             for source in binding_sources(binding):
                 if source not in seen:
@@ -283,13 +301,49 @@ def _check_fan_outs(node: Node, before: dict[str, Node]) -> None:
 
     :raises ValueError: otherwise.
     """
-    named = [*node.scope, node.over] if isinstance(node, CollectSpec) else list(node.scope)
-    for name in named:
-        if not isinstance(before[name], EachSpec):
+    named = _around(node)
+    for depth, name in enumerate(named):
+        each = before[name]
+        if not isinstance(each, EachSpec):
             raise ValueError(f"node {node.name!r} is said to be inside of {name!r}, which opens no fan-out")  # noqa: TRY004 - pydantic's
+        if each.scope != named[:depth]:
+            raise ValueError(f"node {node.name!r} is inside of {name!r}, but not of the same fan-outs around it")
     for part in (part for binding in node_bindings(node) for part in walk(binding)):
-        if isinstance(part, FromItem) and part.item not in named:
-            raise ValueError(f"node {node.name!r} takes the current item of {part.item!r}, which is not around it")
+        if isinstance(part, FromItem):
+            _check_item(node, part, before)
+
+
+def _check_item(node: Node, part: FromItem, before: dict[str, Node]) -> None:
+    if part.item not in _around(node):
+        raise ValueError(f"node {node.name!r} takes the current item of {part.item!r}, which is not around it")
+    each = before[part.item]
+    zipped = len(each.each) if isinstance(each, EachSpec) else 0
+    if part.field is not None and not 0 <= part.field < zipped:
+        raise ValueError(f"node {node.name!r} takes list {part.field} of {part.item!r}, which zips {zipped}")
+
+
+def _around(node: Node) -> tuple[str, ...]:
+    """The fan-outs whose items a node sees, outermost first: a collect also that of the one that it closes."""
+    return (*node.scope, node.over) if isinstance(node, CollectSpec) else node.scope
+
+
+def _check_reach(node: Node, before: dict[str, Node]) -> None:
+    """A node takes values only of nodes in the fan-outs around it; a collect starts outside of the one that it closes.
+
+    :raises ValueError: otherwise.
+    """
+    inner = [node.collect, node.until] if isinstance(node, CollectSpec) else node_bindings(node)
+    reached = [(name, _around(node)) for binding in inner if binding is not None for name in _nodes_in(binding)]
+    reached += [(name, node.scope) for binding in node.when for name in _nodes_in(binding)]
+    reached += [(name, node.scope) for name in node.after]
+    for name, around in reached:
+        scope = before[name].scope
+        if scope != around[: len(scope)]:
+            raise ValueError(f"node {node.name!r} takes something of {name!r}, which is inside of another fan-out: collect it first")
+
+
+def _nodes_in(binding: Binding) -> list[str]:
+    return [part.node for part in walk(binding) if isinstance(part, FromNode)]
 
 
 def encode_spec(spec: PipelineSpec) -> bytes:

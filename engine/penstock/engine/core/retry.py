@@ -10,6 +10,8 @@ INFRASTRUCTURE_BUDGET = 5
 """Attempts of one step run that may be lost to broken runners before it fails."""
 
 MICROSECONDS = 1_000_000
+# Delays reach their maximum long before; floats have no room for any number of multiplications.
+_DOUBLINGS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,6 @@ def after_failure(policy: RetrySpec, failure: Failure, failures: int, seed: str,
         return GiveUp("its retries are used up" if policy.limit else "")
     if policy.on and failure.kind.value not in policy.on:
         return GiveUp(f"its retries are for {', '.join(policy.on)} only")
-    delay = min(policy.delay_seconds * policy.factor ** (failures - 1), policy.max_delay_seconds)
+    delay = min(policy.delay_seconds * policy.factor ** min(failures - 1, _DOUBLINGS), policy.max_delay_seconds)
     draw = int.from_bytes(hashlib.sha256(f"{seed}/{failures}".encode()).digest()[:4], "big") / 2**32
     return Retry(now + int(delay * (1 + policy.jitter * (2 * draw - 1)) * MICROSECONDS))
