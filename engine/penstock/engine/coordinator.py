@@ -30,7 +30,7 @@ from penstock.engine.core.decision import Fact
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, ManifestsNeeded, Resumed, Stop
 from penstock.engine.dispatcher import Dispatcher
-from penstock.engine.inbox import BATCH, Batch, Inbox
+from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.quarantine import quarantine
 from penstock.engine.runs import number_of, submit
 from penstock.engine.store import Store
@@ -163,6 +163,9 @@ class Coordinator:
                 await asyncio.sleep(PAUSE_SECONDS)
                 await self._inbox.give_back(batch)
                 continue
+            for run_no, reason in self._dispatcher.take_broken():
+                log.error("run.quarantined", run_no=run_no, reason=reason)
+                outcome.add(await self._put_aside(run_no, reason))
             await self._perform(outcome, tasks)
             for delivery in batch.deliveries:
                 await delivery.acknowledge()
@@ -176,11 +179,32 @@ class Coordinator:
             raise
         except Exception as error:  # noqa: BLE001 - one poisonous fact must not stop the others
             log.warning("batch.failed", reason=repr(error), runs=len(batch.facts))
-        outcome = await self._transaction(Batch(submits=batch.submits, cancels=batch.cancels), {})
+        outcome = Outcome()
+        for submission in batch.submits:
+            outcome.add(await self._submit_alone(submission))
+        for command in batch.cancels:
+            outcome.add(await self._cancel_alone(command))
         for run_no, facts in batch.facts.items():
             for fact in facts:
                 outcome.add(await self._commit_alone(run_no, fact))
         return outcome
+
+    async def _submit_alone(self, submission: Submission) -> Outcome:
+        """Nothing is left of a run that can't even begin."""
+        request, future = submission
+        try:
+            return await self._transaction(Batch(submits=[submission]), {})
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            log.exception("run.refused", run_id=request.run_id)
+            if future is not None and not future.done():
+                future.set_exception(ContractError(f"the run can't begin, internal error, please report it: {error!r}"))
+            return Outcome()
+
+    async def _cancel_alone(self, command: CancelRun) -> Outcome:
+        run_no = await self._store.read(lambda connection: self._number_of(connection, command))
+        return Outcome() if run_no is None else await self._commit_alone(run_no, Stop("cancelled", command.reason))
 
     async def _commit_alone(self, run_no: int, fact: Fact) -> Outcome:
         try:
@@ -189,9 +213,13 @@ class Coordinator:
             raise
         except Exception as error:
             log.exception("run.quarantined", run_no=run_no, fact=type(fact).__name__)
-            text = f"{type(fact).__name__} can't be decided: {error!r}"
-            await self._store.transaction(lambda connection: quarantine(connection, run_no, text, self._now()))
-            return Outcome(touched={run_no}, ended={run_no})
+            return await self._put_aside(run_no, f"{type(fact).__name__} can't be decided: {error!r}")
+
+    async def _put_aside(self, run_no: int, reason: str) -> Outcome:
+        aftermath = await self._store.transaction(lambda connection: quarantine(connection, run_no, reason, self._now()))
+        for other, woken in aftermath.woken:
+            self.tell(other, woken)
+        return Outcome(cancellations=aftermath.working, touched={run_no}, ended={run_no})
 
     async def _transaction(self, batch: Batch, facts: Mapping[int, Sequence[Fact]]) -> Outcome:
         sent = list(self._sent)
@@ -243,12 +271,16 @@ class Coordinator:
         return run_no
 
     def _cancel(self, connection: Connection, command: CancelRun, facts: dict[int, list[Fact]]) -> None:
+        run_no = self._number_of(connection, command)
+        if run_no is not None:
+            facts.setdefault(run_no, []).append(Stop("cancelled", command.reason))
+
+    def _number_of(self, connection: Connection, command: CancelRun) -> int | None:
         try:
-            run_no = number_of(connection, command.workspace, command.run_id)
+            return number_of(connection, command.workspace, command.run_id)
         except ContractError as error:
             log.warning("cancel.refused", run_id=command.run_id, reason=str(error))
-            return
-        facts.setdefault(run_no, []).append(Stop("cancelled", command.reason))
+            return None
 
     def _circumstances(self, now: int) -> Circumstances:
         return Circumstances(

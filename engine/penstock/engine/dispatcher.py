@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import AttemptKey, Order
 from penstock.contracts.spec import StepSpec
 from penstock.engine import tables
@@ -89,6 +90,8 @@ class Dispatcher:
     _runs: dict[int, RunFacts] = field(default_factory=dict[int, RunFacts])
     _seconds: dict[str, float] = field(default_factory=dict[str, float])
     """What attempts took lately, by pool."""
+    _broken: dict[int, str] = field(default_factory=dict[int, str])
+    """Runs whose orders can't be made, and why."""
 
     def token(self, workspace: str, attempt: AttemptKey) -> str:
         """The fence of an attempt: who holds it may report on that attempt and on nothing else."""
@@ -111,7 +114,7 @@ class Dispatcher:
         workspaces = [row[0] for row in _workspaces.rows(connection, owner=self.owner)]
         for workspace, (pool, count) in product(workspaces, slots.items()):
             room = count * (1 + self._surplus(pool)) - _count_live.number(connection, pool=pool, incarnation=self.incarnation)
-            full: set[int] = set()
+            full = set(self._broken)
             while room > 0:
                 taken, made = self._take(connection, workspace, pool, room, full, now)
                 orders += made
@@ -128,6 +131,12 @@ class Dispatcher:
         counts: dict[int, int] = {}
         for run_no, node, item, _fair, key, inputs, attempts in rows:
             place = {"run_no": run_no, "node": node, "item": item}
+            attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=attempts + 1)
+            order = None if run_no in full else self._order_if_any(connection, attempt, pool, key, inputs)
+            if order is None:
+                full.add(run_no)
+                passed_over += 1
+                continue
             facts = self.facts(connection, run_no)
             if facts.max_parallel is not None:
                 counts.setdefault(run_no, _count_of_run.number(connection, run_no=run_no))
@@ -139,8 +148,7 @@ class Dispatcher:
             if not self._may_fly(connection, facts, key, place):
                 parked.append(place)
                 continue
-            attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=attempts + 1)
-            orders.append(self.order(connection, attempt, pool, key, inputs))
+            orders.append(order)
         self._write(connection, orders, parked, now)
         if rows:
             _put_clock(connection, workspace=workspace, pool=pool, run_no=0, tag=max(row[3] for row in rows))
@@ -172,6 +180,18 @@ class Dispatcher:
                 for place, order in zip(places, orders, strict=True)
             ],
         )  # fmt: skip
+
+    def _order_if_any(self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None) -> Order | None:
+        """None where the run's rows make no order: the run is broken then, and the others go on."""
+        try:
+            return self.order(connection, attempt, pool, key, inputs)
+        except (ContractError, ValueError, LookupError, TypeError) as error:
+            self._broken[attempt.run_no] = f"no order can be made: {error!r}"
+            return None
+
+    def take_broken(self) -> list[tuple[int, str]]:
+        """The runs whose orders can't be made, and why; told once."""
+        return [self._broken.popitem() for _ in range(len(self._broken))]
 
     def order(self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None) -> Order:
         """The order of an attempt; the same whenever it is made again."""
@@ -226,9 +246,11 @@ class Dispatcher:
 
     def unsent(self, connection: Connection, unsent_before: int, unseen_before: int) -> list[tuple[Order, bool]]:
         """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent."""
-        return [
-            (self.order(connection, AttemptKey(run_no=r, step_no=n, item_no=i, attempt_no=a), pool, key, inputs), sent_at is not None)
-            for r, n, i, a, key, inputs, pool, sent_at in _unsent.rows(
-                connection, incarnation=self.incarnation, unsent_before=unsent_before, unseen_before=unseen_before
-            )
-        ]
+        rows = _unsent.rows(connection, incarnation=self.incarnation, unsent_before=unsent_before, unseen_before=unseen_before)
+        found: list[tuple[Order, bool]] = []
+        for run_no, node, item, number, key, inputs, pool, sent_at in rows:
+            attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
+            order = self._order_if_any(connection, attempt, pool, key, inputs)
+            if order is not None:
+                found.append((order, sent_at is not None))
+        return found

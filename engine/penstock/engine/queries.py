@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from math import nan
 from typing import Any
 
 from sqlalchemy import Connection
@@ -196,7 +197,7 @@ class _Facts:
 
     def __init__(self, attempts: list[tuple[Any, ...]], metrics: list[tuple[Any, ...]], attachments: list[tuple[Any, ...]]) -> None:
         self.attempts = tuple(_attempt_view(values) for values in attempts)
-        self.metrics = tuple(Metric(name=values[2], value=values[3], step=values[4]) for values in metrics)
+        self.metrics = tuple(Metric(name=values[2], value=nan if values[3] is None else values[3], step=values[4]) for values in metrics)
         self.attachments = {values[2]: ArtifactRef.model_validate_json(values[3]) for values in attachments}
 
 

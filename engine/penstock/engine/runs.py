@@ -111,8 +111,8 @@ def complete_parameters(spec: PipelineSpec, given: dict[str, Value]) -> dict[str
 def _options(connection: Connection, request: SubmitRun, spec: PipelineSpec) -> dict[str, Any]:
     names = {step.name for step in spec.steps}
     asked = request.options
-    for name in (*asked.rerun, *asked.pools, *([asked.until] if asked.until else [])):
-        if name not in names and name != "all":
+    for name in (*(name for name in asked.rerun if name != "all"), *asked.pools, *([] if asked.until is None else [asked.until])):
+        if name not in names:
             raise InvalidInput(f"the pipeline {spec.name} has no step {name!r} (it has {', '.join(sorted(names))})")
     options = asked.model_dump(mode="json", exclude_defaults=True)
     if asked.pinned_from is not None:

@@ -240,7 +240,7 @@ metric = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("name", String(255), nullable=False),
     Column("step", BigInteger),
-    Column("value", Float, nullable=False),
+    Column("value", Float, doc="NULL is NaN, which SQLite does not keep."),
     sqlite_with_rowid=False,
 )
 
