@@ -24,11 +24,14 @@ from penstock.runners import guest
 from penstock.runners.failures import from_exception, hidden_folders
 from penstock.runners.frames import MESSAGE_BYTES, pack_message, unpack
 from penstock.runners.hints import import_hint, missing_file_hint
+from penstock.runners.huge_pages import gather_in_huge_pages
 from penstock.runners.judgement import ThreadWatch, uses_openmp, verdict
 from penstock.runners.warmth import warm_up
 from penstock.sdk.context import guest_import
 
 _PR_SET_PDEATHSIG = 1
+_MANY_FORKS = 50
+"""So many earn what gathering the memory costs: a tenth of a second after scikit-learn's import, for 3 ms less at each fork."""
 
 
 class Zygote:
@@ -39,6 +42,7 @@ class Zygote:
         self._snapshot = snapshot
         self._project = project
         self._guests: set[int] = set()
+        self._forks = 0
         self._watch = ThreadWatch(snapshot + os.sep)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._libc = ctypes.CDLL(None)
@@ -112,6 +116,9 @@ class Zygote:
         return True
 
     def _fork(self) -> None:
+        self._forks += 1
+        if self._forks == _MANY_FORKS:
+            gather_in_huge_pages()
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe()
         pid = os.fork()
