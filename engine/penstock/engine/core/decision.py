@@ -279,8 +279,10 @@ class Decision(Slice):
         yield CacheEntries([key for key in dict.fromkeys(keys) if key not in self.cache])
         for row in rows:
             pinned = self.pins.get(row.place)
+            # Another key: the step was edited since, or takes something else than it took then.
+            is_kept = pinned is not None and pinned.key == row.key and not self.is_forced(row)
             entry = self.cache.get(row.key or "") if self._may_hit(row) else None
-            if pinned is not None and not self.is_forced(row):
+            if pinned is not None and is_kept:
                 self._pin(row, pinned)
             elif entry is not None and self._is_young(row, entry):
                 self._hit(row, entry)
