@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.contracts.artifacts import Value, inline
 from penstock.contracts.encoding import digest_bytes
-from penstock.contracts.messages import Completed, Message, Order, Report, Reports, SubmitRun, decode, encode
+from penstock.contracts.messages import COMMAND_LIMIT, Completed, Message, Order, Report, Reports, SubmitRun, decode, encode
 from penstock.contracts.spec import FunctionTarget, Identity, Node, OutputSpec, ParameterSpec, PipelineSpec, StepSpec, encode_spec
 from penstock.contracts.states import AttemptState, RunState
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
@@ -128,7 +128,7 @@ class Cluster:
                 await self._take(delivery)
 
     async def _take(self, delivery: Delivery) -> None:
-        message: Message = decode(delivery.body)
+        message: Message = decode(delivery.body, COMMAND_LIMIT)
         assert isinstance(message, Order)
         await delivery.acknowledge()
         if self.answer is None:

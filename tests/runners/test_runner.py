@@ -78,6 +78,15 @@ async def test_a_completion_names_runner_token_and_outputs() -> None:
     assert (completed.runner, completed.token, completed.outputs) == ("r-1", order.token, {"result": inline(1)})
 
 
+async def test_an_order_of_many_small_values_is_executed() -> None:
+    scene = Scene()
+    order = an_order().model_copy(update={"inputs": {f"x{number}": inline("x" * 4000) for number in range(100)}})
+    async with scene.running():
+        await acknowledged(scene.bus.put(order))
+
+    assert scene.began(order) == 1
+
+
 async def test_an_older_step_is_reported_as_started_and_acknowledged_while_it_runs() -> None:
     scene = Scene()
     order = scene.lasting()

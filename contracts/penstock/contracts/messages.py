@@ -17,7 +17,7 @@ from penstock.contracts.states import AttemptState, FailureKind
 MESSAGE_LIMIT = 256 * 1024
 """Bytes of an encoded message; data travels by reference."""
 COMMAND_LIMIT = 16 * 1024 * 1024
-"""Bytes of an encoded command, which may carry a pipeline spec."""
+"""Bytes of an encoded command or order, which may carry a pipeline spec or many small values."""
 TEXT_LIMIT = 64 * 1024
 """Characters of one text in a message; longer ones keep their beginning and end."""
 # For the mark where text was cut out: what was cut once stays within the limit.

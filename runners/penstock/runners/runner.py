@@ -15,7 +15,19 @@ from typing import Any, TypeVar
 import structlog
 
 from penstock.contracts.errors import BusUnavailable, ContractError
-from penstock.contracts.messages import AttemptKey, Completed, Heartbeat, Order, Progress, Released, Started, clean_text, decode, encode
+from penstock.contracts.messages import (
+    COMMAND_LIMIT,
+    AttemptKey,
+    Completed,
+    Heartbeat,
+    Order,
+    Progress,
+    Released,
+    Started,
+    clean_text,
+    decode,
+    encode,
+)
 from penstock.contracts.states import AttemptState
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
@@ -173,7 +185,7 @@ class Runner:
     async def _wanted(self, delivery: Delivery) -> Order | None:
         """The order to execute, under the attempt to execute it under; None where there is nothing to do."""
         try:
-            order = decode(delivery.body)
+            order = decode(delivery.body, COMMAND_LIMIT)
         except ContractError as error:
             _log.error("order.not_understood", reason=str(error))
             return None

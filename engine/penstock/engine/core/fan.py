@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 
-from penstock.contracts.artifacts import NULL, ArtifactRef, ListValue, Value, inline
+from penstock.contracts.artifacts import NULL, ArtifactRef, ListValue, Value, inline, refs_in
 from penstock.contracts.bindings import FromNode, walk
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Failure
@@ -17,7 +17,8 @@ from penstock.engine.core.wants import Collected, Expand, Groups, Items, Members
 CHUNK = 1000
 """Items of a fan-out written down in one transaction."""
 DIRECT = 64
-"""A list of at most so many refs travels as it is; a longer one as a manifest in the artifact store."""
+DIRECT_BYTES = 64 * 1024
+"""A list of at most so many refs and bytes travels as it is; a longer one as a manifest in the artifact store."""
 
 
 def written(each: StepRow) -> tuple[int, int]:
@@ -161,6 +162,9 @@ def close_fan(rows: Slice, row: StepRow, spec: CollectSpec, at: Position) -> Ste
     if isinstance(values, Failure):
         _give_up(rows, row, spec, values)
         return
+    if sum(len(ref.uri) for value in values for ref in refs_in(value)) > DIRECT_BYTES:
+        row.state = StepState.COLLECTING
+        return
     row.set_outputs({"result": ListValue(list=tuple(values))})
     rows.end(row, StepState.SUCCEEDED)
 
@@ -257,8 +261,15 @@ def _drop_rest(rows: Slice, each: StepRow) -> Steps:
         yield Members(inner, base, after - base)
         yield Groups([key for key in [(inner, each.item)] if key not in rows.groups])
         group = rows.touch_group(rows.groups[inner, each.item])
-        group.remaining -= group.total - (after - base)
+        unwritten = group.total - (after - base)
+        group.remaining -= unwritten
         group.total = after - base
+        if unwritten and group.remaining == 0:
+            # All that was written down has ended before: nothing else would tell.
+            collects = [(edge.child, each.item) for edge in rows.plan.nodes[inner].edges_out if edge.alignment is Alignment.GROUP]
+            yield StepRuns(rows.unknown(collects))
+            for collect in collects:
+                rows.arrive(collect)
         for item in range(base, after):
             row = rows.steps[inner, item]
             if rows.plan.inside(inner) and row.outputs is not None:
