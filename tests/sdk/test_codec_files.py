@@ -76,6 +76,30 @@ def test_the_name_of_a_file_can_not_lead_out_of_the_working_directory(bench: Ben
         bench.decode(ref.model_copy(update={"name": name}), File)
 
 
+@pytest.mark.parametrize("suffix", ["/../../x", "\\x", "/x", "\0"])
+def test_the_suffix_of_a_file_can_not_lead_out_of_the_working_directory(bench: Bench, suffix: str) -> None:
+    (bench.root / "a.csv").write_text("x")
+    ref = bench.encode(File(bench.root / "a.csv"), File)
+    assert isinstance(ref, ArtifactRef)
+
+    with pytest.raises(InvalidInput, match="can't have the file name"):
+        bench.decode(ref.model_copy(update={"suffix": suffix}), File)
+
+
+def test_files_of_dicts_have_names_of_their_own_whatever_their_keys_are(bench: Bench) -> None:
+    keys = [("a", "b-c"), ("a-b", "c"), ("a/b", "c"), ("../../..", "x"), ("a%2Fb", "c"), ("", "")]
+    given: dict[str, dict[str, File]] = {}
+    for number, (outer, inner) in enumerate(keys):
+        (bench.root / f"{number}").write_text(f"{number}")
+        given[outer] = {inner: File(bench.root / f"{number}")}
+
+    back = bench.decode(bench.encode(given, dict[str, dict[str, File]]), dict[str, dict[str, File]])
+
+    files = [file for part in back.values() for file in part.values()]
+    assert [file.path.read_text() for file in files] == [str(number) for number in range(len(keys))]
+    assert all(file.path.parent == bench.workdir for file in files)
+
+
 def test_a_file_is_read_in_place_without_a_working_directory(bench: Bench) -> None:
     source = bench.root / "wine.csv"
     source.write_text("x,y")

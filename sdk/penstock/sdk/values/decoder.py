@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, TypeVar, get_args, get_origin, overload
+from urllib.parse import quote
 
 from typing_extensions import override
 
@@ -134,7 +135,9 @@ class Decoder:
         fields = fields_of(plain)
         hints = fields or {}
         parts: dict[str, Any] = {
-            name: Decoder(self._local, f"{self._parameter}-{name}", self._workdir).value(part, hints.get(name, _dict_hint(plain)))
+            name: Decoder(self._local, f"{self._parameter}-{_file_part(name)}", self._workdir).value(
+                part, hints.get(name, _dict_hint(plain))
+            )
             for name, part in value.record.items()
         }
         if fixed_tuple(plain) is not None:
@@ -209,11 +212,10 @@ class Decoder:
 
     def _target(self, ref: ArtifactRef) -> Path:
         workdir = self._workdir or Path()
-        if ref.name is None:
-            return workdir / f"{self._parameter}{ref.suffix}"
-        if PurePosixPath(ref.name).name != ref.name or ref.name in ("", ".", "..") or "\\" in ref.name or "\0" in ref.name:
-            raise InvalidInput(f"{self._parameter}: an artifact can't have the file name {ref.name!r}")
-        return workdir / self._parameter / ref.name
+        name = f"{self._parameter}{ref.suffix}" if ref.name is None else ref.name
+        if PurePosixPath(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
+            raise InvalidInput(f"{self._parameter}: an artifact can't have the file name {name!r}")
+        return workdir / name if ref.name is None else workdir / self._parameter / name
 
     def _as_path(self, found: File | Directory, annotation: Any) -> Any:
         plain = bare(annotation)
@@ -245,6 +247,11 @@ def fits(value: Any, annotation: Any) -> bool:
     if plain is float:
         return isinstance(value, float | int)
     return isinstance(value, plain)
+
+
+def _file_part(key: str) -> str:
+    """A key as a part of file names that no other key has, and that leads nowhere else: `-` stands between parts."""
+    return quote(key, safe="").replace("-", "%2D")
 
 
 def _dict_hint(annotation: Any) -> Any:
