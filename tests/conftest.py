@@ -1,8 +1,12 @@
-"""What holds for every test: no surroundings of the developer's own leak in, and property tests take the same path each time."""
+"""What holds for every test: no surroundings of the developer's own leak in, nothing is left behind, and property tests take the same path
+each time."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +14,29 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every process that a test starts inherits a folder for temporary files, by which it is known."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        yield
+    _, alive = psutil.wait_procs([process for process in psutil.process_iter() if _holds(process, temporary)], timeout=30)
+    assert not alive, f"tests left processes behind: {[process.cmdline() for process in alive]}"
+    # Notebooks' code is kept for as long as the machine keeps temporary files.
+    left = [path.name for path in temporary.iterdir() if not path.name.startswith("penstock-notebooks-")]
+    assert not left, f"tests left temporary files behind: {left}"
+
+
+def _holds(process: psutil.Process, temporary: Path) -> bool:
+    """Whether a test of this session started it."""
+    try:
+        return process.pid != os.getpid() and process.environ().get("TMPDIR") == str(temporary)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 @pytest.fixture(autouse=True)
