@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,8 @@ async def test_several_processes_may_share_a_file(tmp_path: Path) -> None:
     first, second = SqliteStore(tmp_path / "penstock.sqlite"), SqliteStore(tmp_path / "penstock.sqlite")
 
     await asyncio.gather(
-        *(first.transaction(lambda connection, n=n: put(connection, f"a{n}")) for n in range(10)),
-        *(second.transaction(lambda connection, n=n: put(connection, f"b{n}")) for n in range(10)),
+        *(first.transaction(partial(put, digest=f"a{number}")) for number in range(10)),
+        *(second.transaction(partial(put, digest=f"b{number}")) for number in range(10)),
     )
 
     assert len(await first.read(digests)) == 20
@@ -138,7 +139,7 @@ async def test_several_processes_may_share_a_file(tmp_path: Path) -> None:
 
 async def test_a_file_of_a_newer_penstock_is_refused(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "penstock.sqlite")
-    await store.transaction(lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'") and None)
+    await store.transaction(lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'").close())
     await store.close()
 
     with pytest.raises(StateTooNew, match="upgrade"):
@@ -146,5 +147,5 @@ async def test_a_file_of_a_newer_penstock_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_said_to_be_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="penstock.sqlite"):
+    with pytest.raises(StoreUnavailable, match="can't be used"):
         SqliteStore(tmp_path / "missing" / "penstock.sqlite")

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.bus import INBOX, Envelope, Exchange, pool_queue
@@ -37,8 +38,8 @@ class BusFaults:
 
 @dataclass(slots=True)
 class _Queue:
-    waiting: list[tuple[bytes, bool]] = field(default_factory=list)
-    consumers: "list[SimConsumer]" = field(default_factory=list)
+    waiting: list[tuple[bytes, bool]] = field(default_factory=list[tuple[bytes, bool]])
+    consumers: "list[SimConsumer]" = field(default_factory=lambda: list[SimConsumer]())
 
     def wake(self) -> None:
         for consumer in self.consumers:
@@ -79,7 +80,7 @@ class SimBroker:
         else:
             for listener in self.listeners:
                 if listener.wants(envelope) and not self.chance(self.faults.dropped):
-                    self._soon(lambda listener=listener: listener.put(envelope.body))
+                    self._soon(partial(listener.put, envelope.body))
 
     def put(self, name: str, body: bytes, *, redelivered: bool = False) -> None:
         queue = self.queue(name)
@@ -224,13 +225,15 @@ class SimBus:
     async def publish(self, envelope: Envelope) -> None:
         faults = self.broker.faults
         await self.pause()
-        if self.is_down or self.broker.chance(faults.refused):
-            raise BusUnavailable("the message was not taken")
+        self._fail("the message was not taken", faults.refused)
         self.broker.route(envelope)
         self.broker.trace("publish", envelope.exchange, len(envelope.body))
         await self.pause()
-        if self.is_down or self.broker.chance(faults.unconfirmed):
-            raise BusUnavailable("there was no confirmation")
+        self._fail("there was no confirmation", faults.unconfirmed)
+
+    def _fail(self, reason: str, probability: float) -> None:
+        if self.is_down or self.broker.chance(probability):
+            raise BusUnavailable(reason)
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[SimConsumer, None]:
@@ -285,4 +288,4 @@ class SimBus:
 def _matches(pattern: str, key: str) -> bool:
     """`*` is one word of a key, `#` any number of them."""
     words = {"*": r"[^.]+", "#": ".*"}
-    return re.fullmatch(r"\.".join(words.get(word) or re.escape(word) for word in pattern.split(".")), key) is not None
+    return re.fullmatch(r"\.".join(words.get(word, re.escape(word)) for word in pattern.split(".")), key) is not None

@@ -1,12 +1,18 @@
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# A bug is put where the code is, and that is private.
 """The bug zoo: deliberate bugs that the simulation has to find. Each is one exchanged function, present for as long as its context."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
+from penstock.contracts.messages import Failure, Heartbeat
+from penstock.contracts.spec import RetrySpec
+from penstock.contracts.states import AttemptState, StepState
 from penstock.engine import batch, dispatcher, slice_writer, timers
 from penstock.engine.core import attempts, decision, fan
+from penstock.engine.core.retry import GiveUp, Retry, after_failure
 from penstock.engine.core.slice import Slice
 from penstock.engine.inbox import Inbox
 from penstock.engine.presence import Presence
@@ -21,7 +27,7 @@ MUTANTS: dict[str, Mutant] = {}
 
 
 @contextmanager
-def exchanged(owner: Any, name: str, value: Any) -> Iterator[None]:
+def exchanged(owner: Any, name: str, value: Any) -> Generator[None]:
     """`owner.name` is `value` inside."""
     before = getattr(owner, name)
     setattr(owner, name, value)
@@ -37,17 +43,13 @@ def mutant(make: Callable[[], AbstractContextManager[None]]) -> Callable[[], Abs
     return make
 
 
-def without(statement: str, **tables: Any) -> AbstractContextManager[None]:
+def without(statement: str) -> AbstractContextManager[None]:
     """A statement of the slice writer that does nothing."""
-    original: Statement = getattr(slice_writer, statement)
-    return exchanged(slice_writer, statement, _Idle(original))
+    return exchanged(slice_writer, statement, _Idle())
 
 
 class _Idle:
     """A statement that is never sent."""
-
-    def __init__(self, _original: Statement) -> None:
-        pass
 
     def __call__(self, _connection: object, **_values: object) -> int:
         return 0
@@ -134,11 +136,11 @@ def takes_reports_of_closed_attempts() -> AbstractContextManager[None]:
 
     def gullible(rows: Any, row: Any, attempt: Any, fact: Any) -> Any:
         if attempt.state.is_closed and not row.state.is_terminal:
-            attempt.state = attempts.AttemptState.RUNNING
+            attempt.state = AttemptState.RUNNING
         return completed(rows, row, attempt, fact)
 
     @contextmanager
-    def both() -> Iterator[None]:
+    def both() -> Generator[None]:
         with exchanged(attempts, "_completed", gullible), exchanged(attempts, "_is_current", lambda *_: True):
             yield
 
@@ -180,7 +182,7 @@ def repeats_what_may_not_run_twice() -> AbstractContextManager[None]:
 
 @mutant
 def judges_by_the_clock_instead_of_its_own_ticks() -> AbstractContextManager[None]:
-    lost = Presence.lost
+    lost: Any = Presence.lost
 
     def hasty(self: Any, live: Any) -> Any:
         self._last_tick = asyncio.get_running_loop().time()
@@ -192,7 +194,7 @@ def judges_by_the_clock_instead_of_its_own_ticks() -> AbstractContextManager[Non
 
 @mutant
 def overlooks_its_own_deafness() -> AbstractContextManager[None]:
-    returned = Presence.tick_returned
+    returned: Any = Presence.tick_returned
 
     def deaf(self: Any, sent_at: float) -> None:
         self.gap = 1e9
@@ -203,10 +205,10 @@ def overlooks_its_own_deafness() -> AbstractContextManager[None]:
 
 @mutant
 def names_no_attempts_in_heartbeats() -> AbstractContextManager[None]:
-    return exchanged(runner, "Heartbeat", lambda attempts=(), **values: _Heartbeat(**values))
+    def silent(*, attempts: object, **values: Any) -> Heartbeat:
+        return Heartbeat(**values)
 
-
-_Heartbeat = runner.Heartbeat
+    return exchanged(runner, "Heartbeat", silent)
 
 
 @mutant
@@ -253,7 +255,7 @@ def does_not_count_skipped_items() -> AbstractContextManager[None]:
     count = decision.Decision._count
 
     def forgetful(self: Any, row: Any) -> bool:
-        return row.state is not decision.StepState.SKIPPED and count(self, row)
+        return row.state is not StepState.SKIPPED and count(self, row)
 
     return exchanged(decision.Decision, "_count", forgetful)
 
@@ -289,8 +291,10 @@ def forgets_inputs_in_the_key() -> AbstractContextManager[None]:
 
 @mutant
 def retries_once_too_often() -> AbstractContextManager[None]:
-    after = attempts.after_failure
-    return exchanged(attempts, "after_failure", lambda policy, failure, count, *rest: after(policy, failure, max(1, count - 1), *rest))
+    def lenient(policy: RetrySpec, failure: Failure, failures: int, seed: str, now: int) -> Retry | GiveUp:
+        return after_failure(policy, failure, max(1, failures - 1), seed, now)
+
+    return exchanged(attempts, "after_failure", lenient)
 
 
 @mutant
@@ -306,7 +310,7 @@ def loses_timers() -> AbstractContextManager[None]:
 @mutant
 def fires_timers_too_early() -> AbstractContextManager[None]:
     @contextmanager
-    def both() -> Iterator[None]:
+    def both() -> Generator[None]:
         due, is_due = timers._due, timers._is_due
         later = 10_000_000
         early, is_early = _Shifted(due, later), _Shifted(is_due, later)

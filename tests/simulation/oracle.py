@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import Any, Protocol
 
-from penstock.contracts.messages import AttemptKey
+from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import FailureKind, RunState
-from penstock.engine.core.plan import Alignment, Plan, plan_of
+from penstock.engine.core.plan import Alignment, Plan, PlanNode, plan_of
 from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET
 from penstock.engine.dispatcher import SURPLUS
 from tests.simulation.pipelines import has_until
@@ -93,6 +93,17 @@ def judge(world: World, golden: dict[str, tuple[str, bytes | None]], findings: F
     _compare(world, golden, findings)
 
 
+def _node(plan: Plan, number: int) -> PlanNode:
+    return plan.nodes[number]
+
+
+def _step(plan: Plan, number: int) -> StepSpec:
+    """The node of an attempt."""
+    spec = plan.nodes[number].spec
+    assert isinstance(spec, StepSpec)
+    return spec
+
+
 def _leftovers(world: World) -> list[str]:
     rows = world.database.rows
     return [
@@ -109,7 +120,7 @@ def _leftovers(world: World) -> list[str]:
 
 
 def _runs_have_ended(world: World) -> list[str]:
-    found = []
+    found: list[str] = []
     for run in world.scenario.runs:
         rows = world.database.rows("SELECT state, open, error, seq, stop FROM run WHERE run_id = ?", run.run_id)
         if not rows:
@@ -127,7 +138,7 @@ def _runs_have_ended(world: World) -> list[str]:
 
 def _timelines(world: World) -> list[str]:
     """Gap-free; nothing goes backward but what is made again; nothing comes after the end."""
-    found = []
+    found: list[str] = []
     for run_no, seq, state in world.database.rows("SELECT run_no, seq, state FROM run"):
         lines = world.database.rows("SELECT seq, at, type, node, item, attempt FROM timeline WHERE run_no = ? ORDER BY seq", run_no)
         if [line[0] for line in lines] != list(range(1, seq + 1)):
@@ -149,7 +160,7 @@ def _timelines(world: World) -> list[str]:
 
 def _attempts(world: World) -> list[str]:
     """One winner a success; no more attempts than failures and losses explain; budgets hold."""
-    found = []
+    found: list[str] = []
     attempts: dict[tuple[int, int, int], list[str]] = defaultdict(list)
     for run_no, node, item, state in world.database.rows(
         "SELECT run_no, node, item, state FROM attempt ORDER BY run_no, node, item, number"
@@ -162,17 +173,18 @@ def _attempts(world: World) -> list[str]:
     ):
         place = (run_no, node, item)
         states = attempts.pop(place, [])
-        name = f"{plan.nodes[node].name}/{item} of run {run_no}"
+        name = f"{_node(plan, node).name}/{item} of run {run_no}"
         if len(states) != count:
             found.append(f"{name} counts {count} attempts and has {states}")
         winners = states.count("succeeded")
-        is_step = hasattr(plan.nodes[node].spec, "retries")
-        expected = is_step and state == "succeeded" and hit_run is None
+        spec = _node(plan, node).spec
+        limit = spec.retries.limit if isinstance(spec, StepSpec) else 0
+        expected = isinstance(spec, StepSpec) and state == "succeeded" and hit_run is None
         if expected and winners < 1:
             found.append(f"{name} succeeded without an attempt that did: {states}")
         if winners > 1 + recomputed[place] or (winners and state not in ("succeeded", "cancelled") and not recomputed[place]):
             found.append(f"{name} is {state} with {winners} successful attempts: {states}")
-        if failures > 1 + (plan.nodes[node].spec.retries.limit if is_step else 0):  # type: ignore[union-attr]  # steps have retries
+        if failures > 1 + limit:
             found.append(f"{name} failed {failures} times")
         if states.count("failed") != failures and state != "cancelled":
             found.append(f"{name} counts {failures} failures and has {states}")
@@ -184,12 +196,11 @@ def _attempts(world: World) -> list[str]:
 
 def _winners(world: World) -> list[str]:
     """Whatever counts as a success was executed to its end."""
-    done = {entry.attempt for entry in world.journal.entries if entry.outcome == "succeeded"}
-    found = []
+    done = {entry.key for entry in world.journal.entries if entry.outcome == "succeeded"}
+    found: list[str] = []
     for run_no, node, item, number in world.database.rows("SELECT run_no, node, item, number FROM attempt WHERE state = 'succeeded'"):
-        attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
-        if attempt not in done:
-            found.append(f"{attempt} counts as a success, and was never executed to its end")
+        if (run_no, node, item, number) not in done:
+            found.append(f"attempt {number} of {node}/{item} of run {run_no} counts as a success, and was never executed to its end")
     return found
 
 
@@ -199,10 +210,10 @@ def _losses(world: World) -> list[str]:
     if faults.dropped or world.reports_lost or faults.late_seconds * bool(faults.late) + world.scenario.heartbeat > patience / 2:
         return []
     stopped = {run_no for (run_no,) in world.database.rows("SELECT run_no FROM run WHERE stop IS NOT NULL")}
-    ends = {entry.attempt: entry for entry in world.journal.entries if entry.outcome in ("succeeded", "failed")}
-    found = []
+    ends = {entry.key: entry for entry in world.journal.entries if entry.outcome in ("succeeded", "failed")}
+    found: list[str] = []
     for run_no, node, item, number in world.database.rows("SELECT run_no, node, item, number FROM attempt WHERE state = 'lost'"):
-        entry = ends.get(AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number))
+        entry = ends.get((run_no, node, item, number))
         if entry is not None and entry.runner not in world.suspects and run_no not in stopped:
             found.append(f"{entry.attempt} was taken for lost, and {entry.runner} was well")
     return found
@@ -211,25 +222,26 @@ def _losses(world: World) -> list[str]:
 def _backoffs(world: World) -> list[str]:
     """A retry comes no earlier than its policy says."""
     plan = plan_of(world.spec)
-    found = []
+    found: list[str] = []
     for run_no, node, item, failed_at, again_at in world.database.rows(
         "SELECT a.run_no, a.node, a.item, a.ended_at, b.made_at FROM attempt a JOIN attempt b ON b.run_no = a.run_no AND b.node = a.node "
         "AND b.item = a.item AND b.number = a.number + 1 WHERE a.state = 'failed'"
     ):
-        policy = plan.nodes[node].spec.retries  # type: ignore[union-attr]  # only steps have attempts
+        policy = _step(plan, node).retries
         if again_at - failed_at < policy.delay_seconds * (1 - policy.jitter) * 1_000_000 - 1:
-            found.append(f"{plan.nodes[node].name}/{item} of run {run_no} was tried again after {(again_at - failed_at) / 1e6} s")
+            found.append(f"{_node(plan, node).name}/{item} of run {run_no} was tried again after {(again_at - failed_at) / 1e6} s")
     return found
 
 
 def _recomputed(world: World) -> Counter[tuple[int, int, int]]:
-    return Counter(world.database.rows("SELECT run_no, node, item FROM timeline WHERE type = 'step.recomputed'"))  # type: ignore[arg-type]  # three numbers
+    rows = world.database.rows("SELECT run_no, node, item FROM timeline WHERE type = 'step.recomputed'")
+    return Counter((run_no, node, item) for run_no, node, item in rows)
 
 
 def _executions(world: World) -> list[str]:
     """Every execution has its own attempt; what may not run twice does not."""
-    found = []
-    by_attempt = Counter(entry.attempt for entry in world.journal.entries)
+    found: list[str] = []
+    by_attempt = Counter(entry.key for entry in world.journal.entries)
     found += [f"{attempt} was executed {count} times" for attempt, count in by_attempt.items() if count > 1]
     careful: dict[tuple[int, int, int], list[Entry]] = defaultdict(list)
     for entry in world.journal.entries:
@@ -249,7 +261,7 @@ def _order_of_execution(world: World) -> list[str]:
     ended = {tuple(row[:3]): row[3] for row in world.database.rows("SELECT run_no, node, item, ended_at FROM step_run")}
     parents = {tuple(row[:3]): row[3] for row in world.database.rows("SELECT run_no, node, item, parent_item FROM step_run")}
     redone = {place[0] for place in _recomputed(world)}
-    found = []
+    found: list[str] = []
     for entry in world.journal.entries:
         key = entry.attempt
         if key.run_no in redone or key.step_no >= len(plan.spec.nodes):
@@ -284,7 +296,7 @@ def _capacity(world: World) -> list[str]:
     for entry in world.journal.entries:
         if entry.ended_at is not None:
             moments[entry.runner] += [(entry.began_at, 1), (entry.ended_at, -1)]
-    found = []
+    found: list[str] = []
     for runner, changes in moments.items():
         executing = 0
         for _, change in sorted(changes):
@@ -299,7 +311,7 @@ def _stops(world: World) -> list[str]:
     """Once it is committed that a run stops, nothing new is given out for it."""
     plan = plan_of(world.spec)
     return [
-        f"{plan.nodes[node].name}/{item} of run {run_no} was given out after its run had been stopped"
+        f"{_node(plan, node).name}/{item} of run {run_no} was given out after its run had been stopped"
         for run_no, node, item in world.database.rows(
             "SELECT a.run_no, a.node, a.item FROM attempt a JOIN timeline t ON t.run_no = a.run_no AND t.type = 'run.stopping' "
             "WHERE a.made_at > t.at AND a.node < ? AND a.state NOT IN ('superseded')",

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from typing import Literal
 
 from penstock.contracts.artifacts import ArtifactRef, inline
 from penstock.contracts.bindings import Binding, Compare, Either, FromItem, FromNode, FromParameter, ListOf, Literal_
@@ -39,8 +40,8 @@ class Sketch:
     rng: random.Random
     room: int
     depth: int
-    nodes: list[Node] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list[Node])
+    sources: list[Source] = field(default_factory=list[Source])
     has_until: bool = False
 
     def visible(self, scope: tuple[str, ...], *kinds: str) -> list[Source]:
@@ -61,7 +62,7 @@ def random_pipeline(rng: random.Random) -> PipelineSpec:
         _grow(sketch, ())
     outermost = [source for source in sketch.sources if source.scope == () and isinstance(source.binding, FromNode)]
     chosen = rng.sample(outermost, min(len(outermost), 3))
-    hooks = {"on_exit": _hook("told", rng)} if rng.random() < 0.15 else {}
+    hooks: dict[Literal["on_success", "on_failure", "on_exit"], StepSpec] = {"on_exit": _hook("told", rng)} if rng.random() < 0.15 else {}
     return PipelineSpec(
         name="simulated",
         parameters=(

@@ -89,7 +89,7 @@ def scenario(seed: int) -> Scenario:
 
 
 def _runs(rng: random.Random, spec: PipelineSpec, seed: int, horizon: float) -> tuple[PlannedRun, ...]:
-    runs = []
+    runs: list[PlannedRun] = []
     for number in range(rng.choice([1, 1, 2])):
         names = [node.name for node in spec.nodes if isinstance(node, StepSpec)]
         options = RunOptions(

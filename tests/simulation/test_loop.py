@@ -43,7 +43,7 @@ def test_time_passes_only_where_somebody_waits() -> None:
 
 
 def test_the_seed_decides_the_order_of_callbacks() -> None:
-    orders = []
+    orders: list[list[int]] = []
     for seed in (1, 1, 2):
         loop = SimLoop(seed)
         orders.append(loop.run_until_complete(_order_of(20)))

@@ -22,13 +22,13 @@ LONGEST_SECONDS = 4000.0
 @dataclass(slots=True)
 class Verdict:
     seed: int
-    violations: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list[str])
     fingerprint: str = ""
     virtual_seconds: float = 0.0
     executions: int = 0
     deaths: int = 0
     excused: int = 0
-    trace: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list[str])
 
 
 def silence() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing_extensions import override
 
 from penstock.contracts.artifacts import ArtifactRef, Value, content_digest, inline, refs_in
-from penstock.contracts.encoding import canonical
+from penstock.contracts.encoding import canonical, digest_bytes
 from penstock.contracts.messages import AttemptKey, Completed, Failure, Order
 from penstock.contracts.spec import FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
@@ -34,13 +34,18 @@ class Entry:
     def attempt(self) -> AttemptKey:
         return self.order.attempt
 
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """Of the attempt's row."""
+        return (self.attempt.run_no, self.attempt.step_no, self.attempt.item_no, self.attempt.attempt_no)
+
 
 @dataclass(slots=True)
 class Journal:
     """`failed` counts failures that were told, by run and place: a step that is bound to fail twice succeeds then."""
 
-    entries: list[Entry] = field(default_factory=list)
-    failed: Counter[tuple[str, str, tuple[int, ...]]] = field(default_factory=Counter)
+    entries: list[Entry] = field(default_factory=list[Entry])
+    failed: Counter[tuple[str, str, tuple[int, ...]]] = field(default_factory=Counter[tuple[str, str, tuple[int, ...]]])
     when_begun: Callable[[Entry], None] = lambda _: None
 
 
@@ -122,19 +127,27 @@ class SimLauncher(Launcher):
         return self._journal.failed[place] <= bound
 
     async def _result(self, order: Order, step: StepSpec) -> Value:
-        text = "/".join([step.code.digest, *(f"{name}={content_digest(value)}" for name, value in sorted(order.inputs.items()))])
-        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-        assert isinstance(step.run, FunctionTarget)
-        match step.run.function:
-            case "list":
-                return inline([(number >> shift) % WORDS for shift in range(number % 5)])
-            case "blob":
-                data = canonical([number % 1000, "bytes"])
-                digest = await self._artifacts.write(data)
-                return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data))
-            case _:
-                return inline(number % WORDS)
+        value, data = result_of(order, step)
+        if data is not None:
+            await self._artifacts.write(data)
+        return value
 
     @override
     async def close(self) -> None:
         return
+
+
+def result_of(order: Order, step: StepSpec) -> tuple[Value, bytes | None]:
+    """What a step makes of its inputs, and the bytes that belong into the artifact store."""
+    text = "/".join([step.code.digest, *(f"{name}={content_digest(value)}" for name, value in sorted(order.inputs.items()))])
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    assert isinstance(step.run, FunctionTarget)
+    match step.run.function:
+        case "list":
+            return inline([(number >> shift) % WORDS for shift in range(number % 5)]), None
+        case "blob":
+            data = canonical([number % 1000, "bytes"])
+            digest = digest_bytes(data)
+            return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data)), data
+        case _:
+            return inline(number % WORDS), None

@@ -5,9 +5,10 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from penstock.contracts.artifacts import inline
+from penstock.contracts.artifacts import Value, inline
 from penstock.contracts.errors import StoreUnavailable
 from penstock.contracts.messages import AttemptKey, CancelRun, Completed, Reports, SubmitRun, encode
 from penstock.contracts.spec import encode_spec
@@ -34,7 +35,7 @@ class Member:
 
     party: Party
     bus: SimBus
-    slots: dict[str, int] = field(default_factory=dict)
+    slots: dict[str, int] = field(default_factory=dict[str, int])
     born_at: float = 0.0
     died_at: float | None = None
     launcher: SimLauncher | None = None
@@ -159,8 +160,8 @@ class World:
         for run_no, owner in self.database.read(live_owners):
             if owner in self.living():
                 continue
-            if self.database.write(lambda connection, run_no=run_no, owner=owner: own(connection, run_no, name, owner)):
-                await self._insist(lambda run_no=run_no: coordinator.take_over(run_no, name))
+            if self.database.write(partial(own, run_no=run_no, owner=name, before=owner)):
+                await self._insist(partial(coordinator.take_over, run_no, name))
 
     async def _insist(self, act: Callable[[], Awaitable[object]]) -> None:
         while True:
@@ -279,7 +280,7 @@ class World:
         if live:
             run_no, node, item, number = self.rng.choice(live)
             attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
-            outputs = {"result": inline("forged")}
+            outputs: dict[str, Value] = {"result": inline("forged")}
             report = Completed(attempt=attempt, token="forged", runner="nobody", outcome=AttemptState.SUCCEEDED, outputs=outputs)
             self.broker.route(Envelope(exchange=Exchange.REPORTS, key="report", body=encode(Reports(reports=(report,)))))
 
