@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from penstock.contracts.spec import PipelineSpec
 from penstock.deploy.cli.targets import Target
 from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.runs.state_home import make_state_home
 
 _FORMAT = 1
 # As the environment of a step writes them.
@@ -76,6 +77,7 @@ def keep_trace(home: Path, target: Target, traced: Traced) -> Traced:
     place = _place(home, target)
     staging = place.with_suffix(".part")
     try:
+        make_state_home(home)
         (place.parent / "constants").mkdir(parents=True, exist_ok=True)
         blobs = {digest: str(_kept_blob(place.parent / "constants", digest, Path(path))) for digest, path in traced.blobs.items()}
         traced = Traced(spec=traced.spec, files=traced.files, blobs=blobs, sources=traced.sources, notes=traced.notes)

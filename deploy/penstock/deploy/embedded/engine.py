@@ -16,6 +16,7 @@ from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.runner import Runner
+from penstock.sdk.runs.state_home import make_state_home
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from penstock.transport.buses.memory import MemoryBus
 
@@ -41,7 +42,7 @@ class EmbeddedEngine:
         self.home = home
         self.slots = slots or max(2, os.cpu_count() or 1)
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            make_state_home(home)
             self.artifacts = FolderArtifactStore(home / "artifacts")
         except OSError as error:
             raise StoreUnavailable(

@@ -29,6 +29,12 @@ def state_home(start: Path) -> Path:
     return Path(named).expanduser().absolute() if named else project_folder(start) / HOME_NAME
 
 
+def make_state_home(home: Path) -> None:
+    """Makes the state folder, if it is not there: only its owner can look into it, for data, logs and code are inside."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, exist_ok=True)
+
+
 _given: ContextVar[EngineClient | None] = ContextVar("engine", default=None)
 _lock = threading.Lock()
 _clients: dict[tuple[int, str, Path], EngineClient] = {}
