@@ -256,9 +256,12 @@ class Coordinator:
             try:
                 return await self._store.transaction(function)
             except ManifestsNeeded as needed:
-                for digest in needed.digests:
-                    path = await self._artifacts.local(digest)
-                    self._manifests[digest] = DirectoryManifest.model_validate_json(path.read_bytes())
+                await self._read_manifests(needed.digests)
+
+    async def _read_manifests(self, digests: set[str]) -> None:
+        for digest in digests:
+            path = await self._artifacts.local(digest)
+            self._manifests[digest] = DirectoryManifest.model_validate_json(path.read_bytes())
 
     def _begin(self, connection: Connection, request: SubmitRun, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
         try:
@@ -336,12 +339,19 @@ class Coordinator:
 
     async def _do(self, chore: Chore) -> None:
         try:
-            async for fact in self._chores.facts(chore, self._circumstances(self._now())):
-                await self.tell(chore.run_no, fact)
-        except ManifestsNeeded as needed:
-            log.info("chore.needs_manifests", count=len(needed.digests))
+            while needed := await self._tell_of(chore):
+                await self._read_manifests(needed)
         except StoreUnavailable:
             return
         except Exception as error:
             log.exception("chore.failed", run_no=chore.run_no, node=chore.node, state=chore.state.value)
             self.tell(chore.run_no, Stop("failed", f"{chore.state.value} failed: {error}"))
+
+    async def _tell_of(self, chore: Chore) -> set[str]:
+        """Has decided what comes of a chore; returns the manifests that must be read first, where there are any."""
+        try:
+            async for fact in self._chores.facts(chore, self._circumstances(self._now())):
+                await self.tell(chore.run_no, fact)
+        except ManifestsNeeded as needed:
+            return needed.digests
+        return set()
