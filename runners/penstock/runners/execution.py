@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.conversation import Conversation, Ending, Limits
 from penstock.runners.failures import failure, from_status
+from penstock.runners.idempotency import idempotency_key
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.log_file import LogFile, log_path
+from penstock.runners.masking import masked
 from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nest, Nursery, Taken
 from penstock.runners.workdirs import Workdirs
@@ -53,6 +54,7 @@ class Preparation:
     project: str
     variables: dict[str, str]
     secrets: list[str]
+    """In all their spellings."""
 
 
 class Execution:
@@ -123,7 +125,11 @@ class Execution:
             grace_seconds=self._workshop.grace_seconds,
         )
         self._workdir = self._workshop.workdirs.take()
-        conversation = Conversation(taken.guest, self._workshop.artifacts, self._log, limits, progress)
+
+        def tell(done: float, total: float | None, text: str) -> None:
+            progress(done, total, masked(text, self._prepared.secrets))
+
+        conversation = Conversation(taken.guest, self._workshop.artifacts, self._log, limits, tell)
         try:
             with self._workshop.memory.limited(taken.guest.pid, limits.memory_bytes, conversation.exceed_memory):
                 ending = await conversation.hold(self._told_to_guest())
@@ -162,7 +168,7 @@ class Execution:
                 "index": order.index,
                 "attempt": order.attempt.attempt_no,
                 "cause": order.cause,
-                "idempotency_key": hashlib.sha256(json.dumps([order.run_id, step.name, order.index]).encode()).hexdigest()[:32],
+                "idempotency_key": idempotency_key(order.run_id, step.name, order.index),
             },
         }
 
@@ -212,18 +218,16 @@ class Execution:
         if (told := plain.get("failure")) is not None:
             # A program, and a process that was killed, have told the user in their output only.
             told = {**told, "traceback": told.get("traceback") or self._log.end(_TRACEBACK_BYTES)}
-            plain["failure"] = {name: self._clean(text) for name, text in told.items()}
+            plain["failure"] = {name: clean_text(masked(text, self._prepared.secrets)) for name, text in told.items()}
+        plain |= {
+            name: masked(plain[name], self._prepared.secrets) for name in ("metrics", "tags", "emitted", "attachments") if name in plain
+        }
         log = await self._stored_log()
         try:
             return Completed.model_validate({**plain, **base, "log": log})
         except ValidationError as error:
             told = failure(FailureKind.ERROR, f"the guest told something that is no outcome: {error.errors()[0]['msg']}")
             return Completed.model_validate({**base, "outcome": AttemptState.FAILED, "failure": told, "log": log})
-
-    def _clean(self, text: str) -> str:
-        for secret in filter(None, self._prepared.secrets):
-            text = text.replace(secret, "***")
-        return clean_text(text)
 
     async def _stored_log(self) -> ArtifactRef | None:
         if self._log.is_empty:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,11 +20,26 @@ from penstock.sdk.values.codecs import decode
 Local = Callable[[ArtifactRef], Path]
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedProgram:
+    """`arguments` are the whole command; `places` where each output shall be written."""
+
+    arguments: list[str]
+    places: dict[str, Path]
+
+
 def run_program(order: Mapping[str, Any], inputs: Mapping[str, Value], local: Local) -> dict[str, Any]:
     """Runs it in the current, empty directory; the answer maps each output's name to what was written.
 
     :raises AttemptFailed: it can't be started, its exit status is not 0, or an output was not written.
     """
+    prepared = prepare_program(order, inputs, local)
+    _ended_well(prepared.arguments)
+    return {output["name"]: _written(output, prepared.places[output["name"]]) for output in order["outputs"]}
+
+
+def prepare_program(order: Mapping[str, Any], inputs: Mapping[str, Value], local: Local) -> PreparedProgram:
+    """Fills the current, empty directory with the program's files, and the command with the paths and texts of its inputs."""
     if order["folder"] is not None:
         shutil.copytree(Path(order["snapshot"]) / order["folder"], Path.cwd(), dirs_exist_ok=True, copy_function=_writable_copy)
     places = {output["name"]: _place(output) for output in order["outputs"]}
@@ -33,8 +49,7 @@ def run_program(order: Mapping[str, Any], inputs: Mapping[str, Value], local: Lo
     arguments = [text for argument in order["command"] for text in _argument(argument, texts, places)]
     if arguments[0] == PYTHON:
         arguments[0] = sys.executable
-    _ended_well(arguments)
-    return {output["name"]: _written(output, places[output["name"]]) for output in order["outputs"]}
+    return PreparedProgram(arguments, places)
 
 
 def _writable_copy(source: str, target: str) -> None:

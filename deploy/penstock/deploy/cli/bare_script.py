@@ -16,8 +16,6 @@ from penstock.contracts.names import DOCUMENT_SUFFIXES, PYTHON, dashed
 from penstock.contracts.spec import CommandArgument, CommandTarget, OutputSpec, ParameterSpec, PipelineSpec, StepSpec
 from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.traced import Traced
-from penstock.sdk.identity.environment import environment_of
-from penstock.sdk.identity.snapshot import script_identity, script_snapshot
 
 FILES = "files"
 _FOLDER = "scripts/main"
@@ -69,6 +67,10 @@ def traced_script(script: Path, arguments: Sequence[str], home: Path) -> tuple[T
 
     :raises GraphError: a Python file beside the script can't be parsed.
     """
+    # Every run asks whether its file is a script; only those that are pay for this.
+    from penstock.sdk.identity.environment import environment_of  # noqa: PLC0415
+    from penstock.sdk.identity.snapshot import script_identity, script_snapshot  # noqa: PLC0415
+
     beside = script_snapshot(script.parent)
     files = {path: file for path, file in beside.items() if path.endswith(".py") and not file.absolute().is_relative_to(home)}
     inputs = {f"argument_{i}": Path(text) for i, text in enumerate(arguments) if Path(text).is_file()}

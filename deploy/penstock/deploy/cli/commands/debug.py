@@ -12,6 +12,7 @@ from penstock.deploy.cli.wiring import engine
 app = typer.Typer()
 
 _EXAMPLES = """Call a step's function in this process with the inputs it had; if it raises, a debugger opens where it did.
+Of a step that is a program: a shell beside its files and inputs.
 
 Examples:
 
