@@ -126,6 +126,29 @@ async def test_a_secret_reaches_the_step_and_is_masked_everywhere(workbench: Wor
     assert failure_of(completed).message == "ValueError: ***"
 
 
+async def test_what_a_step_tells_of_itself_shows_no_secret(workbench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = 'first line of "it"\nsecond line of it'
+    monkeypatch.setenv("PENSTOCK_SECRET_KEY", key)
+    code = """
+        import json, os
+        from penstock.sdk import current_run
+        def main() -> None:
+            key, run = os.environ["KEY"], current_run()
+            run.tag(plain=key, **{"the " + key: "1"})
+            run.log_metric(key, 1.0)
+            run.emit("told", {"key": [key]})
+            for text in (repr(key), json.dumps(key), *key.splitlines()):
+                print(text)
+            raise LookupError([key])
+        """
+
+    completed = await workbench.run(code, output=None, env_vars={"KEY": SecretRef(secret="key")})
+
+    told = completed.model_dump_json() + await workbench.log(completed)
+    assert completed.tags == {"plain": "***", "the ***": "1"}
+    assert "line of" not in told
+
+
 async def test_a_missing_secret_says_where_to_set_it(workbench: Workbench) -> None:
     completed = await workbench.run("def main() -> None: ...", output=None, env_vars={"T": SecretRef(secret="hf")})
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-MASK = b"***"
+from penstock.runners.masking import MASK
 
 
 def log_path(state: Path, run_id: str, step: str, index: Sequence[int], attempt: int) -> Path:
@@ -88,7 +88,7 @@ class LogFile:
 
     def _masked(self, data: bytes) -> bytes:
         for secret in self._secrets:
-            data = data.replace(secret, MASK)
+            data = data.replace(secret, MASK.encode())
         return data
 
     def _split(self, data: bytes) -> tuple[bytes, bytes]:

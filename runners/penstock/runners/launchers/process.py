@@ -12,6 +12,7 @@ from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.execution import Execution, Preparation, Workshop
 from penstock.runners.launcher import Launcher, ReportProgress
+from penstock.runners.masking import spellings
 from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nursery
 from penstock.runners.snapshots import Snapshots
@@ -77,7 +78,8 @@ class ProcessLauncher(Launcher):
     async def _prepared(self, order: Order, step: StepSpec) -> Preparation:
         variables, secrets = step_variables(step, self._resolve_secret)
         snapshot = await self._snapshots.folder(order.snapshot) if order.snapshot is not None else ""
-        return Preparation(snapshot=str(snapshot), project=str(self._project_of(order) or ""), variables=variables, secrets=secrets)
+        project = str(self._project_of(order) or "")
+        return Preparation(snapshot=str(snapshot), project=project, variables=variables, secrets=spellings(secrets))
 
     @override
     async def close(self) -> None:
