@@ -332,3 +332,4 @@ class World:
             member.bus.cut()
         self.loop.finish()
         self.database.close()
+        self.artifacts.close()
