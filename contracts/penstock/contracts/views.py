@@ -22,6 +22,8 @@ class StepCount(_View):
     total: int | None = None
     states: dict[StepState, int] = {}
     hits: int = 0
+    nondeterministic: int = 0
+    """How many of them made other bytes than the same code with the same inputs had made before."""
     oldest_hit_seconds: float | None = None
     started_at: int | None = None
     ended_at: int | None = None

@@ -14,7 +14,7 @@ from penstock.contracts.spec import CollectSpec, EachSpec, StepSpec
 from penstock.contracts.states import RunState, StepState
 from penstock.contracts.views import AttemptView, RunView, StepCount, StepRunView
 from penstock.engine.core.plan import Plan, plan_of
-from penstock.engine.core.rows import unpack_values
+from penstock.engine.core.rows import NONDETERMINISTIC, unpack_values
 from penstock.engine.statement import Statement
 
 _RUN = (
@@ -31,8 +31,8 @@ _newest = Statement(
 )
 _spec = Statement("SELECT bytes FROM spec WHERE workspace = :workspace AND digest = :digest")
 _counts = Statement(
-    "SELECT node, state, count(*), sum(hit_run IS NOT NULL), min(hit_at), min(started_at), max(ended_at), sum(attempts), min(reason) "
-    "FROM step_run WHERE run_no = :run_no GROUP BY node, state"
+    "SELECT node, state, count(*), sum(hit_run IS NOT NULL), min(hit_at), min(started_at), max(ended_at), sum(attempts), min(reason), "
+    "sum(flags & :nondeterministic) FROM step_run WHERE run_no = :run_no GROUP BY node, state"
 )
 _totals = Statement("SELECT node, sum(total) FROM step_group WHERE run_no = :run_no GROUP BY node")
 _steps = Statement(
@@ -121,7 +121,7 @@ def newest_runs(connection: Connection, workspace: str, pipeline: str | None, co
 def _step_counts(connection: Connection, row: tuple[Any, ...], now: int) -> list[StepCount]:
     plan = plan_of_run(connection, row)
     counted: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-    for count in _counts.rows(connection, run_no=row[0]):
+    for count in _counts.rows(connection, run_no=row[0], nondeterministic=NONDETERMINISTIC):
         counted[count[0]].append(count)
     totals: dict[int, int] = dict(_totals.rows(connection, run_no=row[0]))
     return [
@@ -146,6 +146,7 @@ def _step_count(plan: Plan, number: int, counts: list[tuple[Any, ...]], totals: 
         total=total,
         states=states,
         hits=sum(int(count[3] or 0) for count in counts),
+        nondeterministic=sum(int(count[9] or 0) for count in counts) // NONDETERMINISTIC,
         oldest_hit_seconds=(now - min(made)) / 1_000_000 if made else None,
         started_at=min(started) if started else None,
         ended_at=max(ended) if ended and all(state.is_terminal for state in states) else None,

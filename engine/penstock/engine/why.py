@@ -17,6 +17,9 @@ from penstock.engine.queries import find_run, node_number, plan_of_run, step_run
 from penstock.engine.statement import Statement
 
 _PREVIEW = 60
+_NONDETERMINISTIC = (
+    "nondeterministic output: the same code with the same inputs made other bytes before; what depends on it is executed again each time"
+)
 _earlier = Statement(
     "SELECT u.run_no, u.run_id, u.number, u.name, u.workspace, u.pipeline, u.spec_digest, u.options FROM run u "
     "WHERE u.workspace = :workspace AND u.pipeline = :pipeline AND u.run_no < :run_no ORDER BY u.run_no DESC LIMIT 20"
@@ -37,7 +40,8 @@ def why(connection: Connection, workspace: str, run: str, step: str, index: tupl
     view = _view(connection, row, step, index, now)
     if view is None:
         raise InvalidInput(f"the run {row[3]} has no step run {_label(step, index)} (yet)")
-    told = Why(step=step, index=view.index, state=view.state, verdict=view.reason or view.state.value, notes=_notes(node.spec))
+    notes = (*_notes(node.spec), *([_NONDETERMINISTIC] if view.is_nondeterministic else []))
+    told = Why(step=step, index=view.index, state=view.state, verdict=view.reason or view.state.value, notes=notes)
     if not isinstance(node.spec, StepSpec):
         return told
     if view.hit:

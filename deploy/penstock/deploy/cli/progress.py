@@ -97,7 +97,8 @@ def aligned(cells: Iterable[tuple[str, ...]]) -> list[str]:
 
 
 def _row(count: StepCount, note: str, now: int) -> Row:
-    notes = [text for text in (_progress_text(count), hit_text(count), note) if text]
+    changing = "nondeterministic output" if count.nondeterministic else ""
+    notes = [text for text in (_progress_text(count), hit_text(count), changing, note) if text]
     executed = count.states.get(StepState.SUCCEEDED, 0) + count.states.get(StepState.FAILED, 0) - count.hits
     attempts = f"{count.attempts} attempts" if count.attempts > max(executed, 1) and tone(count).is_terminal else ""
     return Row(
