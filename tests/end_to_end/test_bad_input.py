@@ -70,6 +70,18 @@ def test_a_pipeline_that_calls_itself_is_told_as_a_cycle(folder: Path) -> None:
     assert "doubled calls itself" in text
 
 
+def test_a_cycle_in_a_yaml_pipeline_names_its_steps(folder: Path) -> None:
+    (folder / "pipeline.py").write_text(PIPELINE.replace("return double(number)", "return double(double(number))"))
+    written = penstock(folder, "graph", "pipeline.py", "--format", "yaml")
+    assert written.returncode == 0, written.stderr
+    (folder / "pipeline.yaml").write_text(written.stdout.replace("parameter: number", "node: double-2\n      output: result"))
+
+    text = refused(folder, "run", "pipeline.yaml", "-p", "number=1")
+
+    assert "cycle" in text
+    assert "double-2" in text
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [

@@ -165,6 +165,8 @@ def test_outputs_that_differ_for_the_same_key_are_named(rules: UserProject) -> N
 
     assert run.state is RunState.SUCCEEDED
     assert run["noisy"][0].view.is_nondeterministic
+    assert [count.nondeterministic for count in run.view.steps] == [1]
+    assert any("nondeterministic output" in note for note in run.why("noisy").notes)
 
 
 def test_equal_items_of_a_fan_out_are_computed_once(rules: UserProject) -> None:

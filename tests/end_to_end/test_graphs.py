@@ -6,7 +6,7 @@ from penstock.contracts.states import RunState, StepState
 from penstock.deploy.embedded.client import EmbeddedClient
 from penstock.sdk import File
 from tests.end_to_end.pipelines import graphs
-from tests.end_to_end.user_project import ended, step_runs
+from tests.end_to_end.user_project import ended, executed, step_runs
 
 
 def test_a_failed_item_fails_what_collects_it(shared_client: EmbeddedClient) -> None:
@@ -128,3 +128,12 @@ def test_files_come_from_directories_and_from_outside(shared_client: EmbeddedCli
 
 def test_after_orders_steps_that_pass_nothing_on(shared_client: EmbeddedClient, tmp_path: Path) -> None:
     assert ended(shared_client, graphs.in_order, path=str(tmp_path / "mark")).result() is True
+
+
+def test_a_run_until_a_step_executes_that_and_what_it_needs(shared_client: EmbeddedClient) -> None:
+    run = ended(shared_client, graphs.grid, {"until": "join"}, names=["u"], numbers=[1])
+    shorter = ended(shared_client, graphs.parts, {"until": "table"}, x=77)
+
+    assert run.state is shorter.state is RunState.SUCCEEDED
+    assert executed(run) == ["join/0/0"]
+    assert executed(shorter) == ["table"]

@@ -106,3 +106,16 @@ def test_an_ended_run_cannot_be_resumed_and_the_message_says_what_can_be_done(fo
 
     assert refused.returncode == 2
     assert "penstock rerun flagged-1" in refused.stderr
+
+
+def test_a_step_whose_output_changes_by_itself_is_named(folder: Path) -> None:
+    (folder / "pipeline.py").write_text(
+        "import time\nfrom penstock.sdk import pipeline, step\n\n@step\ndef clock() -> int:\n    return time.time_ns()\n\n"
+        "@pipeline\ndef timed() -> int:\n    return clock()\n"
+    )
+    penstock(folder, "run", "pipeline.py")
+
+    again = penstock(folder, "run", "pipeline.py", "--rerun", "clock")
+
+    (line,) = [line for line in again.stdout.splitlines() if "nondeterministic output" in line]
+    assert line.split()[0] == "clock"
