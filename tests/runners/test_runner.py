@@ -5,10 +5,13 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+import pytest
+import structlog
 from typing_extensions import override
 
 from penstock.contracts.artifacts import Value, inline
 from penstock.contracts.messages import CancelAttempts, Claim, ClaimAnswer, Completed, Order, Released, Started
+from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.launchers.memory import MemoryLauncher
@@ -240,6 +243,25 @@ async def test_an_order_that_can_not_be_served_is_released_with_the_reason() -> 
         await acknowledged(delivery)
 
     assert "not a step: name" in released.reason
+
+
+async def test_an_error_of_the_launcher_is_logged_without_the_secrets_that_it_held(capsys: pytest.CaptureFixture[str]) -> None:
+    class BrokenLauncher(MemoryLauncher):
+        @override
+        async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
+            secret = "c4nary"  # to be looked for
+            raise OSError(f"no file after {len(secret)}")
+
+    scene = Scene()
+    scene.runner = Runner(scene.bus, BrokenLauncher({}, lambda _: 0.0), name="r-1", incarnation="i-1", pools={"cpu": 1})
+    structlog.reset_defaults()
+    async with scene.running():
+        await acknowledged(scene.bus.put(an_order()))
+
+    told = "".join(capsys.readouterr())
+    assert "no file after 6" in told
+    assert "c4nary" not in told.replace('secret = "c4nary"', "")
+    assert isinstance(scene.bus.reports[0], Released)
 
 
 async def test_a_lost_connection_kills_no_work_and_what_runs_is_said_first() -> None:

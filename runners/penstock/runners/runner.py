@@ -7,6 +7,7 @@ delivered again at once. An older step is *held*: reported as started, acknowled
 import asyncio
 import contextlib
 import functools
+import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -241,7 +242,8 @@ class Runner:
                 raise
             return self._cancelled(order)
         except Exception as error:  # noqa: BLE001  # whatever a launcher raises, the order goes back
-            _log.error("attempt.not_executed", run=order.run_name, step=step.name, reason=str(error), exc_info=True)
+            # As text: structlog shows the local variables of frames that it is given, and secrets are among them.
+            _log.error("attempt.not_executed", run=order.run_name, step=step.name, exception=traceback.format_exc())
             return self._released(order, f"it could not be executed here: {type(error).__name__}: {error}")
         finally:
             held.executing = None
