@@ -1,10 +1,12 @@
 """What is cached and for how long, and that chance is no chance where the code and its inputs are the same."""
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from penstock.contracts.states import RunState
+from penstock.sdk import Directory, File
 from tests.end_to_end.user_project import UserProject, executed
 
 PIPELINE = """
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from penstock.sdk import collect, current_run, each, pipeline, step
+from penstock.sdk import Directory, File, Secret, collect, current_run, each, pipeline, step
 
 @step
 def train(seed: int) -> list[float]:
@@ -48,6 +50,23 @@ def tell(x: int) -> None:
 @pipeline
 def telling() -> None:
     tell(1)
+    tell.options(name="once", cache=True)(2)
+
+@step(env_vars={"REGION": "eu", "TOKEN": Secret("token")})
+def located() -> str:
+    return os.environ["REGION"]
+
+@pipeline
+def placed() -> str:
+    return located()
+
+@step
+def measure(data: File, folder: Directory) -> int:
+    return len(data.path.read_text()) + sum(len(file.path.read_text()) for file in folder.files())
+
+@pipeline
+def measured(data: File, folder: Directory) -> int:
+    return measure(data, folder)
 
 @step
 def who() -> str:
@@ -133,6 +152,41 @@ def test_a_step_that_returns_nothing_is_executed_each_time(rules: UserProject) -
 
     assert executed(run) == ["tell"]
     assert "not cached" in run.why("tell").verdict
+
+
+def test_a_step_that_returns_nothing_is_cached_where_it_says_so(rules: UserProject) -> None:
+    rules.run("telling")
+
+    assert rules.run("telling")["once"].is_hit
+
+
+def test_a_declared_variable_reruns_its_step_and_a_secret_counts_by_name(rules: UserProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_SECRET_TOKEN", "first")
+    rules.run("placed")
+
+    monkeypatch.setenv("PENSTOCK_SECRET_TOKEN", "second")
+    assert executed(rules.run("placed")) == []
+    rules.replace("pipeline.py", '"REGION": "eu"', '"REGION": "us"')
+    run = rules.run("placed")
+
+    assert executed(run) == ["located"]
+    assert "variable REGION" in run.why("located").verdict
+
+
+def test_inputs_count_by_their_bytes_and_not_by_their_places(rules: UserProject, tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name / "folder").mkdir(parents=True)
+        (tmp_path / name / "data.csv").write_text("same")
+        (tmp_path / name / "folder" / "part.csv").write_text("part")
+    rules.run("measured", data=File(tmp_path / "here/data.csv"), folder=Directory(tmp_path / "here/folder"))
+
+    moved = rules.run("measured", data=File(tmp_path / "there/data.csv"), folder=Directory(tmp_path / "there/folder"))
+    (tmp_path / "there/folder/part.csv").write_text("party")
+    changed = rules.run("measured", data=File(tmp_path / "there/data.csv"), folder=Directory(tmp_path / "there/folder"))
+
+    assert executed(moved) == []
+    assert executed(changed) == ["measure"]
+    assert "input folder (parameter folder)" in changed.why("measure").verdict
 
 
 def test_a_step_that_reads_the_run_id_or_its_index_is_executed_each_time(rules: UserProject) -> None:
