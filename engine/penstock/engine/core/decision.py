@@ -20,8 +20,8 @@ from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Claim, Completed, Failure, Released, Started
 from penstock.contracts.spec import CollectSpec, EachSpec, StepSpec
 from penstock.contracts.states import FailureKind, RunState, StepState
-from penstock.engine.core import attempts, fan
-from penstock.engine.core.plan import Alignment, Edge, PlanNode
+from penstock.engine.core import attempts, fan, hooks
+from penstock.engine.core.plan import Alignment, Edge
 from penstock.engine.core.resolve import Position, plain_value
 from penstock.engine.core.rows import (
     RECOMPUTED,
@@ -97,6 +97,8 @@ class Decision(Slice):
                 yield from self._checked(fact)
             case Fired() | Woken():
                 yield from self._wake(fact)
+            case Stop() if self.run.state is RunState.FINISHING:
+                yield from hooks.leave(self)
             case Stop():
                 self.stop(fact.reason, fact.text)
             case Resumed():
@@ -353,14 +355,14 @@ class Decision(Slice):
             result = RunState.FAILED
         if result is RunState.SUCCEEDED:
             result = yield from self._take_outputs()
-        hooks = self._hooks_for(result)
-        if not hooks:
+        called = hooks.called(self.plan, result)
+        if not called:
             self._conclude(result)
             return
         self.run.state, self.run.stop = RunState.FINISHING, result.value
         yield FailedNodes()
-        summary = inline(self._summary(result))
-        for node in hooks:
+        summary = inline(hooks.summary(self, result))
+        for node in called:
             row = self.add_step(node.no, 0, 0, 1)
             spec = node.spec
             assert isinstance(spec, StepSpec)  # noqa: S101 - hooks are steps by their type
@@ -373,46 +375,19 @@ class Decision(Slice):
         yield StepRuns(self.unknown(keys))
         outputs: dict[str, Value] = {}
         for name, binding in ({} if self.run.options.get("until") else self.plan.spec.outputs).items():
-            value = self.surroundings.resolve(binding, (0,))
+            try:
+                value = self.surroundings.resolve(binding, (0,))
+            except ContractError as error:
+                self.run.error = f"the run's output {name!r}: {error}"
+                return RunState.FAILED
             outputs[name] = NULL if value is None else value
         self.run.outputs = pack_values(outputs)
         return RunState.SUCCEEDED
-
-    def _hooks_for(self, result: RunState) -> list[PlanNode]:
-        wanted = {"on_exit", {RunState.SUCCEEDED: "on_success", RunState.FAILED: "on_failure"}.get(result)}
-        hooks = self.plan.nodes[len(self.plan.spec.nodes) :]
-        return [node for event, node in zip(sorted(self.plan.spec.hooks), hooks, strict=True) if event in wanted]
-
-    def _summary(self, result: RunState) -> dict[str, object]:
-        failed = self.failed_nodes | {row.node for row in self.steps.values() if row.state is StepState.FAILED}
-        return {
-            "run_id": self.run.run_id,
-            "name": self.run.name,
-            "pipeline": self.run.pipeline,
-            "state": result.value,
-            "error": self.run.error and self.run.error[:500],
-            "url": f"penstock:runs/{self.run.run_id}",
-            "tags": _first_of(self.run.tags),
-            "failed_steps": [self.plan.nodes[number].name for number in sorted(failed)][:20],
-            "seconds": (self.now - (self.run.started_at or self.now)) / 1_000_000,
-        }
 
     def _conclude(self, result: RunState) -> None:
         self.run.state = result
         self.run.ended_at = self.now
         self.note(f"run.{result.value}")
-
-
-def _first_of(tags: dict[str, str]) -> dict[str, str]:
-    """As many as surely fit into a value that travels inline."""
-    kept: dict[str, str] = {}
-    size = 0
-    for name, value in tags.items():
-        size += len(name.encode()) + len(value.encode()) + 8
-        if size > 800:
-            break
-        kept[name] = value
-    return kept
 
 
 def _needs_check(entry: CacheRow) -> bool:

@@ -1,0 +1,44 @@
+"""How runs end: results that can't be had, and hooks."""
+
+from penstock.contracts.bindings import FromNode, Select
+from penstock.contracts.messages import CancelRun, encode
+from penstock.contracts.states import RunState
+from tests.engine.cluster import cluster, pipeline, step
+
+
+async def test_a_result_that_is_not_there_fails_the_run_and_is_named() -> None:
+    output = Select(select=("accuracy",), of=FromNode(node="train"))
+    async with cluster(lambda _order: {"loss": 1}) as c:
+        run_no = await c.submit(pipeline(step("train"), outputs={"best": output}))
+
+        state, error = await c.ended(run_no)
+
+        assert state is RunState.FAILED
+        assert error is not None
+        assert "output 'best'" in error
+        assert "no part 'accuracy'" in error
+
+
+async def test_hooks_are_called_however_long_the_texts_of_a_run_are() -> None:
+    nodes = [step("\u0101" * 60 + f"-{number}") for number in range(30)]
+    spec = pipeline(*nodes, outputs={"x": Select(select=("nope",), of=FromNode(node=nodes[0].name))}, hooks={"on_failure": step("told")})
+    async with cluster(lambda _order: 1) as c:
+        run_no = await c.submit(spec, name="\x01" * 5000, tags={"a": "\x01" * 5000, "b": "c"})
+
+        assert (await c.ended(run_no))[0] is RunState.FAILED
+        assert c.executed[-1] == "told"
+
+
+async def test_a_run_that_is_cancelled_while_its_hooks_run_ends_as_it_would_have() -> None:
+
+    async with cluster() as c:
+        run_no = await c.submit(pipeline(step("train"), hooks={"on_exit": step("told")}))
+        await c.report(c.completed(await c.order()))
+        hook = await c.order()
+        assert (await c.state(run_no))[0] is RunState.FINISHING
+
+        await c.publish(encode(CancelRun(run_id="run1", reason="enough")))
+
+        assert (await c.ended(run_no))[0] is RunState.SUCCEEDED
+        assert (1, 0, "cancelled") in await c.states(run_no)
+        await c.report(c.completed(hook))
