@@ -154,3 +154,4 @@ async def cluster(answer: Callable[[Order], object] | None = None) -> AsyncGener
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await made.store.close()
+        made.artifacts.close()

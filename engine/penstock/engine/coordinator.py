@@ -13,7 +13,6 @@ from itertools import chain
 import structlog
 from sqlalchemy import Connection
 
-from penstock.contracts.artifacts import DirectoryManifest
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
 from penstock.contracts.messages import (
     AttemptKey,
@@ -31,6 +30,7 @@ from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, ManifestsNeeded, Resumed, Stop
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
+from penstock.engine.manifests import Manifests
 from penstock.engine.quarantine import quarantine
 from penstock.engine.runs import number_of, submit
 from penstock.engine.store import Store
@@ -70,12 +70,11 @@ class Coordinator:
     def __init__(self, bus: Bus, store: Store, artifacts: ArtifactStore, settings: CoordinatorSettings, now: Callable[[], int]) -> None:
         self._bus = bus
         self._store = store
-        self._artifacts = artifacts
         self._settings = settings
         self._now = now
         self._chores = Chores(store, artifacts)
         self._dispatcher = Dispatcher(key=settings.token_key, owner=settings.owner, incarnation=settings.owner or "")
-        self._manifests: dict[str, DirectoryManifest] = {}
+        self._manifests = Manifests(artifacts)
         self._slots: dict[str, dict[str, int]] = {}
         self._inbox = Inbox()
         self._busy: dict[Chore, asyncio.Task[None]] = {}
@@ -237,6 +236,7 @@ class Coordinator:
             return outcome
 
         outcome = await self._with_manifests(function)
+        self._manifests.settle()
         self._upkeep.timers_changed()
         self._learn(facts)
         del self._sent[: len(sent)]
@@ -256,12 +256,7 @@ class Coordinator:
             try:
                 return await self._store.transaction(function)
             except ManifestsNeeded as needed:
-                await self._read_manifests(needed.digests)
-
-    async def _read_manifests(self, digests: set[str]) -> None:
-        for digest in digests:
-            path = await self._artifacts.local(digest)
-            self._manifests[digest] = DirectoryManifest.model_validate_json(path.read_bytes())
+                await self._manifests.read(needed.digests)
 
     def _begin(self, connection: Connection, request: SubmitRun, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
         try:
@@ -289,7 +284,7 @@ class Coordinator:
         return Circumstances(
             now=now,
             check_after=int(self._settings.check_after_seconds * 1_000_000),
-            manifests=self._manifests,
+            manifests=self._manifests.known,
             only_pool=self._settings.only_pool,
         )
 
@@ -340,7 +335,7 @@ class Coordinator:
     async def _do(self, chore: Chore) -> None:
         try:
             while needed := await self._tell_of(chore):
-                await self._read_manifests(needed)
+                await self._manifests.read(needed)
         except StoreUnavailable:
             return
         except Exception as error:

@@ -50,7 +50,8 @@ class Surroundings:
     parameters: Mapping[str, Value]
     steps: Mapping[Key, StepRow]
     items: Mapping[Key, ItemRow]
-    manifests: Mapping[str, DirectoryManifest]
+    manifests: Mapping[str, DirectoryManifest | str]
+    """Or why one can't be had."""
 
     def resolve(self, binding: Binding, at: Position) -> Value | None:
         """The value of `binding` for the node at that position.
@@ -142,7 +143,10 @@ class Surroundings:
             raise ContractError("files are looked for in something that is not a directory")
         if of.digest not in self.manifests:
             raise ManifestsNeeded({of.digest})
-        entries = self.manifests[of.digest].files
+        manifest = self.manifests[of.digest]
+        if isinstance(manifest, str):
+            raise ContractError(manifest)
+        entries = manifest.files
         if binding.file is not None:
             for entry in entries:
                 if entry.path == binding.file:

@@ -26,7 +26,8 @@ class Circumstances:
     now: int
     check_after: int
     """A cache entry whose bytes were seen less than so long ago needs no check."""
-    manifests: Mapping[str, DirectoryManifest]
+    manifests: Mapping[str, DirectoryManifest | str]
+    """Of directories, by digest; or why one can't be had."""
     only_pool: str | None = None
     """Embedded: the local slots stand for every pool."""
 
