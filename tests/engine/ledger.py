@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from penstock.contracts.artifacts import DirectoryManifest, Value, inline
 from penstock.contracts.messages import (
     AttemptKey,
+    AttemptOutcome,
     Claim,
     ClaimAnswer,
     Completed,
@@ -114,7 +115,7 @@ class Ledger:
         self.end(order, AttemptState.FAILED, failure=Failure(kind=kind, message="boom"))
         return order
 
-    def end(self, order: Order, outcome: AttemptState, **fields: Any) -> None:
+    def end(self, order: Order, outcome: AttemptOutcome, **fields: Any) -> None:
         """How an attempt ended that did not succeed."""
         self.tell(order.attempt.run_no, Completed(attempt=order.attempt, token=order.token, runner=RUNNER, outcome=outcome, **fields))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from penstock.contracts.artifacts import inline
-from penstock.contracts.messages import Claim, RunOptions, Started
+from penstock.contracts.messages import AttemptOutcome, Claim, RunOptions, Started
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET
 from tests.engine.ledger import Ledger
@@ -311,7 +311,7 @@ def test_a_cancelled_run_waits_for_what_it_executes(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("outcome", [AttemptState.SUCCEEDED, AttemptState.FAILED])
-def test_what_ends_otherwise_in_a_stopped_run_is_kept(ledger: Ledger, outcome: AttemptState) -> None:
+def test_what_ends_otherwise_in_a_stopped_run_is_kept(ledger: Ledger, outcome: AttemptOutcome) -> None:
     run = ledger.submit(CHAIN)
     order = ledger.start(run, "first")
     ledger.stop(run)

@@ -108,6 +108,10 @@ class Metric(_Message):
     step: LongInteger | None = None
 
 
+AttemptOutcome = Literal[AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.CANCELLED, AttemptState.INPUT_LOST]
+"""How an attempt can end by itself."""
+
+
 class Completed(_Message):
     """How an attempt ended: `succeeded` with outputs, `failed` with a failure, `cancelled`, or `input_lost`."""
 
@@ -116,7 +120,7 @@ class Completed(_Message):
     attempt: AttemptKey
     token: Token
     runner: str
-    outcome: Literal[AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.CANCELLED, AttemptState.INPUT_LOST]
+    outcome: AttemptOutcome
     outputs: dict[str, Value] = {}
     failure: Failure | None = None
     lost_digest: str | None = None
