@@ -52,12 +52,6 @@ class MemoryArtifactStore:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def close(self) -> None:
-        """Removes the files that were made."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
     def _take(self, staged: Path, digest: str) -> None:
         if not self._is_intact(digest):
             self.blobs[digest] = staged.read_bytes()
