@@ -18,6 +18,7 @@ from penstock.contracts.spec import encode_spec
 from penstock.contracts.states import StepState
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
 from penstock.deploy.embedded.collection import delete, find_garbage, summary
+from penstock.deploy.embedded.complaints import log_to_stderr
 from penstock.deploy.embedded.engine import EmbeddedEngine, now
 from penstock.deploy.embedded.incarnation import incarnations, is_alive
 from penstock.engine.core.wants import Stop
@@ -318,4 +319,5 @@ def connect(home: Path | str, slots: int | None = None) -> EmbeddedClient:
 
     :raises StateTooNew: a newer Penstock wrote it.
     """
+    log_to_stderr()
     return EmbeddedClient(Path(home), slots)
