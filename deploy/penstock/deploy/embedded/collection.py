@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.contracts.errors import ContractError
 from penstock.contracts.views import Collected
 from penstock.transport.blobs import BlobFolder
 
@@ -46,17 +47,19 @@ def reachable(folder: BlobFolder, roots: set[str]) -> set[str]:
     while pending:
         digest = pending.pop()
         found.add(digest)
-        pending |= _parts(folder.path_of(digest)) - found
+        pending |= _parts(folder, digest) - found
     return found
 
 
-def _parts(path: Path) -> set[str]:
+def _parts(folder: BlobFolder, digest: str) -> set[str]:
     try:
+        path = folder.path_of(digest)
         with path.open("rb") as file:
             if not file.read(10).startswith((b'{"files":', b'{"items":')) or path.stat().st_size > _MANIFEST_BYTES:
                 return set()
         return set(_digests(json.loads(path.read_bytes())))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, ContractError):
+        # What is said to be there and is not, is no manifest, or has a digest that nobody could store, refers to nothing.
         return set()
 
 
