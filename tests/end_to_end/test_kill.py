@@ -1,5 +1,6 @@
 """An engine that is killed at any moment loses nothing and does nothing twice."""
 
+import json
 import random
 import sqlite3
 import subprocess
@@ -40,6 +41,46 @@ def total(xs: Sequence[int]) -> int:
 def long(count: Sequence[int]) -> int:
     return total(collect(third(second(first(each(count))))))
 """
+PAUSING = """
+import time
+from pathlib import Path
+from penstock.sdk import Retry, RunSummary, pipeline, step
+
+def attempt(folder: str) -> int:
+    path = Path(folder, "attempts")
+    with path.open("a") as file:
+        file.write("x")
+    return len(path.read_text())
+
+@step(retries=Retry(2, delay=2.0))
+def second_time_lucky(folder: str) -> int:
+    if attempt(folder) == 1:
+        raise ConnectionError("not yet")
+    return 1
+
+@pipeline
+def trying(folder: str) -> int:
+    return second_time_lucky(folder)
+
+@step
+def fails(folder: str) -> int:
+    attempt(folder)
+    raise ValueError("no")
+
+@step
+def tell(run: RunSummary) -> None:
+    folder = Path(run.tags["folder"])
+    with (folder / "hooked").open("a") as file:
+        file.write(f"began {run.state} ")
+    while not (folder / "gate").exists():
+        time.sleep(0.01)
+    with (folder / "hooked").open("a") as file:
+        file.write("ended ")
+
+@pipeline(on_failure=tell)
+def hooked(folder: str) -> int:
+    return fails(folder)
+"""
 COUNT = f"count={list(range(100))}"
 KILLS = 20
 
@@ -63,6 +104,40 @@ def test_a_run_of_300_steps_that_is_killed_20_times_ends_like_an_undisturbed_one
     assert len(outputs(killed)) == 301
     assert commits_per_step_run(killed) == {1}
     until(lambda: not processes_of(killed))
+
+
+def test_a_run_killed_during_a_pause_between_attempts_goes_on_with_the_next_attempt(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(PAUSING)
+    with started(tmp_path, "run", "pipeline.py:trying", "-p", f"folder={tmp_path}") as process:
+        try:
+            until(lambda: rows(tmp_path, "SELECT 1 FROM step_run WHERE state = 'backoff'"))
+        finally:
+            process.kill()
+
+    resumed = penstock(tmp_path, "resume", "--json")
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "attempts").read_text() == "xx"
+    (step,) = json.loads(resumed.stdout.splitlines()[-1])["steps"]
+    assert step["attempts"] == 2
+
+
+def test_a_run_killed_in_its_hook_has_its_hook_and_keeps_its_end(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(PAUSING)
+    with started(tmp_path, "run", "pipeline.py:hooked", "-p", f"folder={tmp_path}", "--tag", f"folder={tmp_path}") as process:
+        try:
+            until((tmp_path / "hooked").exists)
+        finally:
+            process.kill()
+    until(lambda: not processes_of(tmp_path))
+    (tmp_path / "gate").touch()
+
+    resumed = penstock(tmp_path, "resume", "--json")
+
+    assert resumed.returncode == 1, resumed.stderr
+    assert json.loads(resumed.stdout.splitlines()[-1])["state"] == "failed"
+    assert (tmp_path / "hooked").read_text() == "began failed began failed ended "
+    assert (tmp_path / "attempts").read_text() == "x"
 
 
 def kill(folder: Path, command: list[str], chance: random.Random) -> None:

@@ -50,7 +50,7 @@ def test_max_parallel_bounds_the_step_runs_of_a_run(shared_client: EmbeddedClien
     (tmp_path / "free").mkdir()
 
     bounded = ended(shared_client, failing.crowding, {"max_parallel": 1}, folder=str(tmp_path / "bounded"), xs=list(range(6)))
-    free = ended(shared_client, failing.crowding, folder=str(tmp_path / "free"), xs=list(range(6)))
+    free = ended(shared_client, failing.crowding, folder=str(tmp_path / "free"), xs=list(range(6)), expected=2)
 
     assert bounded.result() == [1] * 6
     assert 1 < max(free.result()) <= 3

@@ -131,21 +131,23 @@ def gated_with_hooks(folder: str) -> str:
 
 
 @step(cache=False)
-def crowd(folder: str, x: int) -> int:
-    """How many of its kind are at work at once."""
+def crowd(folder: str, x: int, expected: int) -> int:
+    """How many of its kind are at work at once; it waits a while for as many as are expected."""
     mine = Path(folder) / str(x)
     mine.touch()
     seen = 0
-    for _ in range(10):
+    for round_ in range(200):
         seen = max(seen, len(list(Path(folder).iterdir())))
+        if seen >= expected and round_ >= 10:
+            break
         time.sleep(0.005)
     mine.unlink()
     return seen
 
 
 @pipeline
-def crowding(folder: str, xs: Sequence[int]) -> list[int]:
-    return collect(crowd(folder, each(xs)))
+def crowding(folder: str, xs: Sequence[int], expected: int = 1) -> list[int]:
+    return collect(crowd(folder, each(xs), expected))
 
 
 @step(cache=False)
