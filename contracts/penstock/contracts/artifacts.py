@@ -158,7 +158,7 @@ def content_digest(value: Value) -> str:
     return digest_of(_observable(value))
 
 
-def _observable(value: "Value | str") -> Any:
+def _observable(value: Value) -> Any:
     match value:
         case ArtifactRef():
             plain = value.kind == "blob" and value.media_type == JSON and not value.suffix and value.name is None
@@ -171,8 +171,6 @@ def _observable(value: "Value | str") -> Any:
             return {"select": list(value.select), "of": _observable(value.of)}
         case TemplateValue():
             return {"template": [part if isinstance(part, str) else [_observable(part)] for part in value.template]}
-        case str():
-            return value
 
 
 def refs_in(value: Value) -> "list[ArtifactRef]":
