@@ -32,6 +32,18 @@ def report(shares: Sequence[float]) -> File:
 def shares(table: File, by: Sequence[int] = (1, 2)) -> File:
     return report(collect(share(read(table), each(by))))
 """
+VARIABLES = """
+import os
+from penstock.sdk import Secret, pipeline, step
+
+@step(env_vars={"REGION": "eu", "HF_TOKEN": Secret("hf")})
+def seen() -> str:
+    return f"{os.environ['REGION']} {os.environ['HF_TOKEN']}"
+
+@pipeline
+def flow() -> str:
+    return seen()
+"""
 
 
 @pytest.fixture
@@ -83,6 +95,16 @@ def test_what_needs_an_engine_is_refused(folder: Path, option: tuple[str, ...]) 
 
     assert run.returncode == 2
     assert f"leave out {option[0]}" in run.stderr
+
+
+def test_steps_see_their_variables_and_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "v.py").write_text(VARIABLES)
+    monkeypatch.setenv("PENSTOCK_SECRET_HF", "hush")
+
+    run = penstock(folder, "run", "v.py", "--inline")
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "result = 'eu hush'" in run.stdout
 
 
 def test_an_error_in_the_file_exits_with_2_and_shows_the_users_line(folder: Path) -> None:

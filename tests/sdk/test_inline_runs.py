@@ -1,6 +1,7 @@
 """Inline runs: conditions, failures, skips and hooks in this process, as an engine would have them."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,6 +129,21 @@ def test_a_failure_raises_with_the_users_frames_only() -> None:
     assert text.splitlines()[1] == "Traceback (most recent call last):"
     assert "inline_steps.py" not in text
     assert "fails failed (error): ValueError: number 7" in text
+
+
+@step(env_vars={"PENSTOCK_TEST_REGION": "eu"})
+def region() -> str | None:
+    return os.environ.get("PENSTOCK_TEST_REGION")
+
+
+@pipeline
+def regional() -> str | None:
+    return region()
+
+
+def test_a_step_has_its_variables_and_nobody_else_has_them() -> None:
+    assert regional.options(inline=True).run().result() == "eu"
+    assert "PENSTOCK_TEST_REGION" not in os.environ
 
 
 def test_hooks_are_told_how_the_run_ended() -> None:

@@ -31,6 +31,7 @@ from penstock.runners.step_variables import secret_from_environment, step_variab
 from penstock.sdk.client import EngineClient
 from penstock.sdk.context import CurrentRun, Identity, Record, bound_run
 from penstock.sdk.drawing.annotations import hints_of
+from penstock.sdk.inline.surroundings import variables_set
 from penstock.sdk.runs.state_home import project_folder
 from penstock.sdk.values.codecs import decode
 
@@ -55,7 +56,7 @@ def debug_step_run(client: EngineClient, run: RunView, step_run: StepRunView, br
                 f"run the pipeline again, which makes it anew, and debug that run"
             ) from error
 
-    with _variables_set(variables), _project_on_path(client, run), _own_folder() as folder:
+    with variables_set(variables), _project_on_path(client, run), _own_folder() as folder:
         if not isinstance(step.run, FunctionTarget):
             return open_shell(step, step_run, _snapshot(spec, local), local)
         function = _function(step, step.run)
@@ -111,18 +112,6 @@ def _function(step: StepSpec, target: FunctionTarget) -> Callable[..., Any]:
         raise InvalidInput(f"{step.name!r} is {target.function} of {target.module}, which is not in this project: {error}") from error
     function: Callable[..., Any] = getattr(found, "fn", found)
     return function
-
-
-@contextmanager
-def _variables_set(variables: dict[str, str]) -> Generator[None]:
-    """The step's own variables beside those of this process."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.places import users_traceback
 from penstock.sdk.drawing.results import rebuilt
 from penstock.sdk.inline.steps import called, executed
+from penstock.sdk.inline.surroundings import Surroundings, variables_set
 from penstock.sdk.inline.values import Absent, Index, Missing, Outputs, Values, output_of
 from penstock.sdk.nearest import nearest_hint
 from penstock.sdk.runs.run import StepRun
@@ -31,8 +32,6 @@ from penstock.sdk.steps import Step
 from penstock.sdk.types import RunSummary
 
 Replacements = Mapping[str, Callable[..., Any]]
-Told = Callable[[StepRunView, Exception | None], None]
-"""Hears of each step run that ended, and of what its code raised, while the traceback's frames are there to look at."""
 _numbers = count(1)
 
 
@@ -55,10 +54,10 @@ class InlineRun:
         parameters: Mapping[str, Any],
         hint: Any,
         replace: Replacements,
-        told: Told = lambda view, error: None,
+        around: Surroundings | None = None,
     ) -> None:
         _known(spec, replace)
-        self._told = told
+        self._around = around or Surroundings()
         self._drawing = drawing
         self._spec = spec
         self._hint = hint
@@ -158,7 +157,8 @@ class InlineRun:
         workdir = Path(tempfile.mkdtemp(dir=self._folder, prefix=f"{node.name.replace('/', '.')}-"))
         record = Record()
         try:
-            with bound_run(CurrentRun(Identity(run_id=self._run_id, index=index, attempt=1), record)):
+            current = CurrentRun(Identity(run_id=self._run_id, index=index, attempt=1), record)
+            with bound_run(current), variables_set(self._around.variables(node)):
                 result = self._performed(node, call, inputs, workdir)
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises is this step run's failure
             self._failed(node, index, inputs, error)
@@ -170,7 +170,7 @@ class InlineRun:
 
     def _end(self, done: _Done, error: Exception | None = None) -> None:
         self._ended.append(done)
-        self._told(done.view, error)
+        self._around.told(done.view, error)
 
     def _inputs(self, node: StepSpec, call: Call, index: Index) -> dict[str, Any]:
         inputs: dict[str, Any] = {}
