@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +57,8 @@ class EmbeddedEngine:
         self.runner: Runner | None = None
         self._serving: asyncio.Task[None] | None = None
         self._starting = threading.Lock()
+        self._process = os.getpid()
+        self._is_closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="penstock-engine", daemon=True)
         self._thread.start()
@@ -63,11 +66,28 @@ class EmbeddedEngine:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Has the event loop do `work`; waits for it.
 
-        :raises StoreUnavailable: the engine is closed.
+        :raises StoreUnavailable: the engine is closed, or was before it was done; or this is a fork of the process that opened it.
         """
-        if self._loop.is_closed():
+        if self._is_closed or not self._is_ours:
             work.close()
-            raise StoreUnavailable(f"the engine on {self.home} is closed; connect to it again")
+            raise self._gone()
+        try:
+            return self._done(work)
+        except (CancelledError, RuntimeError) as error:
+            if not self._is_closed:
+                raise
+            raise self._gone() from error
+
+    @property
+    def _is_ours(self) -> bool:
+        """A fork has the engine's memory, but neither its threads nor a right to its connections."""
+        return os.getpid() == self._process
+
+    def _gone(self) -> StoreUnavailable:
+        state = "closed" if self._is_ours else "another process's"
+        return StoreUnavailable(f"the engine on {self.home} is {state}; connect to it again")
+
+    def _done(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def serve(self) -> Coordinator:
@@ -114,16 +134,28 @@ class EmbeddedEngine:
         return self.call(coordinator.submit(request.model_copy(update={"owner": self.incarnation.name})))
 
     def close(self) -> None:
-        """Stops everything; runs that have not ended can be resumed."""
+        """Stops everything; runs that have not ended can be resumed. In a fork it does nothing: the engine is its parent's."""
+        if self._is_closed or not self._is_ours:
+            return
+        self._is_closed = True
         if self._serving is not None:
             self._loop.call_soon_threadsafe(self._serving.cancel)
-            self.call(_ended(self._serving))
-        self.call(self.store.close())
+            self._done(_ended(self._serving))
+        self._done(self.store.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        # Whoever waits for something in another thread learns that it won't come.
+        self._loop.run_until_complete(_abandoned())
         self._loop.close()
         if self.incarnation is not None:
             self.incarnation.close()
+
+
+async def _abandoned() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

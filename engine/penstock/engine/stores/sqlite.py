@@ -92,10 +92,19 @@ class SqliteStore:
             source.backup(target)
 
     async def transaction(self, function: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._write_thread, self._run, self._writer, function)
+        return await self._handed_to(self._write_thread, self._writer, function)
 
     async def read(self, function: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._read_thread, self._run, self._reader, function)
+        return await self._handed_to(self._read_thread, self._reader, function)
+
+    def _handed_to(self, thread: ThreadPoolExecutor, engine: Engine, function: Callable[[Connection], T]) -> asyncio.Future[T]:
+        try:
+            return asyncio.get_running_loop().run_in_executor(thread, self._run, engine, function)
+        except RuntimeError as error:
+            # An interpreter that ends takes threads' work away before it calls whoever would close the store.
+            raise StoreUnavailable(
+                f"the state database {self._path} can't be used any more: this process ends, or has closed it"
+            ) from error
 
     def _run(self, engine: Engine, function: Callable[[Connection], T]) -> T:
         if engine not in self._connections:
