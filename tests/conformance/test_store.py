@@ -21,15 +21,17 @@ class Refused(Exception):
 @pytest.fixture(params=["sqlite", "memory", "simulated"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     made: Store
+    database = Database.calm()
     match request.param:
         case "sqlite":
             made = SqliteStore(tmp_path / "penstock.sqlite")
         case "memory":
             made = MemoryStore()
         case _:
-            made = SimStore(Database.calm())
+            made = SimStore(database)
     yield made
     await made.close()
+    database.close()
 
 
 def put(connection: Connection, digest: str) -> None:

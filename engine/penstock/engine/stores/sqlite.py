@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,10 +71,13 @@ class SqliteStore:
         """Kept open: taking one from the pool costs as much as a short transaction."""
         self._write_thread = ThreadPoolExecutor(1, "penstock-store")
         self._read_thread = ThreadPoolExecutor(1, "penstock-reader")
-        try:
-            self._migrate()
-        except DatabaseError as error:
-            raise self._unavailable(error) from error
+        with ExitStack() as failing:
+            failing.callback(self._dispose)
+            try:
+                self._migrate()
+            except DatabaseError as error:
+                raise self._unavailable(error) from error
+            failing.pop_all()
 
     def _migrate(self) -> None:
         with self._reader.begin() as connection:
@@ -131,6 +134,9 @@ class SqliteStore:
     async def close(self) -> None:
         self._write_thread.shutdown()
         self._read_thread.shutdown()
+        self._dispose()
+
+    def _dispose(self) -> None:
         for connection in self._connections.values():
             connection.close()
         self._writer.dispose()
