@@ -25,6 +25,7 @@ from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nest, Nursery, Taken
 from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.directories import file_digest
 
 _log = structlog.get_logger(__name__)
 _IMPORT_SECONDS = 300.0
@@ -252,8 +253,7 @@ class Execution:
         self._staging.mkdir(parents=True, exist_ok=True)
         copy = self._staging / "log"
         shutil.copyfile(self._log.path, copy)
-        with copy.open("rb") as file:
-            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest(), copy
+        return file_digest(copy), copy
 
     async def _clear(self) -> None:
         for folder in (self._workdir, self._staging):

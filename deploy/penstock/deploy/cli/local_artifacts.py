@@ -1,11 +1,11 @@
 """Artifacts where they are: what stands for an artifact store while a pipeline runs in this process."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, Value, manifest_bytes
+from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost
 from penstock.sdk.types import Directory, File
 from penstock.sdk.values.codecs import encode
@@ -20,7 +20,7 @@ class LocalArtifacts:
         self._paths = {digest: Path(path) for digest, path in known.items()}
 
     def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        digest = digest_bytes(data)
         self._paths[digest] = self._folder / f"{digest[-16:]}{suffix}"
         self._paths[digest].write_bytes(data)
         return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data), media_type=media_type, suffix=suffix)

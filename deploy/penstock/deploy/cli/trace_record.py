@@ -17,6 +17,7 @@ from penstock.contracts.spec import PipelineSpec
 from penstock.deploy.cli.targets import Target
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.runs.state_home import make_state_home
+from penstock.transport.directories import file_digest
 
 _FORMAT = 1
 # As the environment of a step writes them.
@@ -90,9 +91,9 @@ def keep_trace(home: Path, target: Target, traced: Traced) -> Traced:
 
 
 def source_digest(path: str) -> str:
-    """The SHA-256 of a file, in hex; empty where it can't be read."""
+    """The digest of a file; empty where it can't be read."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return file_digest(Path(path))
     except OSError:
         return ""
 

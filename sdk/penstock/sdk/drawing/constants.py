@@ -1,7 +1,6 @@
 """Constants of a pipeline: small JSON values travel in the spec, everything else as staged files by digest."""
 
 import contextlib
-import hashlib
 import secrets
 import shutil
 import tempfile
@@ -14,10 +13,11 @@ from penstock.contracts.errors import ArtifactLost, GraphError, InvalidInput
 from penstock.sdk.drawing.places import user_place
 from penstock.sdk.types import Directory, File
 from penstock.sdk.values.codecs import encode
+from penstock.transport.directories import file_digest
 
 
 class Constants:
-    """`blobs` maps digests to the staged files that hold their bytes; `sources` the user's files that were read to their SHA-256.
+    """`blobs` maps digests to the staged files that hold their bytes; `sources` the user's files that were read to their digests.
 
     The folder of staged files is there only while it holds one.
     """
@@ -57,16 +57,11 @@ class Constants:
     def _note_sources(self, value: object) -> None:
         match value:
             case File():
-                self.sources[str(value.path.resolve())] = file_sha256(value.path)
+                self.sources[str(value.path.resolve())] = file_digest(value.path)
             case Directory():
-                self.sources |= {str(file.path.resolve()): file_sha256(file.path) for file in value.files()}
+                self.sources |= {str(file.path.resolve()): file_digest(file.path) for file in value.files()}
             case list() | tuple():
                 for item in cast(Sequence[object], value):
                     self._note_sources(item)
             case _:
                 pass
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,6 @@ from penstock.contracts.encoding import digest_of
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FunctionTarget, Identity, Node, PipelineSpec, StepSpec
 from penstock.sdk.drawing.calls import Call
-from penstock.sdk.drawing.constants import file_sha256
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.identity.closure import Closure, closure_of
@@ -19,6 +18,7 @@ from penstock.sdk.identity.snapshot import declared_files_of, file_digests, scri
 from penstock.sdk.scripts import Program
 from penstock.sdk.steps import Step
 from penstock.sdk.types import Environment
+from penstock.transport.directories import file_digest
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any] | 
     nodes: list[Node] = [_identified(trace, node, drawing.makers[node.name]) if isinstance(node, StepSpec) else node for node in spec.nodes]
     hooks = {kind: _identified(trace, node, drawing.makers[f"{kind} {node.name}"]) for kind, node in spec.hooks.items()}
     files = {**snapshot_of(trace.closures.values(), trace.declared), **trace.scripts}
-    read = {str(path): file_sha256(path) for path in {*files.values(), *(project_modules(function) if function else ())}}
+    read = {str(path): file_digest(path) for path in {*files.values(), *(project_modules(function) if function else ())}}
     notes = [*drawing.notes, *trace.notes, *(note for closure in trace.closures.values() for note in closure.notes)]
     return Traced(
         spec=spec.model_copy(update={"nodes": tuple(nodes), "hooks": hooks}),

@@ -17,7 +17,6 @@ from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import CollectSpec, CommandTarget, EachSpec, FunctionTarget, Node, ParameterSpec, PipelineSpec, StepSpec
 from penstock.sdk.drawing.annotations import accepts_none, text_of
 from penstock.sdk.drawing.calls import UNKNOWN, Call, output_specs
-from penstock.sdk.drawing.constants import file_sha256
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.drawing.tracing import traced
@@ -37,6 +36,7 @@ from penstock.sdk.pipelines import Pipeline
 from penstock.sdk.scripts import Program, program_of
 from penstock.sdk.steps import Step
 from penstock.sdk.types import Environment
+from penstock.transport.directories import file_digest
 
 _BINDINGS = ("collect", "until")
 _BINDING_LISTS = ("each", "when")
@@ -104,7 +104,7 @@ def from_yaml(path: Path) -> Traced:
     """
     drawing, spec = drawn_yaml(path)
     found = traced(drawing, spec, None)
-    found.sources[str(path.resolve())] = file_sha256(path)
+    found.sources[str(path.resolve())] = file_digest(path)
     return found
 
 

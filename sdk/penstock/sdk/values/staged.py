@@ -1,6 +1,5 @@
 """What encoding a value gives: the value as it travels, and the files whose bytes the artifact store must take first."""
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penstock.contracts.artifacts import ArtifactRef, Kind, Value
+from penstock.transport.directories import file_digest
 
 
 class Unfit(Exception):
@@ -46,8 +46,7 @@ class Staging:
 
     def put(self, path: Path, *, media_type: str, suffix: str = "", kind: Kind = "blob") -> ArtifactRef:
         """The ref of a file of ours in `folder`; a second file of the same bytes is removed."""
-        with path.open("rb", buffering=0) as file:
-            digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_digest(path)
         ref = self.put_known(path, digest, media_type=media_type, suffix=suffix, kind=kind)
         if self.files[digest] != path:
             path.unlink()
