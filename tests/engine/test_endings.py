@@ -1,5 +1,6 @@
 """How runs end: results that can't be had, and hooks."""
 
+from penstock.contracts.artifacts import inline
 from penstock.contracts.bindings import FromNode, Select
 from penstock.contracts.messages import CancelRun, encode
 from penstock.contracts.states import RunState
@@ -42,3 +43,17 @@ async def test_a_run_that_is_cancelled_while_its_hooks_run_ends_as_it_would_have
         assert (await c.ended(run_no))[0] is RunState.SUCCEEDED
         assert (1, 0, "cancelled") in await c.states(run_no)
         await c.report(c.completed(hook))
+
+
+async def test_the_result_of_a_step_that_returns_nothing_is_none() -> None:
+    taking = step("taking", inputs={"x": FromNode(node="saying", output=None)})
+    async with cluster() as c:
+        run_no = await c.submit(pipeline(step("saying", outputs=()), taking, outputs={"said": FromNode(node="saying", output=None)}))
+        await c.report(c.completed(await c.order(), outputs={}))
+
+        order = await c.order()
+        await c.report(c.completed(order))
+
+        assert order.inputs == {"x": inline(None)}
+        await c.ended(run_no)
+        assert await c.outputs(run_no) == {"said": None}

@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.contracts.artifacts import (
     JSON,
+    NULL,
     ArtifactRef,
     DirectoryManifest,
     ListValue,
@@ -33,6 +34,7 @@ from penstock.contracts.bindings import (
     Template,
 )
 from penstock.contracts.errors import ContractError
+from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import StepState
 from penstock.engine.core.plan import Plan
 from penstock.engine.core.rows import ItemRow, Key, StepRow, unpack_value
@@ -87,12 +89,14 @@ class Surroundings:
 
     def _output(self, binding: FromNode, at: Position) -> Value | None:
         number = self.plan.numbers[binding.node]
-        row = self.steps[number, at[len(self.plan.nodes[number].chain)]]
+        node = self.plan.nodes[number]
+        row = self.steps[number, at[len(node.chain)]]
         if row.state is not StepState.SUCCEEDED:
             return None
         values = row.values()
         if binding.output is None:
-            return RecordValue(record=values)
+            returns_nothing = isinstance(node.spec, StepSpec) and not node.spec.outputs
+            return NULL if returns_nothing else RecordValue(record=values)
         if binding.output not in values:
             return None
         return values[binding.output]
