@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from penstock.contracts.artifacts import ArtifactRef, Value
+from penstock.contracts.artifacts import ArtifactRef, ListValue, RecordValue, Value
 from penstock.contracts.views import RunView, StepRunView
 from penstock.sdk.client import EngineClient
 
@@ -30,15 +30,21 @@ def run_document(view: RunView, step_runs: Iterable[StepRunView], outputs: Mappi
 
 
 def plain_values(values: Mapping[str, Value]) -> dict[str, Any]:
-    """A small value as itself, an artifact as its ref."""
+    """Small values as themselves, artifacts as their refs, and lists and records of these."""
     return {name: plain_value(value) for name, value in values.items()}
 
 
 def plain_value(value: Value) -> Any:
     """As `plain_values`, of one."""
-    if isinstance(value, ArtifactRef) and value.is_inline:
-        return value.json_value()
-    return value.model_dump(mode="json", exclude_defaults=True)
+    match value:
+        case ArtifactRef() if value.is_inline:
+            return value.json_value()
+        case ListValue():
+            return [plain_value(item) for item in value.list]
+        case RecordValue():
+            return plain_values(value.record)
+        case _:
+            return value.model_dump(mode="json", exclude_defaults=True)
 
 
 def _step(step_run: StepRunView) -> dict[str, Any]:
