@@ -8,7 +8,7 @@ import pytest
 from penstock.deploy.embedded.client import EmbeddedClient
 from tests.end_to_end.conftest import engine
 from tests.end_to_end.pipelines import failing
-from tests.end_to_end.user_project import begun, ended, until
+from tests.end_to_end.user_project import begun, ended, executed, until
 
 
 @pytest.fixture
@@ -54,3 +54,17 @@ def test_max_parallel_bounds_the_step_runs_of_a_run(shared_client: EmbeddedClien
 
     assert bounded.result() == [1] * 6
     assert 1 < max(free.result()) <= 3
+
+
+def test_what_another_run_made_while_a_step_waited_for_a_slot_is_not_made_again(narrow: EmbeddedClient, tmp_path: Path) -> None:
+    path = tmp_path / "order"
+    holder = begun(narrow, failing.gated, folder=str(tmp_path))
+    until((tmp_path / "started").exists)
+    runs = [begun(narrow, failing.noting, path=str(path), names=["a", "b", "c", "d", "e"]) for _ in range(3)]
+    (tmp_path / "gate").touch()
+
+    for run in (holder, *runs):
+        run.wait()
+
+    assert sorted(path.read_text().split()) == ["a", "b", "c", "d", "e"]
+    assert sorted(address for run in runs for address in executed(run)) == [f"noted/{number}" for number in range(5)]

@@ -13,7 +13,7 @@ from penstock.contracts.states import StepState
 from penstock.engine.core.decision import Decision, Fact
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Fired, Lost, Recount
+from penstock.engine.core.wants import Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
 from penstock.engine.slice_reader import load, load_plan, load_run
@@ -83,9 +83,15 @@ def work(
         over += _decide(connection, run_no, facts[run_no], circumstances, dispatcher, outcome)
     for run_no, woken in sorted(_woken(connection, over).items()):
         _decide(connection, run_no, woken, circumstances, dispatcher, outcome)
+    # Nobody is overtaken twice at one time, so this ends.
+    while True:
+        outcome.orders += dispatcher.dispatch(connection, slots, circumstances.now)
+        if not (overtaken := dispatcher.take_overtaken()):
+            break
+        for run_no, woken in sorted(_by_run(overtaken).items()):
+            _decide(connection, run_no, woken, circumstances, dispatcher, outcome)
     for run_no in sorted(outcome.touched - outcome.ended):
         outcome.chores += chores_of(connection, run_no)
-    outcome.orders += dispatcher.dispatch(connection, slots, circumstances.now)
     return outcome
 
 
@@ -154,11 +160,14 @@ def _of_running(connection: Connection, run_no: int) -> list[AttemptKey]:
 
 def _woken(connection: Connection, keys: list[str]) -> dict[int, list[Fact]]:
     """Those who are parked on these keys, by run."""
-    woken: dict[int, list[Fact]] = defaultdict(list)
-    if keys:
-        for run_no, fact in parked_on(connection, keys):
-            woken[run_no].append(fact)
-    return woken
+    return _by_run(parked_on(connection, keys)) if keys else {}
+
+
+def _by_run(woken: Sequence[tuple[int, Woken]]) -> dict[int, list[Fact]]:
+    facts: dict[int, list[Fact]] = defaultdict(list)
+    for run_no, fact in woken:
+        facts[run_no].append(fact)
+    return facts
 
 
 def chores_of(connection: Connection, run_no: int) -> list[Chore]:

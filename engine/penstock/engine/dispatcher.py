@@ -20,6 +20,7 @@ from penstock.contracts.spec import StepSpec
 from penstock.engine import tables
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import unpack_values
+from penstock.engine.core.wants import Woken
 from penstock.engine.statement import Statement
 
 SURPLUS = 8
@@ -36,9 +37,10 @@ _count_live = Statement(
 _count_of_run = Statement("SELECT count(*) FROM attempt WHERE +run_no = :run_no AND state IN ('dispatched', 'running')")
 _workspaces = Statement("SELECT DISTINCT workspace FROM run WHERE ended_at IS NULL AND owner IS :owner")
 _take = Statement(
-    "SELECT r.run_no, r.node, r.item, r.fair, s.key, s.inputs, s.attempts FROM ready r "
+    "SELECT r.run_no, r.node, r.item, r.fair, s.key, s.inputs, s.attempts, c.made_at > r.since FROM ready r "
     "JOIN run u ON u.run_no = r.run_no AND u.owner IS :owner "
     "JOIN step_run s ON s.run_no = r.run_no AND s.node = r.node AND s.item = r.item "
+    "LEFT JOIN cache_entry c ON c.workspace = r.workspace AND c.key = s.key "
     "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no NOT IN (SELECT value FROM json_each(:full)) "
     "ORDER BY r.urgency, r.fair, r.run_no, r.node, r.item LIMIT :count"
 )
@@ -90,6 +92,7 @@ class Dispatcher:
     _runs: dict[int, RunFacts] = field(default_factory=dict[int, RunFacts])
     _seconds: dict[str, float] = field(default_factory=dict[str, float])
     """What attempts took lately, by pool."""
+    _overtaken: list[tuple[int, Woken]] = field(default_factory=list[tuple[int, Woken]])
     _broken: dict[int, str] = field(default_factory=dict[int, str])
     """Runs whose orders can't be made, and why."""
 
@@ -123,14 +126,23 @@ class Dispatcher:
                     break
         return orders
 
+    def take_overtaken(self) -> list[tuple[int, Woken]]:
+        """Those who waited for a slot while somebody else made the same, with their runs: they look the cache up again."""
+        overtaken, self._overtaken = self._overtaken, []
+        return overtaken
+
     def _take(self, connection: Connection, workspace: str, pool: str, room: int, full: set[int], now: int) -> tuple[int, list[Order]]:
         rows = _take.rows(connection, owner=self.owner, workspace=workspace, pool=pool, full=json.dumps(sorted(full)), count=room)
         orders: list[Order] = []
         parked: list[dict[str, int]] = []
         passed_over = 0
         counts: dict[int, int] = {}
-        for run_no, node, item, _fair, key, inputs, attempts in rows:
+        for run_no, node, item, _fair, key, inputs, attempts, was_made_since in rows:
             place = {"run_no": run_no, "node": node, "item": item}
+            if was_made_since:
+                parked.append(place)
+                self._overtaken.append((run_no, Woken((node, item))))
+                continue
             attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=attempts + 1)
             order = None if run_no in full else self._order_if_any(connection, attempt, pool, key, inputs)
             if order is None:

@@ -90,7 +90,7 @@ def write(connection: Connection, decision: Decision) -> None:
     _write_steps(connection, decision)
     _write_fans(connection, decision)
     _put_attempt.many(connection, [_attempt_values(run.run_no, decision.attempts[key]) for key in sorted(decision.dirty_attempts)])
-    _write_queue(connection, run, changes)
+    _write_queue(connection, run, changes, decision.now)
     _write_cache(connection, run, changes, decision.now)
     for finding in changes.findings:
         _write_finding(connection, run, finding, decision.now)
@@ -182,7 +182,7 @@ def _attempt_values(run_no: int, row: AttemptRow) -> dict[str, Any]:
     return {"run_no": run_no, "state": row.state.value, **{name: getattr(row, name) for name in names}}
 
 
-def _write_queue(connection: Connection, run: RunRow, changes: Changes) -> None:
+def _write_queue(connection: Connection, run: RunRow, changes: Changes, now: int) -> None:
     tags: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     for ready in changes.ready:
@@ -192,7 +192,7 @@ def _write_queue(connection: Connection, run: RunRow, changes: Changes) -> None:
         rows.append(
             {
                 "workspace": run.workspace, "pool": ready.pool, "urgency": -ready.priority, "fair": tags[ready.pool],
-                "run_no": run.run_no, "node": ready.node, "item": ready.item,
+                "run_no": run.run_no, "node": ready.node, "item": ready.item, "since": now,
             }
         )  # fmt: skip
     _insert_ready.many(connection, rows)

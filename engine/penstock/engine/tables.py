@@ -154,6 +154,7 @@ ready = Table(
     _key("run_no"),
     _key("node"),
     _key("item"),
+    Column("since", BigInteger, nullable=False),
     Index("ready_by_run", "run_no", "node", "item"),
     sqlite_with_rowid=False,
 )

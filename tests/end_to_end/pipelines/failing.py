@@ -160,3 +160,15 @@ def signed(path: str, name: str) -> str:
 @pipeline
 def signing(path: str, names: Sequence[str]) -> list[str]:
     return collect(signed(path, each(names)))
+
+
+@step
+def noted(path: str, name: str) -> str:
+    with Path(path).open("a") as file:
+        file.write(f"{name} ")
+    return name
+
+
+@pipeline
+def noting(path: str, names: Sequence[str]) -> list[str]:
+    return collect(noted(path, each(names)))
