@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from penstock.contracts.errors import PenstockError
 from penstock.deploy.cli.exits import ExitCode, code_of_error
+from penstock.deploy.cli.loading import uncollected
 
 # Name to the module that defines it, in the order in which help lists them.
 _COMMANDS = {
@@ -55,7 +56,8 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"penstock.deploy.cli.commands.{_COMMANDS[cmd_name]}")
+        with uncollected():
+            module = import_module(f"penstock.deploy.cli.commands.{_COMMANDS[cmd_name]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command

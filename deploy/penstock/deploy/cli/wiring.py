@@ -6,12 +6,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import cast
 
 import typer
 
 from penstock.contracts.errors import InvalidInput
+from penstock.deploy.cli.loading import absent, uncollected
 from penstock.deploy.cli.targets import Target
 from penstock.deploy.settings import Settings
 from penstock.sdk.client import EngineClient, Housekeeping, connect
@@ -59,7 +58,8 @@ def housekeeping(client: EngineClient) -> Housekeeping:
 
 
 def _connect(home: Path) -> EngineClient:
-    with _absent("rich"):
+    # The log would load rich, and rich a highlighter, for tracebacks that no command draws: a tenth of the time of an all-hits run.
+    with absent("rich"), uncollected():
         client = connect(Settings.read().engine, home=home)
     import structlog  # noqa: PLC0415 -- the engine has it loaded by now; commands without an engine need none
 
@@ -69,23 +69,6 @@ def _connect(home: Path) -> EngineClient:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     return client
-
-
-@contextmanager
-def _absent(module: str) -> Generator[None]:
-    """Hides a module from those who do without it.
-
-    The log would load rich, and rich a highlighter, for tracebacks that no command draws: a tenth of the time of an all-hits run.
-    """
-    hidden = module not in sys.modules
-    if hidden:
-        # That is how the import system is told that there is no such module.
-        sys.modules[module] = cast(ModuleType, None)
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules[module]
 
 
 def _trace(target: Target) -> Traced:
