@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from penstock.contracts.messages import Completed, Failure, Order, RunOptions, Started
-from penstock.contracts.spec import PipelineSpec, StepSpec, encode_spec
+from penstock.contracts.spec import EachSpec, PipelineSpec, StepSpec, encode_spec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.engine.core.decision import Fact
 from penstock.engine.core.plan import plan_of
@@ -17,7 +17,7 @@ from tests.engine.ledger import RUNNER, Ledger
 from tests.simulation.pipelines import has_until, is_long, random_pipeline
 from tests.simulation.work import result_of
 
-Ending = tuple[str, list[tuple[int, int, str, bytes | None]]]
+Ending = tuple[str, list[tuple[str, str, str, bytes | None]]]
 
 
 def options(spec: PipelineSpec) -> RunOptions:
@@ -37,9 +37,19 @@ def report_on(ledger: Ledger, spec: PipelineSpec, order: Order) -> Completed:
     return Completed(attempt=order.attempt, token=token, runner=RUNNER, outcome=AttemptState.SUCCEEDED, outputs={"result": value})
 
 
-def ending(ledger: Ledger, run: int) -> Ending:
-    rows = ledger.connection.exec_driver_sql("SELECT node, item, state, outputs FROM step_run WHERE run_no = ? ORDER BY node, item", (run,))
-    return ledger.run(run).split(":")[0], [(row[0], row[1], row[2], row[3]) for row in rows]
+def ending(ledger: Ledger, spec: PipelineSpec, run: int) -> Ending:
+    """By the paths of items: inside of fan-outs in fan-outs their numbers, which are a fan-out's outputs, follow the order of reports."""
+    rows = ledger.connection.exec_driver_sql("SELECT each_node, item, path FROM fan_item WHERE run_no = ?", (run,))
+    paths = {(each, item): str(path) for each, item, path in rows}
+    found: list[tuple[str, str, str, bytes | None]] = []
+    nodes = plan_of(encode_spec(spec)).nodes
+    for number, item, state, outputs in ledger.connection.exec_driver_sql(
+        "SELECT node, item, state, outputs FROM step_run WHERE run_no = ?", (run,)
+    ):
+        node = nodes[number]
+        path = paths[node.chain[-1], item] if node.chain else ""
+        found.append((node.name, path, state, outputs if not isinstance(node.spec, EachSpec) else None))
+    return ledger.run(run).split(":")[0], sorted(found, key=lambda row: row[:2])
 
 
 def in_order(ledger: Ledger, spec: PipelineSpec) -> Ending:
@@ -49,7 +59,7 @@ def in_order(ledger: Ledger, spec: PipelineSpec) -> Ending:
         ledger.tell(run, report_on(ledger, spec, ledger.orders[reported]))
         reported += 1
         fire_all(ledger, run)
-    return ending(ledger, run)
+    return ending(ledger, spec, run)
 
 
 def out_of_order(ledger: Ledger, spec: PipelineSpec, rng: random.Random) -> Ending:
@@ -62,7 +72,7 @@ def out_of_order(ledger: Ledger, spec: PipelineSpec, rng: random.Random) -> Endi
         pending += ledger.orders[seen:]
         seen = len(ledger.orders)
         if not pending:
-            return ending(ledger, run)
+            return ending(ledger, spec, run)
         rng.shuffle(pending)
         count = rng.randint(1, 3)
         now, pending = pending[:count], pending[count:]
