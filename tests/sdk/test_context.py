@@ -56,6 +56,26 @@ def test_seed_and_idempotency_key_do_not_tell_who_asks() -> None:
     assert (run.seed, run.idempotency_key, record.saw_identity) == (3, "k", False)
 
 
+def test_an_attempt_that_dies_while_it_saves_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("1")
+    second.write_text("2")
+    checkpoint = Checkpoint(tmp_path / "kept")
+    checkpoint.save(first)
+
+    # What is there when it dies between its two renames.
+    (tmp_path / "kept").rename(tmp_path / "kept.old")
+    (tmp_path / "kept.new").mkdir()
+
+    loaded = Checkpoint(tmp_path / "kept").load()
+    assert loaded is not None
+    assert loaded.read_text() == "1"
+    Checkpoint(tmp_path / "kept").save(second)
+    loaded = Checkpoint(tmp_path / "kept").load()
+    assert loaded is not None
+    assert loaded.read_text() == "2"
+
+
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "kept")
     for name in ("first.txt", "second.txt"):

@@ -59,16 +59,18 @@ class Checkpoint:
 
     def load(self) -> Path | None:
         """What was saved last, or None. Read it, don't change it."""
-        if self._folder is None or not self._folder.is_dir():
+        if self._folder is None:
             return None
-        return next(self._folder.iterdir(), None)
+        self._restore(self._folder)
+        return next(self._folder.iterdir(), None) if self._folder.is_dir() else None
 
     def save(self, path: str | Path) -> None:
         """Keeps a copy of a file or directory in place of the one before. An attempt that dies meanwhile leaves the one before."""
         if self._folder is None:
             return
+        self._restore(self._folder)
         source = Path(path)
-        fresh, old = self._folder.with_name(self._folder.name + ".new"), self._folder.with_name(self._folder.name + ".old")
+        fresh, old = self._folder.with_name(self._folder.name + ".new"), _old(self._folder)
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
         fresh.mkdir(parents=True)
@@ -80,6 +82,15 @@ class Checkpoint:
             self._folder.rename(old)
         fresh.rename(self._folder)
         shutil.rmtree(old, ignore_errors=True)
+
+    def _restore(self, folder: Path) -> None:
+        """Whoever died between the two renames has left the one before under its other name."""
+        if not folder.exists() and _old(folder).is_dir():
+            _old(folder).rename(folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
 
 
 class CurrentRun:
