@@ -2,8 +2,9 @@
 
 from penstock.contracts.artifacts import inline
 from penstock.contracts.bindings import FromNode, Select
-from penstock.contracts.messages import CancelRun, encode
+from penstock.contracts.messages import AttemptKey, CancelRun, decode, encode
 from penstock.contracts.states import RunState
+from penstock.engine.coordinator import cancel_messages
 from tests.engine.cluster import cluster, pipeline, step
 
 
@@ -57,3 +58,13 @@ async def test_the_result_of_a_step_that_returns_nothing_is_none() -> None:
         assert order.inputs == {"x": inline(None)}
         await c.ended(run_no)
         assert await c.outputs(run_no) == {"said": None}
+
+
+def test_any_number_of_attempts_can_be_cancelled_at_once() -> None:
+    attempts = [AttemptKey(run_no=2**40, step_no=1000, item_no=item, attempt_no=1) for item in range(10_001)]
+
+    messages = cancel_messages(attempts)
+
+    assert [attempt for message in messages for attempt in message.attempts] == attempts
+    assert [decode(encode(message)) for message in messages] == messages
+    assert cancel_messages([]) == []

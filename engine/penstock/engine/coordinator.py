@@ -43,6 +43,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 
 PAUSE_SECONDS = 1.0
 """Between two tries to reach a store or a bus that is away."""
+CANCELLED_AT_ONCE = 1000
 
 
 def _is_never_gone(owner: str) -> bool:
@@ -300,8 +301,7 @@ class Coordinator:
     async def _perform(self, outcome: Outcome, tasks: asyncio.TaskGroup) -> None:
         for order in outcome.orders:
             await self._send(order)
-        if outcome.cancellations:
-            message = CancelAttempts(attempts=tuple(outcome.cancellations))
+        for message in cancel_messages(outcome.cancellations):
             await self._publish(Envelope(exchange=Exchange.CONTROL, body=encode(message)))
         for reply_to, answer in outcome.answers:
             await self._publish(Envelope(reply_queue=reply_to, body=encode(answer)))
@@ -350,3 +350,9 @@ class Coordinator:
         except ManifestsNeeded as needed:
             return needed.digests
         return set()
+
+
+def cancel_messages(attempts: Sequence[AttemptKey]) -> list[CancelAttempts]:
+    """Asks for all of these to be stopped, in messages that are not too long to be read."""
+    starts = range(0, len(attempts), CANCELLED_AT_ONCE)
+    return [CancelAttempts(attempts=tuple(attempts[start : start + CANCELLED_AT_ONCE])) for start in starts]
