@@ -30,6 +30,17 @@ async def test_an_async_function_is_awaited(workbench: Workbench) -> None:
     assert workbench.value(await workbench.run(code)) == "awaited"
 
 
+async def test_garbage_is_collected_in_steps_though_not_while_their_module_is_imported(workbench: Workbench) -> None:
+    code = """
+        import gc
+        at_import = gc.get_threshold()[0]
+        def main() -> list[bool]:
+            return [at_import > 0, gc.isenabled() and gc.get_threshold()[0] > 0]
+        """
+
+    assert workbench.value(await workbench.run(code)) == [False, True]
+
+
 async def test_what_a_step_prints_is_its_log(workbench: Workbench) -> None:
     completed = await workbench.run("import sys\ndef main() -> None:\n    print('out')\n    print('err', file=sys.stderr)", output=None)
 
