@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penstock.contracts.artifacts import DirectoryEntry, DirectoryManifest, manifest_bytes
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import InvalidInput
-from penstock.transport.directories import materialise_directory, materialise_file, scan_directory
+from penstock.transport.directories import materialise_directory, materialise_file, materialise_shared, scan_directory
 
 
 @pytest.fixture
@@ -161,3 +161,19 @@ def test_whatever_a_path_says_it_stays_inside(tmp_path_factory: pytest.TempPathF
         assert not (place / "in").exists()
     else:
         assert [found.is_relative_to(place / "in/target") for found in place.rglob("*") if found.is_file() and found != blob] == [True]
+
+
+def test_a_shared_folder_can_not_be_written_into_by_mistake_and_is_made_once(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "run.sh").write_text("#!/bin/sh")
+    (source / "run.sh").chmod(0o755)
+    (source / "a.csv").write_text("x")
+    manifest, places = scan_directory(source)
+
+    for _ in range(2):
+        materialise_shared(manifest, places.__getitem__, tmp_path / "shared")
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "shared").iterdir()}
+    assert modes == {"run.sh": 0o555, "a.csv": 0o444}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shared", "source"]

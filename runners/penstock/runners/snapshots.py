@@ -1,8 +1,6 @@
 """Code snapshots as folders of this machine, each written once."""
 
 import asyncio
-import os
-import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,7 +8,7 @@ from pydantic import ValidationError
 from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest
 from penstock.contracts.errors import ArtifactLost
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.directories import materialise_directory
+from penstock.transport.directories import materialise_shared
 
 
 class Snapshots:
@@ -39,7 +37,7 @@ class Snapshots:
     async def _write(self, snapshot: ArtifactRef, target: Path) -> None:
         manifest = await self._manifest(snapshot)
         places = {entry.digest: await self._artifacts.local(entry.digest) for entry in manifest.files}
-        await asyncio.to_thread(_materialise, manifest, places, target)
+        await asyncio.to_thread(materialise_shared, manifest, places.__getitem__, target)
 
     async def _manifest(self, snapshot: ArtifactRef) -> DirectoryManifest:
         data = await asyncio.to_thread((await self._artifacts.local(snapshot.digest)).read_bytes)
@@ -47,19 +45,3 @@ class Snapshots:
             return DirectoryManifest.model_validate_json(data)
         except ValidationError as error:
             raise ArtifactLost(f"the snapshot {snapshot.digest} is not a directory manifest", snapshot.digest) from error
-
-
-def _materialise(manifest: DirectoryManifest, places: dict[str, Path], target: Path) -> None:
-    fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.parent.mkdir(parents=True, exist_ok=True)
-    materialise_directory(manifest, places.__getitem__, fresh)
-    for entry in manifest.files:
-        (fresh / entry.path).chmod(0o555 if entry.executable else 0o444)
-    try:
-        fresh.rename(target)
-    except OSError:
-        # Another process was faster with the same bytes.
-        shutil.rmtree(fresh, ignore_errors=True)
-        if not target.is_dir():
-            raise

@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -58,6 +59,25 @@ def materialise_directory(manifest: DirectoryManifest, resolve: Callable[[str], 
     for entry, path in zip(manifest.files, paths, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         materialise_file(resolve(entry.digest), path, executable=entry.executable)
+
+
+def materialise_shared(manifest: DirectoryManifest, resolve: Callable[[str], Path], target: Path) -> None:
+    """Makes the folder `target` for many readers: it appears whole or not at all, and none writes into its files by mistake.
+
+    :raises InvalidInput: as `materialise_directory`.
+    """
+    fresh = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    materialise_directory(manifest, resolve, fresh)
+    for entry in manifest.files:
+        (fresh / entry.path).chmod(0o555 if entry.executable else 0o444)
+    try:
+        fresh.rename(target)
+    except OSError:
+        # Somebody was faster with the same bytes.
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not target.is_dir():
+            raise
 
 
 def materialise_file(source: Path, target: Path, *, executable: bool = False) -> None:

@@ -37,7 +37,7 @@ from penstock.engine.queries import find_run, newest_runs, plan_of_run, run_view
 from penstock.engine.runs import ask_to_cancel, own
 from penstock.engine.why import why
 from penstock.runners.log_file import log_path
-from penstock.transport.directories import file_digest, materialise_directory, materialise_file, scan_directory
+from penstock.transport.directories import file_digest, materialise_file, materialise_shared, scan_directory
 
 T = TypeVar("T")
 
@@ -112,10 +112,7 @@ class EmbeddedClient:
         target = self.home / "directories" / ref.digest.rsplit(":", 1)[-1]
         if not target.exists():
             manifest = DirectoryManifest.model_validate_json(path.read_bytes())
-            partial = target.with_suffix(f".{now()}")
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            materialise_directory(manifest, folder.local, partial)
-            partial.rename(target)
+            materialise_shared(manifest, folder.local, target)
         return target
 
     def value_items(self, value: Value) -> list[Value]:
