@@ -102,6 +102,8 @@ def _machine(cores: int, asked: argparse.Namespace) -> str:
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
         f"{platform.system()} {platform.release()}; medians of {asked.runs}; load average at the end {load:.1f}."
+        + " Other work was running: read the CPU times, not the wall times."
+        * (load > 2 * cores)
     )
 
 
