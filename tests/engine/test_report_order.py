@@ -93,7 +93,7 @@ def fire_all(ledger: Ledger, run: int) -> None:
             ledger.tell(run, Fired(kind, (node, item)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 100_000), shuffle=st.integers(0, 1000))
 def test_repeated_and_reordered_reports_end_in_the_same_state(empty_store: Connection, seed: int, shuffle: int) -> None:
     # A hook is told how long its run took, which the order changes.

@@ -278,7 +278,7 @@ def keeps_flights_for_ever() -> AbstractContextManager[None]:
 
 @mutant
 def gives_out_more_than_there_is_room_for() -> AbstractContextManager[None]:
-    return exchanged(dispatcher, "SURPLUS", 80)
+    return exchanged(dispatcher.Dispatcher, "_surplus", lambda *_: 80)
 
 
 @mutant

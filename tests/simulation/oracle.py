@@ -212,7 +212,9 @@ def _losses(world: World) -> list[str]:
     stopped = {run_no for (run_no,) in world.database.rows("SELECT run_no FROM run WHERE stop IS NOT NULL")}
     ends = {entry.key: entry for entry in world.journal.entries if entry.outcome in ("succeeded", "failed")}
     found: list[str] = []
-    for run_no, node, item, number in world.database.rows("SELECT run_no, node, item, number FROM attempt WHERE state = 'lost'"):
+    for run_no, node, item, number in world.database.rows(
+        "SELECT run_no, node, item, attempt FROM timeline WHERE type = 'attempt.lost' AND data LIKE '%runner is gone%'"
+    ):
         entry = ends.get((run_no, node, item, number))
         if entry is not None and entry.runner not in world.suspects and run_no not in stopped:
             found.append(f"{entry.attempt} was taken for lost, and {entry.runner} was well")

@@ -141,7 +141,7 @@ def _step(sketch: Sketch, scope: tuple[str, ...]) -> None:
             cache=not sketch.chance(0.1),
             pool=rng.choice(["cpu", "cpu", "gpu"]),
             retries=_retries(rng),
-            idempotent=not sketch.chance(0.08),
+            idempotent=not sketch.chance(0.15),
             allow_failure=sketch.chance(0.15),
         )
     )

@@ -17,7 +17,7 @@ FAULTS = (
     "freeze runner",
     "freeze coordinator",
     "freeze coordinator",
-    "cut",
+    "cut anybody",
     "purge pool",
     "purge inbox",
     "lose blob",
@@ -95,6 +95,7 @@ def _runs(rng: random.Random, spec: PipelineSpec, seed: int, horizon: float) -> 
         options = RunOptions(
             keep_going=rng.random() < 0.6,
             rerun=(rng.choice(names),) if rng.random() < 0.1 else (),
+            until=rng.choice(names) if rng.random() < 0.05 else None,
             priority=rng.choice([0, 0, 3]),
             timeout_seconds=rng.choice([5.0, 20.0]) if rng.random() < 0.05 else None,
             max_parallel=rng.choice([1, 2]) if rng.random() < 0.15 else None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from penstock.contracts.messages import RunOptions
 from tests.simulation.loop import Deadlock
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.oracle import Watch, environment_failures, judge, outcomes
@@ -164,17 +165,18 @@ def _is_quiet(world: World) -> bool:
 
 
 def _again(world: World, verdict: Verdict) -> None:
-    """The same once more: everything that may be reused is."""
-    if world.scenario.is_embedded and not any(m.is_alive for m in world.members):
-        return
+    """The same once more: everything that may be reused is. Then one step by force, all that is not below it pinned."""
     known = {key for (key,) in world.database.rows("SELECT key FROM cache_entry")}
-    before = len(world.journal.entries)
-    lost = world.blobs_lost
+    before, lost = len(world.journal.entries), world.blobs_lost
     run = PlannedRun(f"again{world.scenario.seed}", 0.0)
     world.loop.run_until_complete(world.loop.spawn(None, _once_more(world, run, verdict)))
     for entry in world.journal.entries[before:]:
         if entry.step.cache and entry.order.seed in known and not lost:
             verdict.violations.append(f"{entry.step.name} was executed again, although its key was known")
+    if not verdict.violations and world.scenario.seed % 5 == 0:
+        forced = world.scenario.spec.steps[0].name
+        rerun = PlannedRun(f"rerun{world.scenario.seed}", 0.0, RunOptions(pinned_from=run.run_id, rerun=(forced,)))
+        world.loop.run_until_complete(world.loop.spawn(None, _once_more(world, rerun, verdict)))
 
 
 async def _once_more(world: World, run: PlannedRun, verdict: Verdict) -> None:

@@ -113,7 +113,8 @@ class SimLauncher(Launcher):
 
     def _seconds(self, order: Order) -> float:
         if self._rng.random() < self._temper.slow:
-            return self._rng.uniform(2.0, 15.0)
+            # A few last longer than anybody's patience.
+            return self._rng.uniform(2.0, self._rng.choice([6.0, 15.0, 40.0]))
         return self._rng.choice([0.0, 0.01, self._rng.uniform(0.1, 2.0)])
 
     def _fails(self, order: Order, step: StepSpec) -> bool:

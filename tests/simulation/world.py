@@ -216,34 +216,34 @@ class World:
 
     def befall(self, kind: str) -> None:
         """Something goes wrong with somebody."""
+        # A pause in idleness would prove nothing.
+        is_idle = not self.database.rows("SELECT 1 FROM attempt WHERE state = 'running' LIMIT 1")
+        if kind.startswith("freeze") and is_idle and self.loop.time() + 1 < self.scenario.horizon:
+            self.broker.later(1.0, lambda: self.befall(kind))
+            return
         self.trace("misfortune", kind)
-        match kind.split():
-            case ["kill", who]:
-                if (victim := self._pick(who)) is not None:
-                    # Between any two steps from now on, not only where it waits for a clock.
-                    victim.party.dies_after = self.rng.randint(1, 60)
-            case ["freeze", who]:
-                if (victim := self._pick(who)) is not None:
-                    self._freeze(victim)
-            case ["cut"]:
-                if (victim := self._pick("anybody")) is not None:
-                    self.suspects.add(victim.party.name)
-                    victim.bus.cut()
-                    self.broker.later(self.rng.choice([0.0, 0.5, 8.0]), victim.bus.mend)
-            case ["purge", "pool"]:
+        what, _, who = kind.partition(" ")
+        happens = {"kill": self._doom, "freeze": self._freeze, "cut": self._cut, "drain": self._drain}
+        if what not in happens:
+            self._befall_things(kind)
+        elif (victim := self._pick(who)) is not None:
+            happens[what](victim)
+
+    def _befall_things(self, kind: str) -> None:
+        match kind:
+            case "purge pool":
                 self.broker.purge(pool_queue("default", self.rng.choice(["cpu", "gpu"])))
-            case ["purge", "inbox"]:
+            case "purge inbox":
                 self.reports_lost += 1
                 self.broker.purge(INBOX)
-            case ["drain", _]:
-                victim = self._pick("runner")
-                if victim is not None and victim.runner is not None:
-                    self.suspects.add(victim.party.name)
-                    victim.party.context.run(victim.runner.drain)
-            case ["forge"]:
+            case "forge":
                 self._forge()
             case _:
                 self._lose_blob()
+
+    def _doom(self, victim: Member) -> None:
+        # Between any two steps from now on, not only where it waits for a clock.
+        victim.party.dies_after = self.rng.randint(1, 60)
 
     def _pick(self, who: str) -> Member | None:
         alive = [member for member in self.members if member.is_alive and not member.party.is_frozen]
@@ -255,9 +255,19 @@ class World:
             alive = [member for member in alive if member.launcher is not None and member.launcher.executing] or alive
         return self.rng.choice(alive) if alive else None
 
+    def _drain(self, victim: Member) -> None:
+        self.suspects.add(victim.party.name)
+        if victim.runner is not None:
+            victim.party.context.run(victim.runner.drain)
+
+    def _cut(self, victim: Member) -> None:
+        self.suspects.add(victim.party.name)
+        victim.bus.cut()
+        self.broker.later(self.rng.choice([0.0, 0.5, 8.0]), victim.bus.mend)
+
     def _freeze(self, victim: Member) -> None:
         self.suspects.add(victim.party.name)
-        seconds = self.rng.choice([1.0, self.scenario.patience * 0.7, self.scenario.patience * 2])
+        seconds = self.rng.choice([1.0, self.scenario.patience * 0.7, self.scenario.patience * 1.5, self.scenario.patience * 2])
         victim.party.is_frozen = True
         if seconds > 4:
             # The bus gives a silent peer up.
