@@ -102,14 +102,11 @@ async def test_a_run_at_import_is_refused_with_the_guard(workbench: Workbench) -
     assert 'if __name__ == "__main__":' in completed.failure.traceback
 
 
-@pytest.mark.parametrize(
-    "draw", ["random.random()", "float(np.random.random())", "float(np.random.default_rng(current_run().seed).random())"]
-)
+@pytest.mark.parametrize("draw", ["random.random()", "float(np.random.random())", "float(np.random.default_rng().random())"])
 async def test_items_draw_different_numbers_and_the_same_ones_again(workbench: Workbench, draw: str) -> None:
     code = f"""
         import random
         import numpy as np
-        from penstock.sdk import current_run
 
         def main() -> float:
             return {draw}

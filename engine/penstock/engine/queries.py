@@ -37,8 +37,8 @@ _counts = Statement(
 _totals = Statement("SELECT node, sum(total) FROM step_group WHERE run_no = :run_no GROUP BY node")
 _steps = Statement(
     'SELECT s.node, s.item, s.state, s.hit_run, s.hit_at, s."key", s.inputs, s.outputs, s.failure, s.reason, '
-    "s.started_at, s.ended_at, s.flags FROM step_run s WHERE s.run_no = :run_no AND (:node IS NULL OR s.node = :node) "
-    "ORDER BY s.node, s.item LIMIT :count"
+    "s.started_at, s.ended_at, s.flags FROM step_run s WHERE s.run_no = :run_no "
+    "AND s.node IN (SELECT value FROM json_each(:nodes)) ORDER BY s.node, s.item LIMIT :count"
 )
 _paths = Statement(
     "SELECT each_node, item, path FROM fan_item WHERE run_no = :run_no AND each_node = :each_node ORDER BY item LIMIT :count"
@@ -177,11 +177,10 @@ def step_run_views(connection: Connection, row: tuple[Any, ...], step: str | Non
     attachments = _grouped(_attachments.rows(connection, run_no=run_no, node=number))
     paths: dict[int, dict[int, tuple[int, ...]]] = {}
     views: list[StepRunView] = []
-    for values in _steps.rows(connection, run_no=run_no, node=number, count=count):
+    nodes = [number] if number is not None else [node.no for node in plan.nodes if isinstance(node.spec, StepSpec)]
+    for values in _steps.rows(connection, run_no=run_no, nodes=json.dumps(nodes), count=count):
         of_node: int = values[0]
         node = plan.nodes[of_node]
-        if step is None and not isinstance(node.spec, StepSpec):
-            continue
         if node.chain and node.chain[-1] not in paths:
             rows = _paths.rows(connection, run_no=run_no, each_node=node.chain[-1], count=count)
             paths[node.chain[-1]] = {item: tuple(json.loads(path)) for _, item, path in rows}

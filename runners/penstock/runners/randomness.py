@@ -39,7 +39,11 @@ def _seed(module: ModuleType, seed: int) -> None:
     for function in ("seed", "manual_seed"):
         if callable(seeder := getattr(module, function, None)):
             seeder(seed)
-            return
+            break
+    # Where `numpy.random.default_rng()` gets its entropy from when it is given none.
+    entropy = getattr(module, "bit_generator", None)
+    if hasattr(entropy, "randbits"):
+        entropy.randbits = random.Random(seed).getrandbits  # noqa: S311 - repeatable is what it is to be
 
 
 class _SeedsWhenImported(importlib.abc.MetaPathFinder):
