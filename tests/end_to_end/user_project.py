@@ -51,7 +51,7 @@ def ended(client: EmbeddedClient, pipeline: Pipeline[..., Any], options: RunOpti
     return begun(client, pipeline, options, **parameters).wait()
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Returns when `condition` holds.
 
     :raises TimeoutError: it did not in that time.

@@ -19,7 +19,7 @@ from penstock.transport.artifact_stores.memory import MemoryArtifactStore
 from penstock.transport.bus import Delivery, Envelope, Exchange, pool_queue
 from penstock.transport.buses.memory import MemoryBus
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 _EPOCH = 1_800_000_000_000_000
 _state = Statement("SELECT state, error FROM run WHERE run_no = :run_no")
 _outputs = Statement("SELECT outputs FROM run WHERE run_no = :run_no")

@@ -115,7 +115,7 @@ async def test_an_attempt_whose_zygote_is_killed_is_told_as_failed(workbench: Wo
 
     os.kill(psutil.Process(pids[0]).ppid(), signal.SIGKILL)
 
-    completed = await asyncio.wait_for(task, 20)
+    completed = await asyncio.wait_for(task, 60)
     assert completed.outcome == AttemptState.FAILED
     await until(lambda: not any(map(is_running, pids)))
 

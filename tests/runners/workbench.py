@@ -56,7 +56,7 @@ def unheard(done: float, total: float | None, text: str) -> None:
     """For tests that don't look at progress."""
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # what other processes do has no event
             await asyncio.sleep(0.01)
