@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from penstock.deploy.embedded.client import EmbeddedClient
 from penstock.sdk import collect, each, pipeline, step
+from tests.end_to_end.user_project import ended
 
 
 @step
@@ -20,8 +22,8 @@ def long_fan(numbers: Sequence[int]) -> int:
     return total(collect(plus_one(each(numbers))))
 
 
-def test_every_step_run_of_a_long_fan_out_can_be_read() -> None:
-    run = long_fan.run(numbers=list(range(1001)))
+def test_every_step_run_of_a_long_fan_out_can_be_read(shared_client: EmbeddedClient) -> None:
+    run = ended(shared_client, long_fan, numbers=list(range(1001)))
 
     assert len(run["plus_one"]) == 1001
     assert run["plus_one"][1000].index == (1000,)

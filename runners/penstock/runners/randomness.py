@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 from typing_extensions import override
 
@@ -41,7 +42,7 @@ def _seed(module: ModuleType, seed: int) -> None:
             seeder(seed)
             break
     # Where `numpy.random.default_rng()` gets its entropy from when it is given none.
-    entropy = getattr(module, "bit_generator", None)
+    entropy: Any = getattr(module, "bit_generator", None)
     if hasattr(entropy, "randbits"):
         entropy.randbits = random.Random(seed).getrandbits  # noqa: S311 - repeatable is what it is to be
 
