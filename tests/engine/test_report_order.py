@@ -39,16 +39,14 @@ def report_on(ledger: Ledger, spec: PipelineSpec, order: Order) -> Completed:
 
 def ending(ledger: Ledger, spec: PipelineSpec, run: int) -> Ending:
     """By the paths of items: inside of fan-outs in fan-outs their numbers, which are a fan-out's outputs, follow the order of reports."""
-    rows = ledger.connection.exec_driver_sql("SELECT each_node, item, path FROM fan_item WHERE run_no = ?", (run,))
-    paths = {(each, item): str(path) for each, item, path in rows}
+    items = ledger.connection.exec_driver_sql("SELECT each_node, item, path FROM fan_item WHERE run_no = ?", (run,))
+    paths: dict[tuple[int, int], str] = {(row[0], row[1]): row[2] for row in items}
     found: list[tuple[str, str, str, bytes | None]] = []
     nodes = plan_of(encode_spec(spec)).nodes
-    for number, item, state, outputs in ledger.connection.exec_driver_sql(
-        "SELECT node, item, state, outputs FROM step_run WHERE run_no = ?", (run,)
-    ):
-        node = nodes[number]
-        path = paths[node.chain[-1], item] if node.chain else ""
-        found.append((node.name, path, state, outputs if not isinstance(node.spec, EachSpec) else None))
+    for row in ledger.connection.exec_driver_sql("SELECT node, item, state, outputs FROM step_run WHERE run_no = ?", (run,)):
+        node = nodes[int(row[0])]
+        path = paths[node.chain[-1], row[1]] if node.chain else ""
+        found.append((node.name, path, row[2], None if isinstance(node.spec, EachSpec) else row[3]))
     return ledger.run(run).split(":")[0], sorted(found, key=lambda row: row[:2])
 
 
