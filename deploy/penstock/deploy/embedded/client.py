@@ -215,7 +215,7 @@ class EmbeddedClient:
         row = self._row(run)
         if row[10] is not None:
             raise InvalidInput(f"the run {row[3]} has ended ({row[7]}): a new run of it is `penstock rerun {row[3]}`")
-        if row[_OWNER] is not None and is_alive(self.home, row[_OWNER]):
+        if row[_OWNER] not in (None, self._own_name()) and is_alive(self.home, row[_OWNER]):
             raise InvalidInput(f"the run {row[3]} is driven by process {row[_OWNER].split('-')[0]}, which is alive")
         self._take_over(row)
         return self.run(row[1])
