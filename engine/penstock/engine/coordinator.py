@@ -5,7 +5,7 @@ rows, and facts that no longer apply change nothing.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -41,6 +41,8 @@ from penstock.transport.bus import INBOX, Bus, Envelope, Exchange
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 
+REMEMBERED = 1000
+"""Ended runs that somebody may be about to wait for."""
 PAUSE_SECONDS = 1.0
 """Between two tries to reach a store or a bus that is away."""
 CANCELLED_AT_ONCE = 1000
@@ -82,6 +84,7 @@ class Coordinator:
         self._sent: list[AttemptKey] = []
         self._next_timer: int | None = None
         self._endings: dict[int, asyncio.Event] = {}
+        self._over: deque[int] = deque(maxlen=REMEMBERED)
         duties = Duties(
             tell=self.tell,
             send=self._send,
@@ -114,6 +117,8 @@ class Coordinator:
 
     async def ended(self, run_no: int, seconds: float) -> bool:
         """Waits until the run has ended, for so long at most; whether it has, as far as this process saw."""
+        if run_no in self._over:
+            return True
         ending = self._endings.setdefault(run_no, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):
@@ -309,6 +314,7 @@ class Coordinator:
             self._start_chore(chore, tasks)
         for run_no in outcome.ended:
             self._dispatcher.forget(run_no)
+            self._over.append(run_no)
             if run_no in self._endings:
                 self._endings.pop(run_no).set()
 
