@@ -12,6 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.errors import InfrastructureError
 from penstock.contracts.messages import Completed, Order, clean_text
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
@@ -194,8 +195,12 @@ class Execution:
             return await self._with_files_taken(ending.outcome)
         elif ending.exit is not None and ending.exit.status is not None:
             told = from_status(ending.exit.status)
+        elif step.idempotent:
+            # No fault of the step's: whoever gave the order has it executed again.
+            raise InfrastructureError("the process that its guest was forked from has ended")
         else:
-            told = failure(FailureKind.SIGNAL, "the process that it was forked from ended", hint="it is started again for the next attempt")
+            hint = "it may not run twice, so it is not tried again"
+            told = failure(FailureKind.SIGNAL, "the process that it was forked from ended", hint=hint)
         used = {"cpu_seconds": ending.exit.cpu_seconds, "peak_memory_bytes": ending.exit.peak_memory_bytes} if ending.exit else {}
         return {"outcome": AttemptState.FAILED.value, "failure": told, **used}
 
