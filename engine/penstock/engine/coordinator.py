@@ -262,7 +262,11 @@ class Coordinator:
             try:
                 return await self._store.transaction(function)
             except ManifestsNeeded as needed:
+                self._dispatcher.roll_back()
                 await self._manifests.read(needed.digests)
+            except BaseException:
+                self._dispatcher.roll_back()
+                raise
 
     def _begin(self, connection: Connection, request: SubmitRun, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
         try:

@@ -246,6 +246,12 @@ class Dispatcher:
             )
         return self._runs[run_no]
 
+    def roll_back(self) -> None:
+        """A transaction came to nothing: what was learned in it may be of runs that there are not, and whose numbers others get."""
+        self._runs.clear()
+        self._overtaken.clear()
+        self._broken.clear()
+
     def forget(self, run_no: int) -> None:
         """The run has ended."""
         self._runs.pop(run_no, None)

@@ -34,7 +34,9 @@ class Hearing:
                     await self._attend(listener)
             except BusUnavailable as error:
                 _log.warning("hearing.lost", reason=str(error))
-            self._address = asyncio.get_running_loop().create_future()
+            # One that is not known yet is waited for: whoever waits must be told of the next.
+            if self._address.done():
+                self._address = asyncio.get_running_loop().create_future()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def listening(self) -> None:
