@@ -22,12 +22,11 @@ from penstock.contracts.messages import (
 from penstock.contracts.spec import PipelineSpec, encode_spec
 from penstock.contracts.states import AttemptState, FailureKind, StepState
 from penstock.engine.batch import Chore, work
-from penstock.engine.core.decision import Fact
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.resolve import plain_value
 from penstock.engine.core.rows import pack_values, unpack_values
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Begin, Due, Fired, Lost, Stop
+from penstock.engine.core.wants import Begin, Due, Fact, Fired, Lost, Stop
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.runs import submit
 

@@ -9,9 +9,8 @@ from sqlalchemy import Connection
 from penstock.contracts.messages import Completed, Failure, Order, RunOptions, Started
 from penstock.contracts.spec import EachSpec, PipelineSpec, StepSpec, encode_spec
 from penstock.contracts.states import AttemptState, FailureKind
-from penstock.engine.core.decision import Fact
 from penstock.engine.core.plan import plan_of
-from penstock.engine.core.wants import Fired
+from penstock.engine.core.wants import Fact, Fired
 from tests.engine.conftest import copy_of
 from tests.engine.ledger import RUNNER, Ledger
 from tests.simulation.pipelines import has_until, is_long, random_pipeline

@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 
 from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Completed, Order, Released, Started
 from penstock.contracts.states import StepState
-from penstock.engine.core.decision import Decision, Fact
+from penstock.engine.core.decision import Decision
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Fired, Lost, Recount, Woken
+from penstock.engine.core.wants import Fact, Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
 from penstock.engine.slice_reader import load, load_plan, load_run

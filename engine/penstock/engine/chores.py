@@ -16,11 +16,11 @@ from penstock.contracts.messages import Failure
 from penstock.contracts.spec import CollectSpec, EachSpec
 from penstock.contracts.states import StepState
 from penstock.engine.batch import Chore
-from penstock.engine.core.decision import Decision, Fact
+from penstock.engine.core.decision import Decision
 from penstock.engine.core.fan import CHUNK, direct_items, gather
 from penstock.engine.core.rows import pack_values, unpack_values
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Checked, Collected, Due, Expand, StepRuns
+from penstock.engine.core.wants import Checked, Collected, Due, Expand, Fact, StepRuns
 from penstock.engine.slice_reader import load, load_plan, load_run
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore

@@ -25,9 +25,8 @@ from penstock.contracts.messages import (
 )
 from penstock.engine.batch import Chore, Outcome, orphans, work
 from penstock.engine.chores import Chores
-from penstock.engine.core.decision import Fact
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Begin, ManifestsNeeded, Resumed, Stop
+from penstock.engine.core.wants import Begin, Fact, ManifestsNeeded, Resumed, Stop
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests

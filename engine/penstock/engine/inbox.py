@@ -8,7 +8,7 @@ import structlog
 
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import COMMAND_LIMIT, CancelRun, Reports, SubmitRun, decode
-from penstock.engine.core.decision import Fact
+from penstock.engine.core.wants import Fact
 from penstock.transport.bus import Delivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")

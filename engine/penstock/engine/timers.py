@@ -3,8 +3,7 @@
 from sqlalchemy import Connection
 
 from penstock.contracts.messages import AttemptKey
-from penstock.engine.core.decision import Fact
-from penstock.engine.core.wants import Fired, Stop
+from penstock.engine.core.wants import Fact, Fired, Stop
 from penstock.engine.statement import Statement
 
 _due = Statement(

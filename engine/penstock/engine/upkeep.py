@@ -10,8 +10,7 @@ import structlog
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
 from penstock.contracts.messages import AttemptKey, Heartbeat, Order, Tick, decode, encode
 from penstock.engine.batch import Chore, chores_left
-from penstock.engine.core.decision import Fact
-from penstock.engine.core.wants import Lost, Recount
+from penstock.engine.core.wants import Fact, Lost, Recount
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import awaited_owners, end_flights
 from penstock.engine.presence import Presence

@@ -18,9 +18,8 @@ from penstock.engine.core.rows import (
     stopped_because,
 )
 from penstock.engine.core.slice import Slice, Steps, pack_failure
-from penstock.engine.core.wants import Arrive, Attempts, CacheEntries, Cancellation, Finding, Lost, Running, StepRuns
+from penstock.engine.core.wants import Attempts, CacheEntries, Cancellation, Fact, Finding, Lost, Running, StepRuns
 
-Fact = Started | Completed | Released | Claim | Arrive
 _REVIVABLE = (AttemptState.LOST, AttemptState.SUPERSEDED)
 
 

@@ -34,13 +34,13 @@ from penstock.engine.core.rows import (
 )
 from penstock.engine.core.slice import Slice, Steps
 from penstock.engine.core.wants import (
-    Arrive,
     Begin,
     CacheEntries,
     Checked,
     Collected,
     Due,
     Expand,
+    Fact,
     FailedNodes,
     Fired,
     Groups,
@@ -56,8 +56,6 @@ from penstock.engine.core.wants import (
 
 CASCADE = 1000
 """Step runs that one transaction starts at most; the others are due in the next."""
-
-Fact = Started | Completed | Released | Claim | Arrive
 
 
 @dataclass(slots=True)

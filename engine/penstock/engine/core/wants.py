@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from penstock.contracts.messages import AttemptKey, ClaimAnswer, Completed
+from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Completed, Released, Started
 from penstock.contracts.spec import StepSpec
 from penstock.engine.core.rows import CacheRow, Key, Moment, ReadyRow, TimerRow
 
@@ -210,6 +210,10 @@ class Resumed(Arrive):
     """Another process drives the run from now on."""
 
     owner: str
+
+
+Fact = Started | Completed | Released | Claim | Arrive
+"""What is decided: a runner's report, or a fact of the coordinator itself."""
 
 
 def summary_input(step: StepSpec) -> str:
