@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.transport.bus import INBOX, Bus, Consumer, Delivery, Envelope, Exchange, pool_queue
+from penstock.transport.bus import INBOX, Bus, Consumer, Delivery, Envelope, Exchange, work_queue
 from penstock.transport.buses.memory import MemoryBus
 from tests.simulation.bus import SimBroker, SimBus
 
-POOL = pool_queue("default", "cpu")
+POOL = work_queue("default", "cpu")
 SECONDS = 5.0
 """More than enough for a message inside of this process."""
 
@@ -64,7 +64,7 @@ async def test_an_order_reaches_the_queue_of_its_pool(bus: Bus) -> None:
 async def test_an_order_waits_for_its_first_consumer(bus: Bus) -> None:
     await bus.publish(order(b"early", pool="gpu"))
 
-    async with bus.consume(pool_queue("default", "gpu"), prefetch=1) as consumer:
+    async with bus.consume(work_queue("default", "gpu"), prefetch=1) as consumer:
         assert [delivery.body for delivery in await taken(consumer, 1)] == [b"early"]
 
 
@@ -73,7 +73,7 @@ async def test_pools_and_workspaces_have_queues_of_their_own(bus: Bus) -> None:
         await bus.publish(order(name.encode(), pool=name))
     await bus.publish(order(b"other", workspace="other"))
 
-    async with bus.consume(pool_queue("default", "gpu"), prefetch=5) as gpu, bus.consume(pool_queue("other", "cpu"), prefetch=5) as other:
+    async with bus.consume(work_queue("default", "gpu"), prefetch=5) as gpu, bus.consume(work_queue("other", "cpu"), prefetch=5) as other:
         assert [delivery.body for delivery in await taken(gpu, 1)] == [b"gpu"]
         assert [delivery.body for delivery in await taken(other, 1)] == [b"other"]
 

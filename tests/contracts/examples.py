@@ -26,8 +26,11 @@ from penstock.contracts.messages import (
     Claim,
     ClaimAnswer,
     Completed,
+    DrainRunner,
     Failure,
+    FollowLogs,
     Heartbeat,
+    LogChunk,
     Message,
     Metric,
     Order,
@@ -239,6 +242,9 @@ MESSAGES: dict[str, Message] = {
         owner="1234",
     ),
     "cancel_run.v1": CancelRun(workspace="default", run_id=RUN_ID, reason="enough"),
+    "follow_logs.v1": FollowLogs(run_id=RUN_ID, seconds=30.0),
+    "log_chunk.v1": LogChunk(run_id=RUN_ID, step="train", index=(3,), attempt=2, offset=4096, text="epoch 1\n"),
+    "drain_runner.v1": DrainRunner(runner="gpu-host-1"),
     "tick.v1": Tick(coordinator="c-1", sent_at=12.5),
 }
 

@@ -16,7 +16,7 @@ from penstock.engine.core.rows import unpack_values
 from penstock.engine.statement import Statement
 from penstock.engine.stores.sqlite import MemoryStore
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
-from penstock.transport.bus import Delivery, Envelope, Exchange, pool_queue
+from penstock.transport.bus import Delivery, Envelope, Exchange, work_queue
 from penstock.transport.buses.memory import MemoryBus
 
 PATIENCE_SECONDS = 60.0
@@ -123,7 +123,7 @@ class Cluster:
         return {name: plain_value(value) for name, value in unpack_values(row[0]).items()}
 
     async def take_orders(self) -> None:
-        async with self.bus.consume(pool_queue("default", "cpu"), prefetch=1000) as deliveries:
+        async with self.bus.consume(work_queue("default", "cpu"), prefetch=1000) as deliveries:
             async for delivery in deliveries:
                 await self._take(delivery)
 

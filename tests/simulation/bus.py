@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from penstock.contracts.errors import BusUnavailable
-from penstock.transport.bus import INBOX, Envelope, Exchange, pool_queue
+from penstock.transport.bus import INBOX, Envelope, Exchange, queue_for_key
 
 
 @dataclass(slots=True)
@@ -73,8 +73,7 @@ class SimBroker:
 
     def route(self, envelope: Envelope) -> None:
         if envelope.reply_queue is None and envelope.exchange is Exchange.WORK:
-            workspace, pool, _ = envelope.key.split(".", 2)
-            self._soon(lambda: self.put(pool_queue(workspace, pool), envelope.body))
+            self._soon(lambda: self.put(queue_for_key(envelope.key), envelope.body))
         elif envelope.reply_queue is None and envelope.exchange is Exchange.REPORTS:
             self._soon(lambda: self.put(INBOX, envelope.body))
         else:

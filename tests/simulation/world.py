@@ -17,7 +17,7 @@ from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.runs import ask_to_cancel, live_owners, own
 from penstock.runners.runner import Pace, Runner
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
-from penstock.transport.bus import INBOX, Envelope, Exchange, pool_queue
+from penstock.transport.bus import INBOX, Envelope, Exchange, work_queue
 from tests.simulation.bus import BusFaults, SimBroker, SimBus
 from tests.simulation.loop import Party, SimLoop
 from tests.simulation.scenario import PlannedRun, Scenario
@@ -232,7 +232,7 @@ class World:
     def _befall_things(self, kind: str) -> None:
         match kind:
             case "purge pool":
-                self.broker.purge(pool_queue("default", self.rng.choice(["cpu", "gpu"])))
+                self.broker.purge(work_queue("default", self.rng.choice(["cpu", "gpu"])))
             case "purge inbox":
                 self.reports_lost += 1
                 self.broker.purge(INBOX)

@@ -58,7 +58,8 @@ class Order(_Message):
     """Asks a runner to execute one step run once. Self-contained: a runner needs nothing else but the artifact store.
 
     `step` is the canonical encoding of the `StepSpec` (the same bytes for each of its orders, so that decoding can be kept).
-    `seed` is the cache key, from which random numbers are seeded. `token` fences the attempt.
+    `pool` is the pool, or the lane of a served step, that it was sent to. `seed` is the cache key, from which random numbers are
+    seeded. `token` fences the attempt.
     """
 
     type: Literal["order"] = "order"
@@ -69,6 +70,7 @@ class Order(_Message):
     run_id: RunIdText
     run_name: str
     pipeline: str
+    step_name: str = ""
     index: tuple[int, ...] = ()
     pool: str
     step: bytes
@@ -172,8 +174,16 @@ class ClaimAnswer(_Message):
     reason: Text = ""
 
 
+class Service(_Message):
+    """A step that a runner serves in a lane of its own. `code`: the digest of the code that it has; empty: it serves any."""
+
+    pipeline: str
+    step: str
+    code: str = ""
+
+
 class Heartbeat(_Message):
-    """A runner lives: all its attempts, its slots by pool, and progress by attempt. Transient, every few seconds."""
+    """A runner lives: all its attempts, its slots by pool or lane, and progress by attempt. Transient, every few seconds."""
 
     type: Literal["heartbeat"] = "heartbeat"
     version: Literal[1] = 1
@@ -182,6 +192,12 @@ class Heartbeat(_Message):
     pools: dict[str, int] = {}
     attempts: tuple[AttemptKey, ...] = ()
     progress: tuple["Progress", ...] = ()
+    services: tuple[Service, ...] = ()
+    host: Text = ""
+    software: Text = ""
+    """The version of Penstock."""
+    gpus: Count = 0
+    is_draining: bool = False
 
 
 class Tick(_Message):
@@ -206,6 +222,37 @@ class CancelAttempts(_Message):
     type: Literal["cancel_attempts"] = "cancel_attempts"
     version: Literal[1] = 1
     attempts: tuple[AttemptKey, ...]
+
+
+class FollowLogs(_Message):
+    """Somebody follows the output of a run's steps for the next `seconds`: whoever executes them sends `LogChunk`s meanwhile."""
+
+    type: Literal["follow_logs"] = "follow_logs"
+    version: Literal[1] = 1
+    run_id: RunIdText
+    seconds: Seconds
+
+
+class LogChunk(_Message):
+    """A piece of an attempt's output, `offset` bytes after its beginning. Transient, only while somebody follows."""
+
+    type: Literal["log_chunk"] = "log_chunk"
+    version: Literal[1] = 1
+    run_id: RunIdText
+    step: str
+    index: tuple[int, ...] = ()
+    attempt: Count
+    offset: Count
+    text: Text
+
+
+class DrainRunner(_Message):
+    """Asks runners to take no more orders and to end once what they began has ended: the one of that name, or all of a pool."""
+
+    type: Literal["drain_runner"] = "drain_runner"
+    version: Literal[1] = 1
+    runner: str | None = None
+    pool: str | None = None
 
 
 class RunOptions(_Message):
@@ -267,9 +314,15 @@ class Reports(_Message):
     reports: tuple[Report, ...]
 
 
-Message = Annotated[Order | Reports | ClaimAnswer | Heartbeat | Tick | CancelAttempts | SubmitRun | CancelRun, Discriminator("type")]
+Message = Annotated[
+    Order | Reports | ClaimAnswer | Heartbeat | Tick | CancelAttempts | SubmitRun | CancelRun | FollowLogs | LogChunk | DrainRunner,
+    Discriminator("type"),
+]
 _adapter: TypeAdapter[Message] = TypeAdapter(Message)
-_VERSIONS = {"order": 1, "reports": 1, "claim_answer": 1, "heartbeat": 1, "tick": 1, "cancel_attempts": 1, "submit_run": 1, "cancel_run": 1}
+_VERSIONS = {
+    "order": 1, "reports": 1, "claim_answer": 1, "heartbeat": 1, "tick": 1, "cancel_attempts": 1, "submit_run": 1, "cancel_run": 1,
+    "follow_logs": 1, "log_chunk": 1, "drain_runner": 1,
+}  # fmt: skip
 
 
 def encode(message: Message) -> bytes:

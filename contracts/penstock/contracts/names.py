@@ -1,5 +1,6 @@
 """Names and ids: who may be called what, and which kind of id is which."""
 
+import hashlib
 import re
 from typing import NewType
 
@@ -17,12 +18,13 @@ DOCUMENT_SUFFIXES = (".yaml", ".yml")
 DEFAULT_WORKSPACE = Workspace("default")
 PYTHON = "python"
 """As the first word of a command: the interpreter of the environment that the step runs in."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 def dashed(python_name: str) -> str:
     """The name in runs, routes and tables of something that Python calls `python_name`: `Train_Model` is `train_model`."""
-    return re.sub(r"[^a-z0-9_.-]+", "-", python_name.lower()).strip("-._") or "unnamed"
+    return re.sub(r"[^a-z0-9_-]+", "-", python_name.lower()).strip("-_") or "unnamed"
 
 
 def checked_name(name: str, what: str) -> str:
@@ -31,5 +33,17 @@ def checked_name(name: str, what: str) -> str:
     :raises InvalidInput: naming `what` and the rule.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidInput(f"{what} {name!r}: a name starts with a letter or digit and holds a-z, 0-9, '_', '.' and '-' only, 63 at most")
+        raise InvalidInput(f"{what} {name!r}: a name starts with a letter or digit and holds a-z, 0-9, '_' and '-' only, 63 at most")
     return name
+
+
+def routing_word(name: str) -> str:
+    """`name` as one word of a routing key, which has no dots: itself where it can be, else a word that no other name becomes."""
+    if _WORD.fullmatch(name):
+        return name
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def lane_of(pipeline: str, step: str) -> str:
+    """What the lane of a served step is called wherever a pool's name can stand; no pool's name holds a slash."""
+    return f"{pipeline}/{step}"

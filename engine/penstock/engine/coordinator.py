@@ -36,7 +36,7 @@ from penstock.engine.store import Store
 from penstock.engine.timers import next_timer
 from penstock.engine.upkeep import Duties, Upkeep
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.bus import INBOX, Bus, Envelope, Exchange
+from penstock.transport.bus import INBOX, Bus, Envelope, Exchange, work_key
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 
@@ -307,8 +307,7 @@ class Coordinator:
     # What is owed after a commit
 
     async def _perform(self, outcome: Outcome, tasks: asyncio.TaskGroup) -> None:
-        for order in outcome.orders:
-            await self._send(order)
+        await asyncio.gather(*(self._send(order) for order in outcome.orders))
         for message in cancel_messages(outcome.cancellations):
             await self._publish(Envelope(exchange=Exchange.CONTROL, body=encode(message)))
         for reply_to, answer in outcome.answers:
@@ -323,7 +322,7 @@ class Coordinator:
 
     async def _send(self, order: Order) -> None:
         """Publishes an order. The store learns of it with the next commit; a crash before that sends it twice, which is harmless."""
-        key = f"{order.workspace}.{order.pool}.{order.pipeline}.{order.attempt.step_no}"
+        key = work_key(order.workspace, order.pool, order.pipeline, order.step_name)
         if await self._publish(Envelope(exchange=Exchange.WORK, key=key, body=encode(order))):
             self._sent.append(order.attempt)
 

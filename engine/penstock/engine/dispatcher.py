@@ -217,6 +217,7 @@ class Dispatcher:
             run_id=facts.run_id,
             run_name=facts.name,
             pipeline=facts.pipeline,
+            step_name=node.name,
             index=self._index(connection, attempt, node.chain),
             pool=pool,
             step=node.step_bytes,

@@ -34,7 +34,7 @@ from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
 from penstock.runners.reporting import Reporter
 from penstock.runners.steps import StepCache
-from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, pool_queue
+from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, work_queue
 
 _log = structlog.get_logger(__name__)
 _PROGRESS_CHARACTERS = 200
@@ -129,7 +129,7 @@ class Runner:
         """One slot."""
         while not self._is_draining:
             try:
-                await self._consume(pool_queue(self._workspace, pool))
+                await self._consume(work_queue(self._workspace, pool))
             except BusUnavailable as error:
                 _log.warning("queue.lost", pool=pool, reason=str(error))
                 await self._reannounce()

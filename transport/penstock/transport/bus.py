@@ -1,8 +1,9 @@
 """The bus: how messages travel. Adapters are in `buses/`.
 
 Exchanges and queues have the same names everywhere. Orders go to `work` with the key `<workspace>.<pool>.<pipeline>.<step>` and
-end in their pool's queue; reports and commands go to `reports` and end in the inbox; `vitals` and `control` are fanouts without
-durability; `events` is a topic exchange for whoever listens.
+end in their pool's queue; those of a served step have `lane` in the pool's place and end in the lane's queue. Reports and commands go
+to `reports` and end in the inbox; `vitals` and `control` are fanouts without durability; `events` and `logs` are topic exchanges for
+whoever listens.
 """
 
 from collections.abc import AsyncIterator
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from penstock.contracts.names import routing_word
+
 
 class Exchange(StrEnum):
     WORK = "penstock.work"
@@ -18,14 +21,37 @@ class Exchange(StrEnum):
     VITALS = "penstock.vitals"
     CONTROL = "penstock.control"
     EVENTS = "penstock.events"
+    LOGS = "penstock.logs"
 
 
 INBOX = "penstock.inbox"
 
 
-def pool_queue(workspace: str, pool: str) -> str:
-    """The queue of a pool's orders."""
-    return f"penstock.pool.{workspace}.{pool}"
+LANE_WORD = "lane"
+"""Stands where a pool's name stands in the key of an order for a served step. No pool may be called so."""
+
+
+def work_queue(workspace: str, pool: str) -> str:
+    """The queue of the orders of a pool, or of a lane (`<pipeline>/<step>`)."""
+    pipeline, is_lane, step = pool.partition("/")
+    return f"penstock.lane.{workspace}.{pipeline}.{routing_word(step)}" if is_lane else f"penstock.pool.{workspace}.{pool}"
+
+
+def work_key(workspace: str, pool: str, pipeline: str, step: str) -> str:
+    """The routing key of an order for a pool or a lane."""
+    return f"{workspace}.{LANE_WORD if '/' in pool else pool}.{pipeline}.{routing_word(step)}"
+
+
+def work_binding(workspace: str, pool: str) -> str:
+    """The binding on `work` of the queue of a pool or a lane."""
+    pipeline, is_lane, step = pool.partition("/")
+    return f"{workspace}.{LANE_WORD}.{pipeline}.{routing_word(step)}" if is_lane else f"{workspace}.{pool}.*.*"
+
+
+def queue_for_key(key: str) -> str:
+    """The work queue that an order with this key ends in."""
+    workspace, pool, pipeline, word = key.split(".")
+    return f"penstock.lane.{workspace}.{pipeline}.{word}" if pool == LANE_WORD else f"penstock.pool.{workspace}.{pool}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from penstock.transport.bus import INBOX, Envelope, Exchange, Listener, pool_queue
+from penstock.transport.bus import INBOX, Envelope, Exchange, Listener, queue_for_key
 
 
 @dataclass(slots=True)
@@ -126,8 +126,7 @@ class MemoryBus:
 
     async def publish(self, envelope: Envelope) -> None:
         if envelope.exchange is Exchange.WORK and envelope.reply_queue is None:
-            workspace, pool, _ = envelope.key.split(".", 2)
-            self._queue(pool_queue(workspace, pool)).put(envelope.body)
+            self._queue(queue_for_key(envelope.key)).put(envelope.body)
         elif envelope.exchange is Exchange.REPORTS and envelope.reply_queue is None:
             self._queue(INBOX).put(envelope.body)
         else:
