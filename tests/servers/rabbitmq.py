@@ -2,6 +2,8 @@
 
 import secrets
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -41,8 +43,6 @@ class RabbitServer(Server):
     """
 
     program = "RabbitMQ: apt-get install rabbitmq-server"
-    server_command = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
-    control_command = ("/usr/lib/rabbitmq/bin/rabbitmqctl",)
 
     def __init__(self, configuration: dict[str, str] | None = None, *, schedulers: int = 1) -> None:
         super().__init__("rabbitmq")
@@ -72,7 +72,11 @@ class RabbitServer(Server):
 
     @override
     def command(self) -> list[str]:
-        return list(self.server_command)
+        return ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+
+    def control(self) -> list[str]:
+        """How `rabbitmqctl` is called."""
+        return ["/usr/lib/rabbitmq/bin/rabbitmqctl"]
 
     @override
     def environment(self) -> dict[str, str]:
@@ -131,7 +135,7 @@ class RabbitServer(Server):
 
         :raises RabbitFailed: with what it printed.
         """
-        command = [*self.control_command, "--node", self.node, "--quiet", *arguments]
+        command = [*self.control(), "--node", self.node, "--quiet", *arguments]
         done = subprocess.run(command, env=self.environment(), cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
             raise RabbitFailed(f"rabbitmqctl {' '.join(arguments)}: {done.stderr}{done.stdout}")
@@ -167,6 +171,14 @@ class RabbitServer(Server):
     def delete_vhost(self, vhost: VirtualHost) -> None:
         self.api("DELETE", f"vhosts/{quote(vhost.name, safe='')}")
         self.api("DELETE", f"users/{quote(vhost.user.name, safe='')}")
+
+    @contextmanager
+    def virtual_host(self) -> Generator[VirtualHost]:
+        """A fresh one that is deleted at the end, also if the broker was killed meanwhile."""
+        vhost = self.add_vhost()
+        yield vhost
+        self.recover()
+        self.delete_vhost(vhost)
 
     def close_all_connections(self, reason: str = "closed by a test", *, vhost: str | None = None) -> None:
         """Every one that is open, also those that the management API does not list yet."""

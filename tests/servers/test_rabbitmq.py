@@ -15,8 +15,8 @@ from tests.servers.process import Server, ServerNotStarted, wait_until
 from tests.servers.rabbitmq import RabbitServer, VirtualHost
 
 
-async def test_a_virtual_host_of_its_own_can_be_used(vhost: VirtualHost) -> None:
-    async with await aio_pika.connect(vhost.url) as connection:
+async def test_a_virtual_host_of_its_own_can_be_used(each_vhost: VirtualHost) -> None:
+    async with await aio_pika.connect(each_vhost.url) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue("mine", durable=True, arguments={"x-queue-type": "quorum"})
         await channel.default_exchange.publish(aio_pika.Message(b"hello"), queue.name)
