@@ -1,4 +1,4 @@
-"""What a runner hears: answers to its claims, and which attempts to cancel."""
+"""What a runner hears: answers to its claims, which attempts to cancel, and that it shall drain."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from penstock.contracts.errors import BusUnavailable, ContractError
-from penstock.contracts.messages import AttemptKey, CancelAttempts, Claim, ClaimAnswer, Order, decode
+from penstock.contracts.messages import AttemptKey, CancelAttempts, Claim, ClaimAnswer, DrainRunner, Order, decode
 from penstock.runners.reporting import Reporter
 from penstock.transport.bus import Bus, Exchange, Listener
 
@@ -18,11 +18,19 @@ _PAUSE_SECONDS = 0.5
 class Hearing:
     """One private queue, on the control exchange and addressed by answers."""
 
-    def __init__(self, bus: Bus, reporter: Reporter, runner: str, cancel: Callable[[AttemptKey], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        reporter: Reporter,
+        runner: str,
+        cancel: Callable[[AttemptKey], None],
+        drain: Callable[[DrainRunner], None],
+    ) -> None:
         self._bus = bus
         self._reporter = reporter
         self._runner = runner
         self._cancel = cancel
+        self._drain = drain
         self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._awaited: dict[AttemptKey, asyncio.Future[ClaimAnswer]] = {}
 
@@ -70,6 +78,8 @@ class Hearing:
                 case CancelAttempts(attempts=attempts):
                     for attempt in attempts:
                         self._cancel(attempt)
+                case DrainRunner():
+                    self._drain(message)
                 case ClaimAnswer(asked=asked):
                     answer = self._awaited.get(asked)
                     if answer is not None and not answer.done():

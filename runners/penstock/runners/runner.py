@@ -9,7 +9,7 @@ import contextlib
 import functools
 import traceback
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from penstock.contracts.messages import (
     COMMAND_LIMIT,
     AttemptKey,
     Completed,
+    DrainRunner,
     Heartbeat,
     Order,
     Progress,
@@ -52,6 +53,15 @@ class Pace:
     reconnect: float = 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where a runner works, as its heartbeats tell. `software`: the version of Penstock."""
+
+    host: str = ""
+    software: str = ""
+    gpus: int = 0
+
+
 V = TypeVar("V")
 
 
@@ -72,9 +82,10 @@ class _Held:
 
 
 class Runner:
-    """`pools` maps a pool's name to slots. `run` works until `drain` was called and everything begun has ended."""
+    """`pools` maps a pool's name to slots. `run` works until `drain` was called and everything begun has ended. Where a message asks to
+    drain, `on_drain` is called instead if it is given: whoever drains may have more to end than a runner."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs is named at its few places of construction
         self,
         bus: Bus,
         launcher: Launcher,
@@ -84,6 +95,8 @@ class Runner:
         workspace: str = "default",
         pools: Mapping[str, int],
         pace: Pace = Pace(),
+        machine: Machine = Machine(),
+        on_drain: Callable[[], None] | None = None,
     ) -> None:
         self._bus = bus
         self._launcher = launcher
@@ -93,7 +106,9 @@ class Runner:
         self._pools = dict(pools)
         self._pace = pace
         self._reporter = Reporter(bus)
-        self._hearing = Hearing(bus, self._reporter, name, self._cancel)
+        self._machine = machine
+        self._on_drain = on_drain or self.drain
+        self._hearing = Hearing(bus, self._reporter, name, self._cancel, self._asked_to_drain)
         self._steps = StepCache()
         self._held: dict[AttemptKey, _Held] = {}
         self._finished: OrderedDict[AttemptKey, Completed | Released | None] = OrderedDict()
@@ -103,6 +118,7 @@ class Runner:
         self._unwanted: OrderedDict[AttemptKey, None] = OrderedDict()
         """Attempts that were cancelled before their orders came."""
         self._is_draining = False
+        self._beat_now = asyncio.Event()
         self._announcing = asyncio.Lock()
         self._announced_at = -1.0
 
@@ -121,9 +137,15 @@ class Runner:
     def drain(self) -> None:
         """Takes no more orders; what was begun goes on to its end."""
         self._is_draining = True
+        self._beat_now.set()
         for slot in self._idle:
             if slot is not None:
                 slot.cancel()
+
+    def _asked_to_drain(self, message: DrainRunner) -> None:
+        if message.runner == self._name or (message.runner is None and message.pool in self._pools):
+            _log.info("runner.asked_to_drain", runner=message.runner, pool=message.pool)
+            self._on_drain()
 
     async def _serve(self, pool: str) -> None:
         """One slot."""
@@ -281,18 +303,26 @@ class Runner:
 
     async def _beat(self) -> None:
         while True:
+            self._beat_now.clear()
             heartbeat = Heartbeat(
                 runner=self._name,
                 incarnation=self._incarnation,
-                pools=self._pools,
+                # What takes no more orders has no slots to offer.
+                pools={} if self._is_draining else self._pools,
                 attempts=tuple(self._held),
                 progress=self.progress,
+                host=self._machine.host,
+                software=self._machine.software,
+                gpus=self._machine.gpus,
+                is_draining=self._is_draining,
             )
             try:
                 await self._bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(heartbeat)))
             except BusUnavailable as error:
                 _log.warning("heartbeat.not_sent", reason=str(error))
-            await asyncio.sleep(self._pace.heartbeat)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.heartbeat):
+                    await self._beat_now.wait()
 
     def _started(self, order: Order) -> Started:
         return Started(attempt=order.attempt, token=order.token, runner=self._name)
