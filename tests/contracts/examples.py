@@ -55,6 +55,7 @@ from penstock.contracts.spec import (
     ResourcesSpec,
     RetrySpec,
     SecretRef,
+    SoftwareSpec,
     StepSpec,
     encode_spec,
 )
@@ -150,6 +151,22 @@ TELL = StepSpec(
     environment=identity("python 3.11"),
     cache=False,
 )
+LOCKED = StepSpec(
+    name="locked",
+    run=FunctionTarget(module="retrain", function="locked"),
+    code=identity("locked"),
+    environment=identity("lock"),
+    software=SoftwareSpec(lock=blob("lock", media_type="text/plain", suffix=".txt"), python="3.12"),
+)
+IMAGE = StepSpec(
+    name="image",
+    run=FunctionTarget(module="retrain", function="image"),
+    code=identity("image"),
+    environment=identity("image"),
+    software=SoftwareSpec(image="registry.example/train@sha256:" + "0" * 64),
+    isolation="docker",
+)
+SOFTWARE_PIPELINE = PipelineSpec(name="software", nodes=(LOCKED, IMAGE))
 PIPELINE = PipelineSpec(
     name="retrain",
     parameters=(

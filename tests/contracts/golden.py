@@ -12,7 +12,7 @@ from penstock.contracts.artifacts import Value
 from penstock.contracts.events import Event, encode_event
 from penstock.contracts.messages import Message, encode
 from penstock.contracts.spec import ParameterSpec, PipelineSpec, encode_spec
-from tests.contracts.examples import EVENTS, MESSAGES, PIPELINE
+from tests.contracts.examples import EVENTS, MESSAGES, PIPELINE, SOFTWARE_PIPELINE
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 FIXTURES = CONTRACTS / "fixtures"
@@ -52,6 +52,7 @@ def _without_strict_unions(schema: Any) -> Any:
 def golden_files() -> dict[Path, bytes]:
     """Every golden file with the bytes that it should hold."""
     files = {FIXTURES / "pipeline.v1.json": encode_spec(PIPELINE)}
+    files |= {FIXTURES / "pipeline-software.v1.json": encode_spec(SOFTWARE_PIPELINE)}
     files |= {FIXTURES / f"{name}.json": encode_event(event) for name, event in EVENTS.items()}
     files |= {FIXTURES / f"{name}.msgpack": encode(message) for name, message in MESSAGES.items()}
     files |= {FIXTURES / f"{name}.json": readable(message).encode() for name, message in MESSAGES.items()}

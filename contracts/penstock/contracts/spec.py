@@ -135,6 +135,20 @@ class SecretRef(_Model):
     key: str | None = None
 
 
+class SoftwareSpec(_Model):
+    """What a declared environment consists of: locked Python packages, or a container image.
+
+    `lock` is text as `uv pip compile --universal --generate-hashes` writes it, Penstock's own needs among it; `python` the minor
+    version of the interpreter, as `3.12`. An `image` is best named by digest, and runs under the isolation `docker` only.
+    """
+
+    lock: ArtifactRef | None = None
+    python: str | None = None
+    image: str | None = None
+    network: Literal["none", "bridge"] = "none"
+    """What a container of the image may reach."""
+
+
 class StepSpec(_Model):
     """A step: what to run, on what, where, and by which policies."""
 
@@ -152,6 +166,8 @@ class StepSpec(_Model):
 
     code: Identity
     environment: Identity
+    software: SoftwareSpec | None = None
+    """What a runner builds before the step; None: the software that the runner itself has."""
     files: dict[str, str] = {}
     """Declared files: path in the snapshot to digest."""
     env_vars: dict[str, str | SecretRef] = {}

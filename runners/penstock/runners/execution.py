@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from penstock.contracts.messages import Completed, Order, clean_text
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.conversation import Conversation, Ending, Limits
+from penstock.runners.environments.builds import EnvironmentBroken, Recipe
+from penstock.runners.environments.shelf import Environments, Installed
 from penstock.runners.failures import failure, from_status
 from penstock.runners.idempotency import idempotency_key
 from penstock.runners.launcher import ReportProgress
@@ -40,6 +43,7 @@ class Workshop:
 
     artifacts: ArtifactStore
     state: Path
+    environments: Environments
     nursery: Nursery
     memory: MemoryWatch
     workdirs: Workdirs
@@ -57,6 +61,8 @@ class Preparation:
     variables: dict[str, str]
     secrets: list[str]
     """In all their spellings."""
+    recipe: Recipe | None = None
+    """The environment that the step declares."""
 
 
 class Execution:
@@ -70,10 +76,23 @@ class Execution:
         # Both where the artifact store can take files from without a copy.
         self._staging = workshop.artifacts.staging / f"outputs-{name}"
         self._workdir = Path()
+        self._installed: Installed | None = None
         self._log = self._new_log()
 
     async def run(self, progress: ReportProgress) -> Completed:
-        """Executes it, under `spawn` once more where a fork got stuck."""
+        """Executes it, in its environment where it declares one."""
+        if self._prepared.recipe is None:
+            return await self._run(progress)
+        try:
+            async with self._workshop.environments.lease(self._prepared.recipe, self._log.write) as self._installed:
+                return await self._run(progress)
+        except EnvironmentBroken as error:
+            self._log.close()
+            told = failure(FailureKind.ENVIRONMENT, str(error), hint=error.hint)
+            return await self._completed({"outcome": AttemptState.FAILED.value, "failure": told})
+
+    async def _run(self, progress: ReportProgress) -> Completed:
+        """Under `spawn` once more where a fork got stuck."""
         started = time.monotonic()
         taken = await self._guest(self._step.isolation)
         ending = await self._converse(taken, progress)
@@ -105,9 +124,11 @@ class Execution:
 
     @property
     def _nest(self) -> Nest:
-        variables = self._workshop.environment | self._prepared.variables
+        installed = self._installed.variables if self._installed is not None else {}
+        variables = self._workshop.environment | installed | self._prepared.variables
         module = self._step.run.module if isinstance(self._step.run, FunctionTarget) else ""
-        return Nest(self._prepared.snapshot, module, self._prepared.project, tuple(sorted(variables.items())))
+        python = self._installed.python if self._installed is not None else sys.executable
+        return Nest(self._prepared.snapshot, module, self._prepared.project, tuple(sorted(variables.items())), python)
 
     async def _guest(self, isolation: str) -> Taken:
         nursery, nest = self._workshop.nursery, self._nest

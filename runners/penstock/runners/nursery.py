@@ -1,6 +1,7 @@
 """Where guests come from: zygotes by what they have imported, the bare one for what must not be forked, and warm guests for reuse."""
 
 import asyncio
+import sys
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,15 +17,16 @@ _ZYGOTES_KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """What a zygote has: a snapshot, a module of it, its project's folder, its variables. A bare one has the variables only."""
+    """What a zygote has: a snapshot, a module of it, its project's folder, its variables, its interpreter. A bare one has the last two."""
 
     snapshot: str = ""
     module: str = ""
     project: str = ""
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    python: str = sys.executable
 
     def bare(self) -> "Nest":
-        return Nest(project=self.project, variables=self.variables)
+        return Nest(project=self.project, variables=self.variables, python=self.python)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Nursery:
                 project=nest.project,
                 environment=dict(nest.variables),
                 ahead=self._ahead,
+                python=nest.python,
             )
         # The last one of a dict is the most recently used.
         self._zygotes[nest] = zygote

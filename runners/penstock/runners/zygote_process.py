@@ -32,7 +32,9 @@ class Readiness:
 class ZygoteProcess:
     """A running zygote. `ready` is awaited before guests are taken; `ahead` guests are kept forked ahead."""
 
-    def __init__(self, *, snapshot: str, module: str, project: str, environment: Mapping[str, str], ahead: int) -> None:
+    def __init__(  # what its interpreter is started with
+        self, *, snapshot: str, module: str, project: str, environment: Mapping[str, str], ahead: int, python: str = sys.executable
+    ) -> None:
         self.ready: asyncio.Future[Readiness] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._ahead = ahead
@@ -45,7 +47,7 @@ class ZygoteProcess:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), snapshot, module, project],
+                [python, "-P", "-c", _PROGRAM, str(theirs.fileno()), snapshot, module, project],
                 env=dict(environment),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,

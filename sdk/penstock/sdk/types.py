@@ -1,11 +1,12 @@
 """What users name in signatures and options: files, directories, secrets, resources, retries, environments, outputs."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
 from typing_extensions import override
 
@@ -137,18 +138,34 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The software of a step, as declared: made by one of the class methods."""
+    """The software of a step: `Environment(packages=["pandas==2.2.3"])`, or made by one of the class methods.
 
-    kind: str
+    Packages are resolved once, to a lock with hashes, which is what cache keys hold. `python` is a minor version such as `3.12`;
+    where it is left out, that of the interpreter which submits. Relative paths start at the project's folder.
+    """
+
+    kind: Literal["packages", "requirements", "project", "image"] = "packages"
     source: str = ""
     extras: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
+    packages: Sequence[str] = ()
     python: str | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.packages, str):
+            raise InvalidInput(f"packages is a list of requirements: packages=[{self.packages!r}]")
+        object.__setattr__(self, "packages", tuple(self.packages))
+        if self.python is not None and not re.fullmatch(r"3\.\d+", self.python):
+            raise InvalidInput(f"the Python of an environment is a minor version such as '3.12', not {self.python!r}")
+
     @classmethod
-    def from_project(cls, folder: PathText = ".", *, extras: tuple[str, ...] | list[str] = ()) -> Self:
-        """The locked packages of the project at `folder`."""
-        return cls(kind="project", source=os.fspath(folder), extras=tuple(extras))
+    def from_project(cls, folder: PathText = ".", *, extras: tuple[str, ...] | list[str] = (), python: str | None = None) -> Self:
+        """What `uv.lock` of the project at `folder` says; without such a file, its `pyproject.toml` is resolved."""
+        return cls(kind="project", source=os.fspath(folder), extras=tuple(extras), python=python)
+
+    @classmethod
+    def from_requirements(cls, file: PathText = "requirements.txt", *, python: str | None = None) -> Self:
+        """The packages that a requirements file names."""
+        return cls(kind="requirements", source=os.fspath(file), python=python)
 
     @classmethod
     def from_packages(cls, *packages: str, python: str | None = None) -> Self:
@@ -157,7 +174,7 @@ class Environment:
 
     @classmethod
     def from_image(cls, image: str) -> Self:
-        """A container image, best by digest."""
+        """A container image, best by digest. Its steps run in Docker."""
         return cls(kind="image", source=image)
 
 

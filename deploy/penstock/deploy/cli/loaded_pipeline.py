@@ -32,10 +32,16 @@ def stored_spec(traced: Traced, client: EngineClient) -> PipelineSpec:
     """The spec as a run needs it, with everything it refers to in the artifact store."""
     for path in traced.blobs.values():
         client.put_path(Path(path))
+    spec = traced.spec
+    if traced.software:
+        # Few pipelines declare environments; the others start without what reads them.
+        from penstock.sdk.environments.software import with_software  # noqa: PLC0415
+
+        spec = with_software(spec, traced.software, client)
     if not traced.files:
-        return traced.spec
+        return spec
     ref = client.put_snapshot({inside: Path(path) for inside, path in traced.files.items()})
-    return traced.spec.model_copy(update={"snapshot": ref})
+    return spec.model_copy(update={"snapshot": ref})
 
 
 def sources_of(traced: Traced) -> dict[str, str]:

@@ -7,6 +7,7 @@ import hashlib
 import platform
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,7 +82,7 @@ def keep_trace(home: Path, target: Target, traced: Traced) -> Traced:
         make_state_home(home)
         (place.parent / "constants").mkdir(parents=True, exist_ok=True)
         blobs = {digest: str(_kept_blob(place.parent / "constants", digest, Path(path))) for digest, path in traced.blobs.items()}
-        traced = Traced(spec=traced.spec, files=traced.files, blobs=blobs, sources=traced.sources, notes=traced.notes)
+        traced = replace(traced, blobs=blobs)
         staging.write_text(_record(target, traced, versions).model_dump_json())
         staging.replace(place)
     except OSError:

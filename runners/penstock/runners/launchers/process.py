@@ -1,6 +1,7 @@
 """The launcher that runs steps in processes of this machine: guests forked from zygotes."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from penstock.contracts.errors import ArtifactLost, InvalidInput
 from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.environments.builds import Recipe
+from penstock.runners.environments.shelf import Environments
 from penstock.runners.execution import Execution, Preparation, Workshop
 from penstock.runners.launcher import Launcher, ReportProgress
 from penstock.runners.masking import spellings
@@ -55,6 +58,7 @@ class ProcessLauncher(Launcher):
         self._workshop = Workshop(
             artifacts=artifacts,
             state=state,
+            environments=Environments(state / "environments"),
             nursery=Nursery(ahead=slots),
             memory=MemoryWatch(),
             workdirs=Workdirs(artifacts.staging, f"work-{os.getpid()}"),
@@ -79,10 +83,27 @@ class ProcessLauncher(Launcher):
         variables, secrets = step_variables(step, self._resolve_secret)
         snapshot = await self._snapshots.folder(order.snapshot) if order.snapshot is not None else ""
         project = str(self._project_of(order) or "")
-        return Preparation(snapshot=str(snapshot), project=project, variables=variables, secrets=spellings(secrets))
+        recipe = await self._recipe(step)
+        return Preparation(snapshot=str(snapshot), project=project, variables=variables, secrets=spellings(secrets), recipe=recipe)
+
+    async def _recipe(self, step: StepSpec) -> Recipe | None:
+        """The environment that the step needs; None: the runner's own.
+
+        :raises InvalidInput: it is one that can't be had in a process.
+        :raises ArtifactLost: its lock is gone.
+        """
+        software = step.software
+        if software is None:
+            return None
+        if software.lock is None:
+            raise InvalidInput(f'its environment is the image {software.image}, which runs under isolation="docker" only')
+        python = software.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+        name = f"{software.lock.digest.partition(':')[2][:24]}-{python}"
+        return Recipe(name=name, python=python, lock=await self._workshop.artifacts.local(software.lock.digest))
 
     @override
     async def close(self) -> None:
         self._workshop.memory.close()
+        await self._workshop.environments.close()
         await self._workshop.nursery.close()
         self._workshop.workdirs.close()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from penstock.contracts.encoding import canonical
 from penstock.contracts.errors import ContractError
 from penstock.contracts.spec import PipelineSpec, decode_spec, encode_spec
+from penstock.sdk.environments.declared import Declared
 
 
 class _Shape(BaseModel):
@@ -17,6 +18,7 @@ class _Shape(BaseModel):
     blobs: dict[str, str]
     sources: dict[str, str]
     notes: tuple[str, ...]
+    software: dict[str, Declared] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Traced:
 
     `blobs` are staged files with the bytes of constants, by digest. `sources` are all files that the trace depended on, with
     their digests; while they are the same, so is the trace. `notes` are for people.
+    `software` is what steps declare, by node; it is resolved when a run is submitted.
     """
 
     spec: PipelineSpec
@@ -32,6 +35,7 @@ class Traced:
     blobs: dict[str, str] = field(default_factory=dict[str, str])
     sources: dict[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    software: dict[str, Declared] = field(default_factory=dict[str, Declared])
 
     def to_bytes(self) -> bytes:
         return canonical(
@@ -41,6 +45,7 @@ class Traced:
                 "blobs": self.blobs,
                 "sources": self.sources,
                 "notes": list(self.notes),
+                "software": {node: declared.model_dump(mode="json") for node, declared in self.software.items()},
             }
         )
 
@@ -52,4 +57,4 @@ class Traced:
             spec = decode_spec(base64.b64decode(shape.spec))
         except (ValidationError, binascii.Error) as error:
             raise ContractError(f"not a traced pipeline: {error}") from error
-        return cls(spec=spec, files=shape.files, blobs=shape.blobs, sources=shape.sources, notes=shape.notes)
+        return cls(spec=spec, files=shape.files, blobs=shape.blobs, sources=shape.sources, notes=shape.notes, software=shape.software)

@@ -11,10 +11,12 @@ from penstock.contracts.spec import FunctionTarget, Identity, Node, PipelineSpec
 from penstock.sdk.drawing.calls import Call
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.environments.declared import Declared
 from penstock.sdk.identity.closure import Closure, closure_of
 from penstock.sdk.identity.environment import environment_of
 from penstock.sdk.identity.loaded_modules import project_modules
 from penstock.sdk.identity.snapshot import declared_files_of, file_digests, script_identity, snapshot_of
+from penstock.sdk.runs.state_home import project_folder
 from penstock.sdk.scripts import Program
 from penstock.sdk.steps import Step
 from penstock.sdk.types import Environment
@@ -29,6 +31,7 @@ class _Trace:
     environments: dict[frozenset[str], Identity] = field(default_factory=dict[frozenset[str], Identity])
     declared: dict[str, Path] = field(default_factory=dict[str, Path])
     scripts: dict[str, Path] = field(default_factory=dict[str, Path])
+    software: dict[str, Declared] = field(default_factory=dict[str, Declared])
     notes: list[str] = field(default_factory=list[str])
 
 
@@ -38,8 +41,10 @@ def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any] | 
     :raises GraphError: a step's code can't be found where a runner could import it.
     """
     trace = _Trace()
-    nodes: list[Node] = [_identified(trace, node, drawing.makers[node.name]) if isinstance(node, StepSpec) else node for node in spec.nodes]
-    hooks = {kind: _identified(trace, node, drawing.makers[f"{kind} {node.name}"]) for kind, node in spec.hooks.items()}
+    nodes: list[Node] = [
+        _identified(trace, node, drawing.makers[node.name], node.name) if isinstance(node, StepSpec) else node for node in spec.nodes
+    ]
+    hooks = {kind: _identified(trace, node, drawing.makers[f"{kind} {node.name}"], f"hook {kind}") for kind, node in spec.hooks.items()}
     files = {**snapshot_of(trace.closures.values(), trace.declared), **trace.scripts}
     read = {str(path): file_digest(path) for path in {*files.values(), *(project_modules(function) if function else ())}}
     notes = [*drawing.notes, *trace.notes, *(note for closure in trace.closures.values() for note in closure.notes)]
@@ -49,11 +54,14 @@ def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any] | 
         blobs=drawing.constants.blobs,
         sources=dict(sorted({**read, **drawing.constants.sources}.items())),
         notes=tuple(dict.fromkeys(notes)),
+        software=trace.software,
     )
 
 
-def _identified(trace: _Trace, node: StepSpec, call: Call) -> StepSpec:
+def _identified(trace: _Trace, node: StepSpec, call: Call, key: str) -> StepSpec:
     maker = call.maker
+    if (declared := call.options.get("environment")) is not None:
+        trace.software[key] = Declared.of(declared, _folder_of(maker))
     match maker:
         case Step():
             return _function_step(trace, node, call, cast(Step[..., Any], maker))
@@ -108,10 +116,19 @@ def _program_step(trace: _Trace, node: StepSpec, call: Call, program: Program) -
     )
 
 
+def _folder_of(maker: object) -> Path:
+    """Where the relative paths of a step's environment start."""
+    if isinstance(maker, Step):
+        return project_folder(Path(cast(Step[..., Any], maker).fn.__code__.co_filename))
+    source = maker.source if isinstance(maker, Program) else None
+    return project_folder(source or Path.cwd())
+
+
 def _environment(trace: _Trace, declared: Environment | None, imports: frozenset[str]) -> Identity:
+    if declared is not None:
+        # What it consists of is found out when the pipeline is submitted, without importing anything.
+        components = {"declared": repr(declared)}
+        return Identity(digest=digest_of(components), components=components)
     if imports not in trace.environments:
         trace.environments[imports] = environment_of(imports)
-    if declared is None:
-        return trace.environments[imports]
-    components = {**trace.environments[imports].components, "declared": repr(declared)}
-    return Identity(digest=digest_of(components), components=components)
+    return trace.environments[imports]

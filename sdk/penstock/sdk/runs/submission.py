@@ -15,6 +15,7 @@ from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.annotations import accepts_none, bare
 from penstock.sdk.drawing.parameters import checked_value
 from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.environments.software import with_software
 from penstock.sdk.nearest import nearest_hint
 from penstock.sdk.options import RunOptions, StepOptions, seconds, spec_fields
 from penstock.sdk.runs.run_ids import new_run_id
@@ -37,7 +38,8 @@ def submit(client: EngineClient, submission: Submission) -> str:
 
     :raises InvalidInput: a parameter or option can't be used.
     """
-    spec = _overridden(submission.traced.spec, submission.options.get("overrides", {}))
+    spec = with_software(submission.traced.spec, submission.traced.software, client)
+    spec = _overridden(spec, submission.options.get("overrides", {}))
     options = _options(spec, submission.options)
     parameters = _parameters(client, spec, submission)
     for staged in submission.traced.blobs.values():
