@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from penstock.contracts.names import routing_word
+from penstock.contracts.pools import LANE_WORD
 
 
 class Exchange(StrEnum):
@@ -25,10 +26,6 @@ class Exchange(StrEnum):
 
 
 INBOX = "penstock.inbox"
-
-
-LANE_WORD = "lane"
-"""Stands where a pool's name stands in the key of an order for a served step. No pool may be called so."""
 
 
 def work_queue(workspace: str, pool: str) -> str:
