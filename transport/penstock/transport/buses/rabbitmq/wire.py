@@ -1,0 +1,64 @@
+"""AMQP frames of the three methods that every message needs, as bytes. Pure; all other methods are the library's to encode."""
+
+import struct
+from dataclasses import dataclass
+
+_METHOD, _HEADER, _BODY = 1, 2, 3
+_END = b"\xce"
+_FRAME = struct.Struct(">BHI")
+_BASIC = 60
+_PUBLISH, _ACK, _NACK = 40, 80, 120
+_METHOD_START = struct.Struct(">HHH")
+_SETTLE = struct.Struct(">BHIHHQBB")
+_HEADER_START = struct.Struct(">HHQHB")
+# Delivery mode, message id and user id, in the order of their bits: 12, 7 and 4.
+_PROPERTIES = 1 << 12 | 1 << 7 | 1 << 4
+_TRANSIENT, _PERSISTENT = 1, 2
+_FRAME_OVERHEAD = 8
+
+
+def short(text: str) -> bytes:
+    """A short string with its length.
+
+    :raises ValueError: it has more than 255 bytes.
+    """
+    data = text.encode()
+    if len(data) > 255:
+        raise ValueError(f"{text[:40]!r}… has {len(data)} bytes; AMQP takes 255")
+    return bytes((len(data),)) + data
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A message and what the broker is to do with it. `user` must be the connection's own, or the broker refuses it."""
+
+    exchange: str
+    key: str
+    body: bytes
+    user: str
+    is_mandatory: bool
+    is_persistent: bool
+
+
+def publish_frames(channel: int, frame_limit: int, message_id: str, message: OutgoingMessage) -> bytes:
+    """A whole message: method, header and body in frames of at most `frame_limit` bytes."""
+    body = message.body
+    method = _METHOD_START.pack(_BASIC, _PUBLISH, 0) + short(message.exchange) + short(message.key) + bytes((message.is_mandatory,))
+    mode = _PERSISTENT if message.is_persistent else _TRANSIENT
+    header = _HEADER_START.pack(_BASIC, 0, len(body), _PROPERTIES, mode) + short(message_id) + short(message.user)
+    frames = [_FRAME.pack(_METHOD, channel, len(method)), method, _END, _FRAME.pack(_HEADER, channel, len(header)), header, _END]
+    step = frame_limit - _FRAME_OVERHEAD
+    for start in range(0, len(body), step):
+        part = body[start : start + step]
+        frames += (_FRAME.pack(_BODY, channel, len(part)), part, _END)
+    return b"".join(frames)
+
+
+def ack_frame(channel: int, tag: int, *, is_multiple: bool) -> bytes:
+    """The delivery `tag`, or all up to it, is done."""
+    return _SETTLE.pack(_METHOD, channel, 13, _BASIC, _ACK, tag, is_multiple, _END[0])
+
+
+def requeue_frame(channel: int, tag: int) -> bytes:
+    """The delivery `tag` goes back to its queue."""
+    return _SETTLE.pack(_METHOD, channel, 13, _BASIC, _NACK, tag, 2, _END[0])
