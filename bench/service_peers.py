@@ -71,25 +71,25 @@ if _installed("dbos") and "PEER_POSTGRES" in os.environ:
     _dbos: Any = importlib.import_module("dbos")
     _dbos_step: Any = _dbos.DBOS.step(name="plus_one")(plus_one)
 
-    @_dbos.DBOS.workflow(name="chain")  # type: ignore[misc]  # it is known at run time only
+    @_dbos.DBOS.workflow(name="chain")  # type: ignore[untyped-decorator]  # known at run time
     def _dbos_chain(steps: int) -> int:
         number = 0
         for _ in range(steps):
             number = _dbos_step(number)
         return number
 
-    @_dbos.DBOS.workflow(name="one")  # type: ignore[misc]  # as above
+    @_dbos.DBOS.workflow(name="one")  # type: ignore[untyped-decorator]  # as above
     def _dbos_one(number: int) -> int:
         return plus_one(number)
 
-    @_dbos.DBOS.workflow(name="queued_chain")  # type: ignore[misc]  # as above
+    @_dbos.DBOS.workflow(name="queued_chain")  # type: ignore[untyped-decorator]  # as above
     def _dbos_queued_chain(steps: int) -> int:
         number = 0
         for _ in range(steps):
             number = _dbos.DBOS.enqueue_workflow("steps", _dbos_one, number).get_result(polling_interval_sec=0.01)
         return number
 
-    @_dbos.DBOS.workflow(name="queued_fan")  # type: ignore[misc]  # as above
+    @_dbos.DBOS.workflow(name="queued_fan")  # type: ignore[untyped-decorator]  # as above
     def _dbos_queued_fan(items: int) -> int:
         handles = [_dbos.DBOS.enqueue_workflow("steps", _dbos_one, number) for number in range(items)]
         return last([handle.get_result(polling_interval_sec=0.01) for handle in handles])
