@@ -42,6 +42,8 @@ class Scenario:
     spec: PipelineSpec
     runs: tuple[PlannedRun, ...]
     is_embedded: bool
+    is_concurrent: bool
+    """The store is one on which transactions run side by side; drawn apart, so that the rest of a seed's scenario is as without."""
     coordinators: int
     runners: tuple[dict[str, int], ...]
     patience: float
@@ -74,6 +76,7 @@ def scenario(seed: int) -> Scenario:
         spec=spec,
         runs=_runs(rng, spec, seed, horizon),
         is_embedded=is_embedded,
+        is_concurrent=not is_embedded and random.Random(f"store {seed}").random() < 0.5,
         coordinators=rng.choice([1, 1, 2]),
         runners=_runners(rng),
         patience=rng.choice([6.0, 12.0, 12.0, 30.0]),

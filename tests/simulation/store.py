@@ -77,10 +77,11 @@ class Database:
 
 
 class SimStore:
-    """One party's way to the database."""
+    """One party's way to the database. `is_concurrent`: dispatch is a transaction of its own, as where transactions run side by side."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, is_concurrent: bool = False) -> None:
         self._database = database
+        self.is_concurrent = is_concurrent
 
     async def transaction(self, function: Callable[[Connection], T]) -> T:
         faults = self._database.faults

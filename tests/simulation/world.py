@@ -109,7 +109,9 @@ class World:
         return member
 
     async def _coordinate(self, member: Member, settings: CoordinatorSettings) -> None:
-        coordinator = Coordinator(member.bus, SimStore(self.database), self.artifacts, settings, self.now)
+        coordinator = Coordinator(
+            member.bus, SimStore(self.database, is_concurrent=self.scenario.is_concurrent), self.artifacts, settings, self.now
+        )
         member.coordinator = coordinator
         await coordinator.run()
 

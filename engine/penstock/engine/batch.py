@@ -16,6 +16,7 @@ from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Fact, Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
+from penstock.engine.locks import lock_runs
 from penstock.engine.slice_reader import load, load_plan, load_run
 from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
@@ -26,13 +27,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 CHORES = 1000
 """Chores of one run that are looked at together."""
 
-# The plus has SQLite go through the few rows that are due instead of all of the run.
-_chores = Statement("SELECT node, item, state FROM step_run WHERE +run_no = :run_no AND due = 1 LIMIT :count")
+# `scanned` has SQLite go through the few rows that are due instead of all of the run.
+_chores = Statement("SELECT node, item, state FROM step_run WHERE scanned(run_no) = :run_no AND due = 1 LIMIT :count")
 _left = Statement(
-    "SELECT s.run_no, s.node, s.item, s.state FROM step_run s JOIN run u ON u.run_no = s.run_no AND u.owner IS :owner "
+    "SELECT s.run_no, s.node, s.item, s.state FROM step_run s JOIN run u ON u.run_no = s.run_no AND same(u.owner, :owner) "
     "AND u.ended_at IS NULL WHERE s.due = 1 LIMIT :count"
 )
-_live = Statement("SELECT node, item, number, incarnation FROM attempt WHERE +run_no = :run_no AND state IN ('dispatched', 'running')")
+_live = Statement(
+    "SELECT node, item, number, incarnation FROM attempt WHERE scanned(run_no) = :run_no AND state IN ('dispatched', 'running')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +76,35 @@ def work(
     dispatcher: Dispatcher,
     slots: Mapping[str, int],
 ) -> Outcome:
-    """Decides the facts of each run, wakes who waited for the same cache keys, and gives out what slots are free.
+    """Decides, and gives out what slots are free, in one transaction: for stores on which transactions do not run side by side."""
+    outcome = decide_all(connection, facts, circumstances, dispatcher)
+    outcome.add(give_out(connection, circumstances, dispatcher, slots))
+    return outcome
 
-    Runs are taken in the order of their numbers, so that two coordinators never wait for each other.
+
+def decide_all(
+    connection: Connection, facts: Mapping[int, Sequence[Fact]], circumstances: Circumstances, dispatcher: Dispatcher
+) -> Outcome:
+    """Decides the facts of each run, and wakes who waited for the same cache keys.
+
+    Runs are locked and taken in the order of their numbers, so that two coordinators never wait for each other.
     """
     outcome = Outcome()
     over: list[str] = []
+    lock_runs(connection, facts)
     for run_no in sorted(facts):
         over += _decide(connection, run_no, facts[run_no], circumstances, dispatcher, outcome)
-    for run_no, woken in sorted(_woken(connection, over).items()):
-        _decide(connection, run_no, woken, circumstances, dispatcher, outcome)
+    woken = _woken(connection, over)
+    # Among these may be lower numbers than those above: where two coordinators wait for each other so, the store has one of them try again.
+    lock_runs(connection, woken)
+    for run_no, followers in sorted(woken.items()):
+        _decide(connection, run_no, followers, circumstances, dispatcher, outcome)
+    return _with_chores(connection, outcome)
+
+
+def give_out(connection: Connection, circumstances: Circumstances, dispatcher: Dispatcher, slots: Mapping[str, int]) -> Outcome:
+    """Gives free slots to what is ready."""
+    outcome = Outcome()
     # Nobody is overtaken twice at one time, so this ends.
     while True:
         outcome.orders += dispatcher.dispatch(connection, slots, circumstances.now)
@@ -90,6 +112,10 @@ def work(
             break
         for run_no, woken in sorted(_by_run(overtaken).items()):
             _decide(connection, run_no, woken, circumstances, dispatcher, outcome)
+    return _with_chores(connection, outcome)
+
+
+def _with_chores(connection: Connection, outcome: Outcome) -> Outcome:
     for run_no in sorted(outcome.touched - outcome.ended):
         outcome.chores += chores_of(connection, run_no)
     return outcome

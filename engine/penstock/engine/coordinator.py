@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 
 import structlog
 from sqlalchemy import Connection
@@ -23,7 +23,7 @@ from penstock.contracts.messages import (
     SubmitRun,
     encode,
 )
-from penstock.engine.batch import Chore, Outcome, orphans, work
+from penstock.engine.batch import Chore, Outcome, decide_all, give_out, orphans, work
 from penstock.engine.chores import Chores
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, Fact, ManifestsNeeded, Resumed, Stop
@@ -45,6 +45,8 @@ REMEMBERED = 1000
 PAUSE_SECONDS = 1.0
 """Between two tries to reach a store or a bus that is away."""
 CANCELLED_AT_ONCE = 1000
+PASSED_OVER_SECONDS = 0.01
+"""Until what was left to another coordinator, which was at its run, is looked at again."""
 
 
 def _is_never_gone(owner: str) -> bool:
@@ -82,6 +84,7 @@ class Coordinator:
         self._busy: dict[Chore, asyncio.Task[None]] = {}
         self._sent: list[AttemptKey] = []
         self._next_timer: int | None = None
+        self._is_draining = False
         self._endings: dict[int, asyncio.Event] = {}
         self._over: deque[int] = deque(maxlen=REMEMBERED)
         duties = Duties(
@@ -97,16 +100,22 @@ class Coordinator:
         self._upkeep = Upkeep(settings.name, bus, store, self._dispatcher, duties, now, settings.patience_seconds)
 
     async def run(self) -> None:
-        """Serves until it is cancelled."""
+        """Serves until it is cancelled, or `drain` was called and what it had begun is committed and acknowledged."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._take_in())
-                tasks.create_task(self._upkeep.listen())
-                tasks.create_task(self._upkeep.tick())
+                others = [tasks.create_task(work) for work in (self._take_in(), self._upkeep.listen(), self._upkeep.tick())]
                 await self._work_through(tasks)
+                # Chores are found again in the rows by whoever serves them.
+                for task in (*others, *self._busy.values()):
+                    task.cancel()
         finally:
             for task in self._busy.values():
                 task.cancel()
+
+    def drain(self) -> None:
+        """Has `run` end after the transaction that is under way. What was not begun is delivered to others."""
+        self._is_draining = True
+        self._inbox.wake()
 
     def set_slots(self, runner: str, slots: Mapping[str, int]) -> None:
         """What a runner offers, by pool; its heartbeats say the same."""
@@ -158,7 +167,7 @@ class Coordinator:
     # Working
 
     async def _work_through(self, tasks: asyncio.TaskGroup) -> None:
-        while True:
+        while not self._is_draining:
             batch = await self._inbox.batch()
             try:
                 outcome = await self._commit(batch)
@@ -226,7 +235,15 @@ class Coordinator:
         return Outcome(cancellations=aftermath.working, touched={run_no}, ended={run_no})
 
     async def _transaction(self, batch: Batch, facts: Mapping[int, Sequence[Fact]]) -> Outcome:
-        sent = list(self._sent)
+        if self._store.is_concurrent:
+            outcome = Outcome() if batch.is_idle and not facts else await self._decide(batch, facts)
+            outcome.add(await self._give_out())
+            return outcome
+        return await self._decide(batch, facts)
+
+    async def _decide(self, batch: Batch, facts: Mapping[int, Sequence[Fact]]) -> Outcome:
+        """The transaction that decides; where transactions do not run side by side, free slots are given out in it too."""
+        sent = [] if self._store.is_concurrent else list(self._sent)
         made: list[int | ContractError] = []
 
         def function(connection: Connection) -> Outcome:
@@ -236,18 +253,46 @@ class Coordinator:
             made[:] = [self._begin(connection, request, all_facts, now) for request, _ in batch.submits]
             for command in batch.cancels:
                 self._cancel(connection, command, all_facts)
+            if self._store.is_concurrent:
+                return decide_all(connection, all_facts, self._circumstances(now), self._dispatcher)
             outcome = work(connection, all_facts, self._circumstances(now), self._dispatcher, self._all_slots())
             self._next_timer = next_timer(connection, self._settings.owner)
             return outcome
 
         outcome = await self._with_manifests(function)
         self._manifests.settle()
-        self._upkeep.timers_changed()
+        if not self._store.is_concurrent:
+            self._upkeep.timers_changed()
         self._learn(facts)
         del self._sent[: len(sent)]
         for (_, future), number in zip(batch.submits, made, strict=True):
             if future is not None and not future.done():
                 future.set_result(number) if isinstance(number, int) else future.set_exception(number)
+        return outcome
+
+    async def _give_out(self) -> Outcome:
+        """Gives out free slots in a transaction of its own. What fails is tried again soon: what was decided before is committed."""
+        sent = list(self._sent)
+
+        def function(connection: Connection) -> Outcome:
+            now = self._now()
+            self._dispatcher.mark_sent(connection, sent, now)
+            outcome = give_out(connection, self._circumstances(now), self._dispatcher, self._all_slots())
+            self._next_timer = next_timer(connection, self._settings.owner)
+            return outcome
+
+        loop = asyncio.get_running_loop()
+        try:
+            outcome = await self._with_manifests(function)
+        except Exception as error:
+            log.error("dispatch.failed", reason=str(error), exc_info=None if isinstance(error, StoreUnavailable) else error)  # noqa: TRY400
+            loop.call_later(PAUSE_SECONDS, self._inbox.wake)
+            return Outcome()
+        self._manifests.settle()
+        self._upkeep.timers_changed()
+        del self._sent[: len(sent)]
+        if self._dispatcher.take_passed_over():
+            loop.call_later(PASSED_OVER_SECONDS, self._inbox.wake)
         return outcome
 
     def _learn(self, facts: Mapping[int, Sequence[Fact]]) -> None:
@@ -257,9 +302,17 @@ class Coordinator:
 
     async def _with_manifests(self, function: Callable[[Connection], Outcome]) -> Outcome:
         """The transaction, again where a directory's manifest must be read first."""
+        calls = count()
+
+        def afresh(connection: Connection) -> Outcome:
+            if next(calls):
+                # The store calls it again where it met another transaction.
+                self._dispatcher.roll_back()
+            return function(connection)
+
         while True:
             try:
-                return await self._store.transaction(function)
+                return await self._store.transaction(afresh)
             except ManifestsNeeded as needed:
                 self._dispatcher.roll_back()
                 await self._manifests.read(needed.digests)
@@ -269,12 +322,12 @@ class Coordinator:
 
     def _begin(self, connection: Connection, request: SubmitRun, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
         try:
-            run_no, is_new = submit(connection, request, now)
+            run_no, _ = submit(connection, request, now)
         except ContractError as error:
             log.warning("run.refused", run_id=request.run_id, reason=str(error))
             return error
-        if is_new:
-            facts.setdefault(run_no, []).insert(0, Begin())
+        # The API makes a run and rings for it; one that has begun takes no notice.
+        facts.setdefault(run_no, []).insert(0, Begin())
         return run_no
 
     def _cancel(self, connection: Connection, command: CancelRun, facts: dict[int, list[Fact]]) -> None:

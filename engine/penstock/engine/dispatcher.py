@@ -7,9 +7,11 @@ closed. The attempt row is the outbox: what was committed and not sent is sent a
 import hashlib
 import hmac
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,6 +23,8 @@ from penstock.engine import tables
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import unpack_values
 from penstock.engine.core.wants import Woken
+from penstock.engine.flights import Place, take_flights
+from penstock.engine.locks import lock_free_runs, lock_name
 from penstock.engine.statement import Statement
 
 SURPLUS = 8
@@ -33,24 +37,34 @@ _SMOOTHING = 0.2
 _count_live = Statement(
     "SELECT count(*) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') AND incarnation = :incarnation"
 )
-# The plus keeps SQLite from going through all attempts of the run instead of the few that live.
-_count_of_run = Statement("SELECT count(*) FROM attempt WHERE +run_no = :run_no AND state IN ('dispatched', 'running')")
-_workspaces = Statement("SELECT DISTINCT workspace FROM run WHERE ended_at IS NULL AND owner IS :owner")
+# `scanned` keeps SQLite from going through all attempts of the run instead of the few that live.
+_count_of_run = Statement("SELECT count(*) FROM attempt WHERE scanned(run_no) = :run_no AND state IN ('dispatched', 'running')")
+_wanted = Statement(
+    "SELECT text_of(p), w.workspace FROM elements(:pools) p CROSS JOIN "
+    "(SELECT DISTINCT workspace FROM run WHERE ended_at IS NULL AND same(owner, :owner)) w "
+    "WHERE EXISTS (SELECT 1 FROM ready r WHERE r.workspace = w.workspace AND r.pool = text_of(p))"
+)
+_IN_ORDER = "ORDER BY r.urgency, r.fair, r.run_no, r.node, r.item LIMIT :count"
+_candidates = Statement(
+    "SELECT DISTINCT c.run_no FROM (SELECT r.run_no FROM ready r JOIN run u ON u.run_no = r.run_no AND same(u.owner, :owner) "
+    "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no NOT IN (SELECT number_of(f) FROM elements(:full) f) "
+    f"{_IN_ORDER}) c"
+)
 _take = Statement(
     "SELECT r.run_no, r.node, r.item, r.fair, s.key, s.inputs, s.attempts, c.made_at > r.since FROM ready r "
-    "JOIN run u ON u.run_no = r.run_no AND u.owner IS :owner "
     "JOIN step_run s ON s.run_no = r.run_no AND s.node = r.node AND s.item = r.item "
     "LEFT JOIN cache_entry c ON c.workspace = r.workspace AND c.key = s.key "
-    "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no NOT IN (SELECT value FROM json_each(:full)) "
-    "ORDER BY r.urgency, r.fair, r.run_no, r.node, r.item LIMIT :count"
+    "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no IN (SELECT number_of(t) FROM elements(:taken) t) "
+    f"{_IN_ORDER}"
 )
 _facts_of_run = Statement(
     "SELECT u.run_id, u.name, u.pipeline, u.cause, u.tags, u.options, u.workspace, s.bytes FROM run u "
     "JOIN spec s ON s.workspace = u.workspace AND s.digest = u.spec_digest WHERE u.run_no = :run_no"
 )
-_path = Statement("SELECT path FROM fan_item WHERE run_no = :run_no AND each_node = :each_node AND item = :item")
-_take_flight = Statement.insert(tables.flight, otherwise="ON CONFLICT DO NOTHING")
-_flight = Statement('SELECT run_no, node, item FROM flight WHERE workspace = :workspace AND "key" = :key')
+_paths = Statement(
+    "SELECT s.each_node, s.item, s.path FROM elements(:keys) k CROSS JOIN fan_item s "
+    "WHERE s.run_no = :run_no AND s.each_node = part_of(k, 0) AND s.item = part_of(k, 1)"
+)
 _park = Statement("UPDATE step_run SET state = 'parked' WHERE run_no = :run_no AND node = :node AND item = :item")
 _run_step = Statement(
     "UPDATE step_run SET state = 'running', attempts = attempts + 1, started_at = coalesce(started_at, :now) "
@@ -59,7 +73,12 @@ _run_step = Statement(
 _unready = Statement("DELETE FROM ready WHERE run_no = :run_no AND node = :node AND item = :item")
 _insert_attempt = Statement.insert(tables.attempt)
 _put_clock = Statement.insert(tables.fair_share, otherwise="ON CONFLICT (workspace, pool, run_no) DO UPDATE SET tag = excluded.tag")
-_mark_sent = Statement("UPDATE attempt SET sent_at = :now WHERE run_no = :run_no AND node = :node AND item = :item AND number = :number")
+# On an attempt that somebody writes just now, somebody has reported: its order was seen.
+_mark_sent = Statement(
+    "UPDATE attempt SET sent_at = :now WHERE (run_no, node, item, number) IN ("
+    "SELECT a.run_no, a.node, a.item, a.number FROM elements(:keys) k CROSS JOIN attempt a WHERE a.run_no = part_of(k, 0) "
+    "AND a.node = part_of(k, 1) AND a.item = part_of(k, 2) AND a.number = part_of(k, 3) locked_if_free(a))"
+)
 _unsent = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.sent_at FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
@@ -95,6 +114,7 @@ class Dispatcher:
     _overtaken: list[tuple[int, Woken]] = field(default_factory=list[tuple[int, Woken]])
     _broken: dict[int, str] = field(default_factory=dict[int, str])
     """Runs whose orders can't be made, and why."""
+    _has_passed_over: bool = False
 
     def token(self, workspace: str, attempt: AttemptKey) -> str:
         """The fence of an attempt: who holds it may report on that attempt and on nothing else."""
@@ -112,68 +132,99 @@ class Dispatcher:
         return SURPLUS if seconds * SURPLUS <= _AHEAD_SECONDS else int(_AHEAD_SECONDS / seconds)
 
     def dispatch(self, connection: Connection, slots: Mapping[str, int], now: int) -> list[Order]:
-        """Orders for as many ready step runs as the pools have room for. `slots` is by pool."""
+        """Orders for as many ready step runs as the pools have room for. `slots` is by pool.
+
+        It never waits for a run that somebody decides: such a run's step runs are left, and `take_passed_over` says so.
+        """
         orders: list[Order] = []
-        workspaces = [row[0] for row in _workspaces.rows(connection, owner=self.owner)]
-        for workspace, (pool, count) in product(workspaces, slots.items()):
-            room = count * (1 + self._surplus(pool)) - _count_live.number(connection, pool=pool, incarnation=self.incarnation)
-            full = set(self._broken)
-            while room > 0:
-                taken, made = self._take(connection, workspace, pool, room, full, now)
+        pools = sorted(pool for pool, count in slots.items() if count)
+        wanted = _wanted.rows(connection, pools=json.dumps(pools), owner=self.owner) if pools else []
+        for pool, found in groupby(sorted(wanted), key=itemgetter(0)):
+            lock_name(connection, "slots of", pool)
+            live = _count_live.number(connection, pool=pool, incarnation=self.incarnation)
+            room = slots[pool] * (1 + self._surplus(pool)) - live
+            for _, workspace in found:
+                made = self._fill(connection, workspace, pool, room, now)
                 orders += made
                 room -= len(made)
-                if taken == 0:
-                    break
         return orders
+
+    def _fill(self, connection: Connection, workspace: str, pool: str, room: int, now: int) -> list[Order]:
+        orders: list[Order] = []
+        full = set(self._broken)
+        while len(orders) < room:
+            count = room - len(orders)
+            rows = _candidates.rows(
+                connection, owner=self.owner, workspace=workspace, pool=pool, full=json.dumps(sorted(full)), count=count
+            )
+            runs = {row[0] for row in rows}
+            free = lock_free_runs(connection, runs)
+            self._has_passed_over = self._has_passed_over or free != runs
+            full |= runs - free
+            if not runs:
+                break
+            if free:
+                orders += self._take(connection, workspace, pool, count, free, full, now)
+        return orders
+
+    def take_passed_over(self) -> bool:
+        """Whether something was left because somebody else was at its run, or at its cache key; told once."""
+        passed_over, self._has_passed_over = self._has_passed_over, False
+        return passed_over
 
     def take_overtaken(self) -> list[tuple[int, Woken]]:
         """Those who waited for a slot while somebody else made the same, with their runs: they look the cache up again."""
         overtaken, self._overtaken = self._overtaken, []
         return overtaken
 
-    def _take(self, connection: Connection, workspace: str, pool: str, room: int, full: set[int], now: int) -> tuple[int, list[Order]]:
-        rows = _take.rows(connection, owner=self.owner, workspace=workspace, pool=pool, full=json.dumps(sorted(full)), count=room)
-        orders: list[Order] = []
-        parked: list[dict[str, int]] = []
-        passed_over = 0
+    def _take(self, connection: Connection, workspace: str, pool: str, count: int, runs: set[int], full: set[int], now: int) -> list[Order]:
+        """Orders of these runs, `count` at most. Runs of which no more may be ordered are added to `full`."""
+        rows = _take.rows(connection, workspace=workspace, pool=pool, taken=json.dumps(sorted(runs)), count=count)
+        parked = [(run_no, node, item) for run_no, node, item, *_, was_made_since in rows if was_made_since]
+        self._overtaken += [(run_no, Woken((node, item))) for run_no, node, item in parked]
+        paths = self._paths(connection, [(row[0], row[1], row[2]) for row in rows])
+        possible: list[tuple[Order, str | None]] = []
         counts: dict[int, int] = {}
         for run_no, node, item, _fair, key, inputs, attempts, was_made_since in rows:
-            place = {"run_no": run_no, "node": node, "item": item}
-            if was_made_since:
-                parked.append(place)
-                self._overtaken.append((run_no, Woken((node, item))))
+            if was_made_since or run_no in full:
                 continue
             attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=attempts + 1)
-            order = None if run_no in full else self._order_if_any(connection, attempt, pool, key, inputs)
-            if order is None:
+            order = self._order_if_any(connection, attempt, pool, key, inputs, paths)
+            if order is None or not self._may_more(connection, run_no, counts):
                 full.add(run_no)
-                passed_over += 1
                 continue
-            facts = self.facts(connection, run_no)
-            if facts.max_parallel is not None:
-                counts.setdefault(run_no, _count_of_run.number(connection, run_no=run_no))
-                if counts[run_no] >= facts.max_parallel:
-                    full.add(run_no)
-                    passed_over += 1
-                    continue
-                counts[run_no] += 1
-            if not self._may_fly(connection, facts, key, place):
-                parked.append(place)
-                continue
-            orders.append(order)
-        self._write(connection, orders, parked, now)
+            possible.append((order, key if self._is_shared(connection, attempt) else None))
+        flights = take_flights(connection, workspace, ((key, _place(order)) for order, key in possible if key is not None))
+        orders: list[Order] = []
+        for order, key in possible:
+            if key is None or flights.has(key, _place(order)):
+                orders.append(order)
+            elif flights.is_taken(key):
+                parked.append(_place(order))
+            else:
+                full.add(order.attempt.run_no)
+                self._has_passed_over = True
+        self._write(connection, orders, [{"run_no": run, "node": node, "item": item} for run, node, item in parked], now)
         if rows:
             _put_clock(connection, workspace=workspace, pool=pool, run_no=0, tag=max(row[3] for row in rows))
-        return len(rows) - (passed_over if passed_over < len(rows) else 0), orders
+        else:
+            full |= runs
+        return orders
 
-    def _may_fly(self, connection: Connection, facts: RunFacts, key: str | None, place: dict[str, int]) -> bool:
-        """Whether no other step run with the same cache key is being executed."""
-        spec = plan_of(facts.spec_bytes).nodes[place["node"]].spec
-        if key is None or not isinstance(spec, StepSpec) or not spec.cache:
+    def _may_more(self, connection: Connection, run_no: int, counts: dict[int, int]) -> bool:
+        """Whether one more step run of that run may be executed; it is counted."""
+        most = self.facts(connection, run_no).max_parallel
+        if most is None:
             return True
-        if _take_flight(connection, workspace=facts.workspace, key=key, **place) > 0:
-            return True
-        return _flight.first(connection, workspace=facts.workspace, key=key) == (place["run_no"], place["node"], place["item"])
+        if run_no not in counts:
+            counts[run_no] = _count_of_run.number(connection, run_no=run_no)
+        counts[run_no] += 1
+        return counts[run_no] <= most
+
+    def _is_shared(self, connection: Connection, attempt: AttemptKey) -> bool:
+        """Whether others with the same cache key wait for this one instead of being executed."""
+        spec = plan_of(self.facts(connection, attempt.run_no).spec_bytes).nodes[attempt.step_no].spec
+        return isinstance(spec, StepSpec) and spec.cache
 
     def _write(self, connection: Connection, orders: list[Order], parked: list[dict[str, int]], now: int) -> None:
         keys = [order.attempt for order in orders]
@@ -193,10 +244,12 @@ class Dispatcher:
             ],
         )  # fmt: skip
 
-    def _order_if_any(self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None) -> Order | None:
+    def _order_if_any(
+        self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None, paths: "Paths"
+    ) -> Order | None:
         """None where the run's rows make no order: the run is broken then, and the others go on."""
         try:
-            return self.order(connection, attempt, pool, key, inputs)
+            return self.order(connection, attempt, pool, key, inputs, paths)
         except (ContractError, ValueError, LookupError, TypeError) as error:
             self._broken[attempt.run_no] = f"no order can be made: {error!r}"
             return None
@@ -205,7 +258,7 @@ class Dispatcher:
         """The runs whose orders can't be made, and why; told once."""
         return [self._broken.popitem() for _ in range(len(self._broken))]
 
-    def order(self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None) -> Order:
+    def order(self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None, paths: "Paths") -> Order:
         """The order of an attempt; the same whenever it is made again."""
         facts = self.facts(connection, attempt.run_no)
         plan = plan_of(facts.spec_bytes)
@@ -218,7 +271,7 @@ class Dispatcher:
             run_name=facts.name,
             pipeline=facts.pipeline,
             step_name=node.name,
-            index=self._index(connection, attempt, node.chain),
+            index=_index(attempt, node.chain, paths),
             pool=pool,
             step=node.step_bytes,
             snapshot=plan.spec.snapshot,
@@ -229,11 +282,21 @@ class Dispatcher:
             must_claim=isinstance(node.spec, StepSpec) and not node.spec.idempotent,
         )
 
-    def _index(self, connection: Connection, attempt: AttemptKey, chain: tuple[int, ...]) -> tuple[int, ...]:
-        if len(chain) <= 1:
-            return (attempt.item_no,) if chain else ()
-        row = _path.first(connection, run_no=attempt.run_no, each_node=chain[-1], item=attempt.item_no)
-        return tuple(json.loads(row[0])) if row is not None else ()
+    def _paths(self, connection: Connection, places: Iterable[tuple[int, int, int]]) -> "Paths":
+        """The index paths of step runs in nested fan-outs."""
+        wanted: dict[int, set[tuple[int, int]]] = defaultdict(set)
+        for run_no, node, item in places:
+            try:
+                chain = plan_of(self.facts(connection, run_no).spec_bytes).nodes[node].chain
+            except (ContractError, ValueError, LookupError, TypeError):
+                continue
+            if len(chain) > 1:
+                wanted[run_no].add((chain[-1], item))
+        return {
+            (run_no, each, item): tuple(json.loads(path))
+            for run_no, keys in wanted.items()
+            for each, item, path in _paths.rows(connection, run_no=run_no, keys=json.dumps(sorted(keys)))
+        }
 
     def facts(self, connection: Connection, run_no: int) -> RunFacts:
         """What is the same for all orders of a run; kept, since it never changes."""
@@ -252,6 +315,7 @@ class Dispatcher:
         self._runs.clear()
         self._overtaken.clear()
         self._broken.clear()
+        self._has_passed_over = False
 
     def forget(self, run_no: int) -> None:
         """The run has ended."""
@@ -259,17 +323,32 @@ class Dispatcher:
 
     def mark_sent(self, connection: Connection, attempts: list[AttemptKey], now: int) -> None:
         """These orders are on the bus."""
-        _mark_sent.many(
-            connection, [{"run_no": a.run_no, "node": a.step_no, "item": a.item_no, "number": a.attempt_no, "now": now} for a in attempts]
-        )
+        if attempts:
+            keys = [(a.run_no, a.step_no, a.item_no, a.attempt_no) for a in attempts]
+            _mark_sent(connection, keys=json.dumps(keys), now=now)
 
     def unsent(self, connection: Connection, unsent_before: int, unseen_before: int) -> list[tuple[Order, bool]]:
         """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent."""
         rows = _unsent.rows(connection, incarnation=self.incarnation, unsent_before=unsent_before, unseen_before=unseen_before)
         found: list[tuple[Order, bool]] = []
+        paths = self._paths(connection, [(row[0], row[1], row[2]) for row in rows])
         for run_no, node, item, number, key, inputs, pool, sent_at in rows:
             attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
-            order = self._order_if_any(connection, attempt, pool, key, inputs)
+            order = self._order_if_any(connection, attempt, pool, key, inputs, paths)
             if order is not None:
                 found.append((order, sent_at is not None))
         return found
+
+
+Paths = Mapping[tuple[int, int, int], tuple[int, ...]]
+"""Index paths by run, node of the innermost fan-out, and item."""
+
+
+def _index(attempt: AttemptKey, chain: tuple[int, ...], paths: Paths) -> tuple[int, ...]:
+    if len(chain) <= 1:
+        return (attempt.item_no,) if chain else ()
+    return paths.get((attempt.run_no, chain[-1], attempt.item_no), ())
+
+
+def _place(order: Order) -> Place:
+    return (order.attempt.run_no, order.attempt.step_no, order.attempt.item_no)

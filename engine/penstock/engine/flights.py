@@ -1,22 +1,75 @@
 """Flights: of all step runs with one cache key, one is executed and the others are parked. Here are those whose process is gone."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from penstock.engine import tables
 from penstock.engine.core.wants import Woken
+from penstock.engine.locks import has_neighbours
 from penstock.engine.statement import Statement
 
 _awaited = Statement(
     "SELECT DISTINCT u.owner FROM step_run s JOIN flight f ON f.key = s.key JOIN run u ON u.run_no = f.run_no "
     "WHERE s.state = 'parked' AND u.owner IS NOT NULL AND u.owner <> :owner"
 )
-_keys = Statement("SELECT f.key FROM json_each(:owners) o JOIN run u ON u.owner = o.value JOIN flight f ON f.run_no = u.run_no")
-_end = Statement("DELETE FROM flight WHERE run_no IN (SELECT u.run_no FROM json_each(:owners) o JOIN run u ON u.owner = o.value)")
+_keys = Statement("SELECT f.key FROM elements(:owners) o JOIN run u ON u.owner = text_of(o) JOIN flight f ON f.run_no = u.run_no")
+_end = Statement("DELETE FROM flight WHERE run_no IN (SELECT u.run_no FROM elements(:owners) o JOIN run u ON u.owner = text_of(o))")
 _parked = Statement(
-    "SELECT s.run_no, s.node, s.item FROM json_each(:keys) k CROSS JOIN step_run s WHERE s.key = k.value AND s.state = 'parked'"
+    "SELECT s.run_no, s.node, s.item FROM elements(:keys) k CROSS JOIN step_run s WHERE s.key = text_of(k) AND s.state = 'parked'"
 )
+_FLIGHTS = (
+    'SELECT f."key", f.run_no, f.node, f.item FROM flight f WHERE f.workspace = :workspace '
+    'AND f."key" IN (SELECT text_of(k) FROM elements(:keys) k)'
+)
+_held = Statement(f"{_FLIGHTS} kept_if_free(f)")
+_flights = Statement(_FLIGHTS)
+_take = Statement.insert(tables.flight, otherwise="ON CONFLICT DO NOTHING")
+
+Place = tuple[int, int, int]
+"""Run, node and item of a step run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flights:
+    """Who executes which key. Nobody ends these before this transaction does: who is parked on one of them is found and woken."""
+
+    owners: Mapping[str, Place]
+
+    def has(self, key: str, place: Place) -> bool:
+        """Whether that step run is the one to be executed."""
+        return self.owners.get(key) == place
+
+    def is_taken(self, key: str) -> bool:
+        """Whether it is known to be executed; else somebody takes or ends it at this moment, and it is to be looked at again."""
+        return key in self.owners
+
+
+def take_flights(connection: Connection, workspace: str, wanted: Iterable[tuple[str, Place]]) -> Flights:
+    """Has each key executed by the first one that wants it, unless somebody executes it. Does not wait for who ends a flight."""
+    first: dict[str, Place] = {}
+    for key, place in wanted:
+        first.setdefault(key, place)
+    owners = _owners(_held, connection, workspace, first)
+    missing = first.keys() - owners.keys()
+    if not missing:
+        return Flights(owners)
+    # Those are there but locked: they end just now.
+    ending = _owners(_flights, connection, workspace, missing) if has_neighbours(connection) else {}
+    free = sorted(missing - ending.keys())
+    places = [(key, first[key]) for key in free]
+    _take.many(connection, [{"workspace": workspace, "key": key, "run_no": run, "node": n, "item": i} for key, (run, n, i) in places])
+    taken = _owners(_flights, connection, workspace, free) if has_neighbours(connection) else dict(places)
+    return Flights(owners | {key: place for key, place in taken.items() if place == first[key]})
+
+
+def _owners(statement: Statement, connection: Connection, workspace: str, keys: Iterable[str]) -> dict[str, Place]:
+    wanted = sorted(keys)
+    if not wanted:
+        return {}
+    return {key: (run, n, i) for key, run, n, i in statement.rows(connection, workspace=workspace, keys=json.dumps(wanted))}
 
 
 def awaited_owners(connection: Connection, owner: str) -> list[str]:

@@ -16,7 +16,9 @@ _saved = Statement(
     "SELECT count(*), coalesce(sum(c.seconds), 0) FROM step_run s JOIN run u ON u.run_no = s.run_no "
     'LEFT JOIN cache_entry c ON c.workspace = u.workspace AND c."key" = s."key" WHERE u.workspace = :workspace AND s.hit_run IS NOT NULL'
 )
-_artifacts = Statement("SELECT count(*), coalesce(sum(size), 0) FROM artifact WHERE workspace = :workspace AND state = 'kept'")
+_artifacts = Statement(
+    "SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM artifact WHERE workspace = :workspace AND state = 'kept'"
+)
 _by_node = Statement(
     "SELECT u.pipeline, u.spec_digest, c.node, count(*) FROM cache_entry c JOIN run u ON u.run_no = c.run_no "
     "WHERE c.workspace = :workspace GROUP BY u.pipeline, u.spec_digest, c.node"
@@ -27,11 +29,11 @@ _keys_of = Statement(
 )
 _spec = Statement("SELECT bytes FROM spec WHERE workspace = :workspace AND digest = :digest")
 _drop_entry = Statement('DELETE FROM cache_entry WHERE workspace = :workspace AND "key" = :key')
-_drop_old = Statement("DELETE FROM cache_entry WHERE workspace = :workspace AND max(made_at, checked_at) < :before")
-_count_old = Statement("SELECT count(*) FROM cache_entry WHERE workspace = :workspace AND max(made_at, checked_at) < :before")
-_cached_outputs = Statement("SELECT outputs FROM cache_entry WHERE workspace = :workspace AND max(made_at, checked_at) >= :before")
+_drop_old = Statement("DELETE FROM cache_entry WHERE workspace = :workspace AND greater_of(made_at, checked_at) < :before")
+_count_old = Statement("SELECT count(*) FROM cache_entry WHERE workspace = :workspace AND greater_of(made_at, checked_at) < :before")
+_cached_outputs = Statement("SELECT outputs FROM cache_entry WHERE workspace = :workspace AND greater_of(made_at, checked_at) >= :before")
 _used = Statement("SELECT DISTINCT digest FROM artifact_use")
-_forget_artifacts = Statement("DELETE FROM artifact WHERE digest IN (SELECT value FROM json_each(:digests))")
+_forget_artifacts = Statement("DELETE FROM artifact WHERE digest IN (SELECT text_of(d) FROM elements(:digests) d)")
 _live = Statement("SELECT name, owner FROM run WHERE workspace = :workspace AND ended_at IS NULL")
 _TABLES_OF_RUN = (
     "step_run", "step_group", "fan_item", "fan_counter", "attempt", "ready", "fair_share", "timer", "artifact_use", "metric", "attachment",

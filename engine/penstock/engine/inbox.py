@@ -33,6 +33,11 @@ class Batch:
     cancels: list[CancelRun] = field(default_factory=list[CancelRun])
     own: list[tuple[int, Fact, "asyncio.Future[None]"]] = field(default_factory=list[tuple[int, Fact, "asyncio.Future[None]"]])
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to decide."""
+        return not (self.facts or self.submits or self.cancels)
+
     def succeed(self) -> None:
         """It is committed."""
         for _, _, future in self.own:

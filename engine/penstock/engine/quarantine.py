@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from penstock.contracts.messages import AttemptKey
 from penstock.engine.core.wants import Woken
 from penstock.engine.flights import parked_on
+from penstock.engine.locks import lock_runs
 from penstock.engine.statement import Statement
 
 _stop_run = Statement(
@@ -37,6 +38,7 @@ class Aftermath:
 
 def quarantine(connection: Connection, run_no: int, reason: str, now: int) -> Aftermath:
     """Ends the run as failed, saying why."""
+    lock_runs(connection, [run_no])
     attempts = _live_attempts.rows(connection, run_no=run_no)
     working = [AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number) for node, item, number in attempts]
     keys = [row[0] for row in _flights.rows(connection, run_no=run_no)]

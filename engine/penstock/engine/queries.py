@@ -26,32 +26,34 @@ _find = Statement(
     "ORDER BY u.run_no DESC LIMIT 1"
 )
 _newest = Statement(
-    f"SELECT {_RUN} FROM run u WHERE u.workspace = :workspace AND (:pipeline IS NULL OR u.pipeline = :pipeline) "  # noqa: S608 - constants
+    f"SELECT {_RUN} FROM run u WHERE u.workspace = :workspace AND (CAST(:pipeline AS TEXT) IS NULL OR u.pipeline = :pipeline) "  # noqa: S608 - constants
     "ORDER BY u.run_no DESC LIMIT :count"
 )
 _spec = Statement("SELECT bytes FROM spec WHERE workspace = :workspace AND digest = :digest")
 _counts = Statement(
-    "SELECT node, state, count(*), sum(hit_run IS NOT NULL), min(hit_at), min(started_at), max(ended_at), sum(attempts), min(reason), "
+    "SELECT node, state, count(*), count(hit_run), min(hit_at), min(started_at), max(ended_at), sum(attempts), min(reason), "
     "sum(flags & :nondeterministic) FROM step_run WHERE run_no = :run_no GROUP BY node, state"
 )
-_totals = Statement("SELECT node, sum(total) FROM step_group WHERE run_no = :run_no GROUP BY node")
+_totals = Statement("SELECT node, CAST(sum(total) AS BIGINT) FROM step_group WHERE run_no = :run_no GROUP BY node")
 _steps = Statement(
     'SELECT s.node, s.item, s.state, s.hit_run, s.hit_at, s."key", s.inputs, s.outputs, s.failure, s.reason, '
     "s.started_at, s.ended_at, s.flags FROM step_run s WHERE s.run_no = :run_no "
-    "AND s.node IN (SELECT value FROM json_each(:nodes)) ORDER BY s.node, s.item LIMIT :count"
+    "AND s.node IN (SELECT number_of(n) FROM elements(:nodes) n) ORDER BY s.node, s.item LIMIT :count"
 )
 _paths = Statement(
     "SELECT each_node, item, path FROM fan_item WHERE run_no = :run_no AND each_node = :each_node ORDER BY item LIMIT :count"
 )
 _attempts = Statement(
     "SELECT node, item, number, state, runner, started_at, ended_at, seconds, cpu_seconds, peak_memory, failure, log FROM attempt "
-    "WHERE run_no = :run_no AND (:node IS NULL OR node = :node) ORDER BY node, item, number LIMIT :count"
+    "WHERE run_no = :run_no AND (CAST(:node AS BIGINT) IS NULL OR node = :node) ORDER BY node, item, number LIMIT :count"
 )
 _metrics = Statement(
-    "SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND (:node IS NULL OR node = :node) "
+    "SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND (CAST(:node AS BIGINT) IS NULL OR node = :node) "
     "ORDER BY node, item, attempt, position"
 )
-_attachments = Statement("SELECT node, item, name, ref FROM attachment WHERE run_no = :run_no AND (:node IS NULL OR node = :node)")
+_attachments = Statement(
+    "SELECT node, item, name, ref FROM attachment WHERE run_no = :run_no AND (CAST(:node AS BIGINT) IS NULL OR node = :node)"
+)
 _origin = Statement('SELECT node, item FROM cache_entry WHERE workspace = :workspace AND "key" = :key AND run_no = :run_no')
 _attempts_of = Statement(
     "SELECT node, item, number, state, runner, started_at, ended_at, seconds, cpu_seconds, peak_memory, failure, log FROM attempt "

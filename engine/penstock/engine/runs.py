@@ -14,7 +14,8 @@ from penstock.contracts.spec import PipelineSpec
 from penstock.engine import tables
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import pack_values
-from penstock.engine.slice_writer import record_uses
+from penstock.engine.locks import lock_name
+from penstock.engine.slice_writer import Use, record_uses
 from penstock.engine.statement import Statement
 
 _find = Statement("SELECT run_no FROM run WHERE workspace = :workspace AND run_id = :run_id")
@@ -24,7 +25,7 @@ _insert_run = Statement(
     "INSERT INTO run (workspace, run_id, pipeline, number, name, experiment, spec_digest, state, params, options, cause, tags, "
     'owner, "open", seq, created_at) '
     "VALUES (:workspace, :run_id, :pipeline, :number, :name, :experiment, :spec_digest, 'queued', :params, :options, "
-    ":cause, :tags, :owner, 0, 0, :now)"
+    ":cause, :tags, :owner, 0, 0, :now) ON CONFLICT (workspace, run_id) DO NOTHING"
 )
 _put_timer = Statement.insert(tables.timer, otherwise="ON CONFLICT (run_no, kind, node, item) DO UPDATE SET fire_at = excluded.fire_at")
 _step_numbers = Statement(
@@ -32,7 +33,7 @@ _step_numbers = Statement(
     "WHERE u.workspace = :workspace AND u.run_id = :run_id"
 )
 _owned = Statement("SELECT run_no, owner FROM run WHERE ended_at IS NULL AND owner IS NOT NULL")
-_own = Statement("UPDATE run SET owner = :owner WHERE run_no = :run_no AND owner IS :before")
+_own = Statement("UPDATE run SET owner = :owner WHERE run_no = :run_no AND same(owner, :before)")
 
 
 def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, bool]:
@@ -48,10 +49,11 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
     parameters = complete_parameters(spec, request.parameters)
     options = _options(connection, request, spec)
     pipeline = dashed(spec.name)
+    lock_name(connection, "numbers of", request.workspace, pipeline)
     number = _next_number.number(connection, workspace=request.workspace, pipeline=pipeline)
     digest = digest_bytes(request.spec)
     _put_spec(connection, workspace=request.workspace, digest=digest, bytes=request.spec)
-    _insert_run(
+    is_new = _insert_run(
         connection,
         workspace=request.workspace,
         run_id=request.run_id,
@@ -68,10 +70,17 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
         now=now,
     )
     run_no = number_of(connection, request.workspace, request.run_id)
-    named: list[tuple[str, Value]] = [(f"parameter {name}", value) for name, value in parameters.items()]
+    if not is_new:
+        # Another coordinator was given the same request.
+        return run_no, False
+    itself = {"run_no": run_no, "node": -1, "item": 0}
+    uses: list[Use] = [(itself, f"parameter {name}", value) for name, value in parameters.items()]
     if spec.snapshot is not None:
-        named.append(("snapshot", spec.snapshot))
-    record_uses(connection, request.workspace, {"run_no": run_no, "node": -1, "item": 0}, named, now)
+        uses.append((itself, "snapshot", spec.snapshot))
+    steps = [*spec.steps, *spec.hooks.values()]
+    locks = {step.software.lock.digest: step.software.lock for step in steps if step.software is not None and step.software.lock}
+    uses += [(itself, f"lock {digest}", lock) for digest, lock in locks.items()]
+    record_uses(connection, request.workspace, uses, now)
     if request.options.timeout_seconds is not None:
         _put_timer(
             connection, run_no=run_no, kind="timeout", node=-1, item=0, fire_at=now + int(request.options.timeout_seconds * 1_000_000)

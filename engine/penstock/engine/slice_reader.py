@@ -30,12 +30,9 @@ _STEP = (
     "s.hit_run, s.hit_at, s.reason, s.failure, s.flags, s.started_at, s.ended_at"
 )
 # CROSS JOIN tells SQLite to go through the keys and look each row up, instead of through the rows.
-_PAIRS = (
-    "json_each(:keys) k CROSS JOIN {table} s WHERE s.run_no = :run_no "
-    "AND s.{first} = json_extract(k.value, '$[0]') AND s.{second} = json_extract(k.value, '$[1]')"
-)
+_PAIRS = "elements(:keys) k CROSS JOIN {table} s WHERE s.run_no = :run_no AND s.{first} = part_of(k, 0) AND s.{second} = part_of(k, 1)"
 _load_run = Statement(
-    "SELECT run_no, run_id, workspace, pipeline, number, name, spec_digest, state, params, options, cause, tags, owner, open, seq, "
+    'SELECT run_no, run_id, workspace, pipeline, number, name, spec_digest, state, params, options, cause, tags, owner, "open", seq, '
     "stop, error, started_at, ended_at, outputs FROM run WHERE run_no = :run_no"
 )
 _load_spec = Statement("SELECT bytes FROM spec WHERE workspace = :workspace AND digest = :digest")
@@ -56,13 +53,17 @@ _load_attempts = Statement(
     "SELECT s.node, s.item, s.number, s.state, s.pool, s.incarnation, s.runner, s.made_at, s.sent_at, s.started_at, "  # noqa: S608 - constants
     "s.ended_at, s.failure, s.log, s.seconds, s.cpu_seconds, s.peak_memory FROM "
     + _PAIRS.format(table="attempt", first="node", second="item")
-    + " AND s.number = json_extract(k.value, '$[2]')"
+    + " AND s.number = part_of(k, 2)"
 )
 _load_cache = Statement(
-    "SELECT s.key, s.outputs, s.run_no, s.made_at, s.checked_at, s.node, s.item, s.seconds FROM json_each(:keys) k "
-    "CROSS JOIN cache_entry s WHERE s.workspace = :workspace AND s.key = k.value"
+    "SELECT s.key, s.outputs, s.run_no, s.made_at, s.checked_at, s.node, s.item, s.seconds FROM elements(:keys) k "
+    "CROSS JOIN cache_entry s WHERE s.workspace = :workspace AND s.key = text_of(k)"
 )
 _load_counter = Statement("SELECT next_item FROM fan_counter WHERE run_no = :run_no AND each_node = :each_node")
+
+PLANS = 256
+"""Kept in memory, by digest: what they are made of never changes, and may be long."""
+_plans: dict[str, Plan] = {}
 
 
 def load_run(connection: Connection, run_no: int) -> RunRow | None:
@@ -82,10 +83,16 @@ def load_run(connection: Connection, run_no: int) -> RunRow | None:
 
 def load_plan(connection: Connection, run: RunRow) -> Plan:
     """The plan of a run's pipeline."""
-    row = _load_spec.first(connection, workspace=run.workspace, digest=run.spec_digest)
-    if row is None:
-        raise LookupError(f"the spec {run.spec_digest} of run {run.run_id} is not in the store")
-    return plan_of(bytes(row[0]))
+    plan = _plans.get(run.spec_digest)
+    if plan is None:
+        row = _load_spec.first(connection, workspace=run.workspace, digest=run.spec_digest)
+        if row is None:
+            raise LookupError(f"the spec {run.spec_digest} of run {run.run_id} is not in the store")
+        plan = plan_of(bytes(row[0]))
+        if len(_plans) >= PLANS:
+            _plans.pop(next(iter(_plans)))
+        _plans[run.spec_digest] = plan
+    return plan
 
 
 def load(connection: Connection, decision: Decision, want: Want) -> None:

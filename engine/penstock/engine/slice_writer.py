@@ -1,6 +1,7 @@
 """Writes what a decision changed: rows, queues, cache, findings, timeline."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,8 +20,8 @@ GRACE_MICROSECONDS = 20_000_000
 """A stopped run waits so long for its runners to say that they have stopped."""
 _insert_step = Statement.insert(tables.step_run)
 _update_step = Statement(
-    "UPDATE step_run SET state = :state, waiting = waiting + :waiting, "
-    "due = CASE WHEN :state = 'waiting' THEN CASE WHEN waiting + :waiting = 0 THEN 1 ELSE 0 END ELSE :due END, "
+    "UPDATE step_run SET state = CAST(:state AS TEXT), waiting = waiting + :waiting, "
+    "due = CASE WHEN CAST(:state AS TEXT) = 'waiting' THEN CASE WHEN waiting + :waiting = 0 THEN 1 ELSE 0 END ELSE :due END, "
     'attempts = :attempts, failures = :failures, losses = :losses, "cursor" = :cursor, flags = :flags, "key" = :key, '
     "inputs = :inputs, outputs = :outputs, hit_run = :hit_run, hit_at = :hit_at, reason = :reason, failure = :failure, "
     "started_at = :started_at, ended_at = :ended_at WHERE run_no = :run_no AND node = :node AND item = :item"
@@ -46,10 +47,7 @@ _put_attempt = Statement.insert(
 )
 _insert_ready = Statement.insert(tables.ready)
 _delete_ready = Statement("DELETE FROM ready WHERE run_no = :run_no AND node = :node AND item = :item")
-_load_share = Statement(
-    "SELECT max((SELECT coalesce(max(tag), 0) FROM fair_share WHERE workspace = :workspace AND pool = :pool AND run_no = :run_no), "
-    "(SELECT coalesce(max(tag), 0) FROM fair_share WHERE workspace = :workspace AND pool = :pool AND run_no = 0))"
-)
+_load_share = Statement("SELECT max(tag) FROM fair_share WHERE workspace = :workspace AND pool = :pool AND run_no IN (0, :run_no)")
 _put_share = Statement.insert(tables.fair_share, otherwise="ON CONFLICT (workspace, pool, run_no) DO UPDATE SET tag = excluded.tag")
 _put_timer = Statement.insert(tables.timer, otherwise="ON CONFLICT (run_no, kind, node, item) DO UPDATE SET fire_at = excluded.fire_at")
 _delete_timer = Statement("DELETE FROM timer WHERE run_no = :run_no AND kind = :kind AND node = :node AND item = :item")
@@ -84,16 +82,14 @@ _load_running = Statement("SELECT node, item, attempts FROM step_run WHERE run_n
 def write(connection: Connection, decision: Decision) -> None:
     """Writes everything that a decision changed."""
     run, changes = decision.run, decision.changes
-    for node, low, high in changes.sweeps:
-        # Before the rows of the slice: those are written by difference.
-        _sweep(connection, run_no=run.run_no, node=node, low=low, high=high)
+    # Before the rows of the slice: those are written by difference.
+    _sweep.many(connection, [{"run_no": run.run_no, "node": node, "low": low, "high": high} for node, low, high in changes.sweeps])
     _write_steps(connection, decision)
     _write_fans(connection, decision)
     _put_attempt.many(connection, [_attempt_values(run.run_no, decision.attempts[key]) for key in sorted(decision.dirty_attempts)])
     _write_queue(connection, run, changes, decision.now)
     _write_cache(connection, run, changes, decision.now)
-    for finding in changes.findings:
-        _write_finding(connection, run, finding, decision.now)
+    _write_findings(connection, run, changes.findings, decision.now)
     if changes.stop is not None:
         _stop(connection, run, changes, decision.now)
     _write_timeline(connection, run, changes, decision.now)
@@ -131,7 +127,7 @@ def _write_steps(connection: Connection, decision: Decision) -> None:
 
 def _write_fans(connection: Connection, decision: Decision) -> None:
     run_no = decision.run.run_no
-    groups = [decision.groups[key] for key in decision.dirty_groups]
+    groups = [decision.groups[key] for key in sorted(decision.dirty_groups)]
     _put_group.many(
         connection,
         [
@@ -210,7 +206,8 @@ def _write_queue(connection: Connection, run: RunRow, changes: Changes, now: int
 
 def _write_cache(connection: Connection, run: RunRow, changes: Changes, now: int) -> None:
     workspace = run.workspace
-    _drop_cache.many(connection, [{"workspace": workspace, "key": key} for key in changes.cache_dropped])
+    # In the order of their keys, since other runs write some of these rows too.
+    _drop_cache.many(connection, [{"workspace": workspace, "key": key} for key in sorted(changes.cache_dropped)])
     _put_cache.many(
         connection,
         [
@@ -218,45 +215,53 @@ def _write_cache(connection: Connection, run: RunRow, changes: Changes, now: int
                 "workspace": workspace, "key": e.key, "outputs": e.outputs, "run_no": e.run_no, "made_at": e.made_at,
                 "checked_at": e.checked_at, "node": e.node, "item": e.item, "seconds": e.seconds,
             }
-            for e in changes.cache
+            for e in sorted(changes.cache, key=lambda entry: entry.key)
         ],
     )  # fmt: skip
-    _touch_cache.many(connection, [{"workspace": workspace, "key": key, "at": at} for key, at in changes.cache_touched])
-    _lose_artifact.many(connection, [{"workspace": workspace, "digest": digest} for digest in changes.lost_digests])
-    _end_flight.many(connection, [{"workspace": workspace, "key": key, "run_no": run.run_no} for key in changes.flights_over])
+    _touch_cache.many(connection, [{"workspace": workspace, "key": key, "at": at} for key, at in sorted(changes.cache_touched)])
+    _lose_artifact.many(connection, [{"workspace": workspace, "digest": digest} for digest in sorted(changes.lost_digests)])
+    _end_flight.many(connection, [{"workspace": workspace, "key": key, "run_no": run.run_no} for key in sorted(changes.flights_over)])
 
 
-def _write_finding(connection: Connection, run: RunRow, finding: Finding, now: int) -> None:
-    place = {"run_no": run.run_no, "node": finding.node, "item": finding.item}
-    report = finding.report
-    named: list[tuple[str, Value]] = [*report.outputs.items(), *((f"attachment {name}", ref) for name, ref in report.attachments.items())]
-    if report.log is not None:
-        named.append(("log", report.log))
-    record_uses(connection, run.workspace, place, named, now)
-    _insert_metric.many(
-        connection,
-        [
+def _write_findings(connection: Connection, run: RunRow, findings: Sequence[Finding], now: int) -> None:
+    uses: list[Use] = []
+    metrics: list[dict[str, Any]] = []
+    attachments: list[dict[str, Any]] = []
+    for finding in findings:
+        place = {"run_no": run.run_no, "node": finding.node, "item": finding.item}
+        report = finding.report
+        uses += [(place, name, value) for name, value in report.outputs.items()]
+        uses += [(place, f"attachment {name}", ref) for name, ref in report.attachments.items()]
+        uses += [(place, "log", report.log)] if report.log is not None else []
+        metrics += [
             {**place, "attempt": finding.attempt, "position": i, "name": metric.name, "step": metric.step, "value": metric.value}
             for i, metric in enumerate(report.metrics)
-        ],
-    )
-    _put_attachment.many(
-        connection,
-        [{**place, "name": name, "ref": ref.model_dump_json(exclude_defaults=True).encode()} for name, ref in report.attachments.items()],
-    )
+        ]
+        attachments += [
+            {**place, "name": name, "ref": ref.model_dump_json(exclude_defaults=True).encode()} for name, ref in report.attachments.items()
+        ]
+    record_uses(connection, run.workspace, uses, now)
+    _insert_metric.many(connection, metrics)
+    _put_attachment.many(connection, attachments)
 
 
-def record_uses(connection: Connection, workspace: str, place: dict[str, int], named: list[tuple[str, Value]], now: int) -> None:
+Use = tuple[dict[str, int], str, Value]
+"""The place of a step run (or of the run itself), what the value is to it, and the value."""
+
+
+def record_uses(connection: Connection, workspace: str, uses: Sequence[Use], now: int) -> None:
     """Writes down which stored artifacts are used by whom, so that collection keeps them."""
-    refs = [(name, ref) for name, value in named for ref in refs_in(value) if not ref.is_inline]
+    refs = [(place, role, ref) for place, role, value in uses for ref in refs_in(value) if not ref.is_inline]
+    by_digest = {ref.digest: ref for _, _, ref in refs}
+    # In the order of their digests, since other runs write some of these rows too.
     _put_artifact.many(
         connection,
         [
-            {"workspace": workspace, "digest": ref.digest, "kind": ref.kind, "size": ref.size, "state": "kept", "created_at": now}
-            for _, ref in refs
+            {"workspace": workspace, "digest": digest, "kind": ref.kind, "size": ref.size, "state": "kept", "created_at": now}
+            for digest, ref in sorted(by_digest.items())
         ],
     )
-    _use_artifact.many(connection, [{**place, "digest": ref.digest, "role": name} for name, ref in refs])
+    _use_artifact.many(connection, [{**place, "digest": ref.digest, "role": role} for place, role, ref in refs])
 
 
 def _stop(connection: Connection, run: RunRow, changes: Changes, now: int) -> None:

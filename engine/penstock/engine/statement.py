@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from penstock.engine.spelling import spelled
+
 
 class Statement:
-    """SQL text with `:name` parameters. Values are given by name, one mapping or a sequence of them."""
+    """SQL text with `:name` parameters and the words of `spelling`. Values are given by name, one mapping or a sequence of them."""
 
     def __init__(self, sql: str) -> None:
-        self._text = text(sql)
+        self._sql = sql
         self._compiled: dict[str, tuple[str, list[str]]] = {}
 
     @classmethod
@@ -44,7 +46,7 @@ class Statement:
         return int(row[0]) if row is not None and row[0] is not None else 0
 
     def many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Executes it for each of `rows`; for none, it does nothing."""
+        """Executes it for each of `rows`, in one exchange with a server; for none, it does nothing."""
         if not rows:
             return
         sql, names = self._for(connection)
@@ -60,7 +62,7 @@ class Statement:
     def _for(self, connection: Connection) -> tuple[str, list[str]]:
         name = connection.dialect.name
         if name not in self._compiled:
-            compiled: Any = self._text.compile(dialect=connection.dialect)
+            compiled: Any = text(spelled(self._sql, name)).compile(dialect=connection.dialect)
             self._compiled[name] = (str(compiled), list(compiled.positiontup or compiled.params))
         return self._compiled[name]
 

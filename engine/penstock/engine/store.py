@@ -9,9 +9,14 @@ T = TypeVar("T")
 
 
 class Store(Protocol):
-    """Promised: `transaction` commits all that `function` did or nothing; once it returns, that is durable; transactions that touch
-    the same run do not overlap. Not promised: that a raised `StoreUnavailable` means that nothing was committed, and that `function` is
-    called only once."""
+    """Promised: `transaction` commits all that `function` did or nothing; once it returns, that is durable; of transactions that lock the
+    same run (`locks`), one waits for the other. Not promised: that a raised `StoreUnavailable` means that nothing was committed, and that
+    `function` is called only once."""
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether transactions run side by side. Dispatch is one of its own then, since it must not wait for a run."""
+        ...
 
     async def transaction(self, function: Callable[[Connection], T]) -> T:
         """Calls `function` in a transaction.

@@ -15,6 +15,11 @@ def _key(name: str) -> Column[int]:
     return Column(name, BigInteger, primary_key=True, autoincrement=False)
 
 
+def _some(name: str, *columns: str, where: str) -> Index:
+    """An index on those rows only."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 spec = Table(
     "spec",
     metadata,
@@ -31,8 +36,8 @@ run = Table(
     Column("run_id", String(26), nullable=False),
     Column("pipeline", String(255), nullable=False),
     Column("number", BigInteger, nullable=False),
-    Column("name", String(255), nullable=False),
-    Column("experiment", String(255)),
+    Column("name", Text, nullable=False),
+    Column("experiment", Text),
     Column("spec_digest", String(80), nullable=False),
     Column("state", String(16), nullable=False),
     Column("params", LargeBinary, nullable=False),
@@ -50,7 +55,7 @@ run = Table(
     Column("ended_at", BigInteger),
     UniqueConstraint("workspace", "run_id"),
     Index("run_by_pipeline", "workspace", "pipeline", "number"),
-    Index("run_live", "owner", sqlite_where=text("ended_at IS NULL")),
+    _some("run_live", "owner", where="ended_at IS NULL"),
 )
 
 step_run = Table(
@@ -78,8 +83,8 @@ step_run = Table(
     Column("failure", LargeBinary),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    Index("step_run_due", "run_no", sqlite_where=text("due = 1")),
-    Index("step_run_parked", "key", sqlite_where=text("state = 'parked'")),
+    _some("step_run_due", "run_no", where="due = 1"),
+    _some("step_run_parked", "key", where="state = 'parked'"),
     sqlite_with_rowid=False,
 )
 
@@ -128,7 +133,7 @@ attempt = Table(
     _key("item"),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("state", String(12), nullable=False),
-    Column("pool", String(63), nullable=False),
+    Column("pool", String(255), nullable=False),
     Column("incarnation", String(64), nullable=False),
     Column("runner", String(255), nullable=False),
     Column("made_at", BigInteger, nullable=False),
@@ -140,7 +145,7 @@ attempt = Table(
     Column("seconds", Float, nullable=False),
     Column("cpu_seconds", Float, nullable=False),
     Column("peak_memory", BigInteger, nullable=False),
-    Index("attempt_live", "pool", "run_no", sqlite_where=text(_LIVE)),
+    _some("attempt_live", "pool", "run_no", where=_LIVE),
     sqlite_with_rowid=False,
 )
 
@@ -148,7 +153,7 @@ ready = Table(
     "ready",
     metadata,
     Column("workspace", String(63), primary_key=True),
-    Column("pool", String(63), primary_key=True),
+    Column("pool", String(255), primary_key=True),
     Column("urgency", Integer, primary_key=True, autoincrement=False),
     Column("fair", BigInteger, primary_key=True, autoincrement=False),
     _key("run_no"),
@@ -163,7 +168,7 @@ fair_share = Table(
     "fair_share",
     metadata,
     Column("workspace", String(63), primary_key=True),
-    Column("pool", String(63), primary_key=True),
+    Column("pool", String(255), primary_key=True),
     _key("run_no"),
     Column("tag", BigInteger, nullable=False),
     sqlite_with_rowid=False,

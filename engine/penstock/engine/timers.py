@@ -7,11 +7,11 @@ from penstock.engine.core.wants import Fact, Fired, Stop
 from penstock.engine.statement import Statement
 
 _due = Statement(
-    "SELECT t.run_no, t.kind, t.node, t.item FROM timer t JOIN run u ON u.run_no = t.run_no AND u.owner IS :owner "
+    "SELECT t.run_no, t.kind, t.node, t.item FROM timer t JOIN run u ON u.run_no = t.run_no AND same(u.owner, :owner) "
     "WHERE t.fire_at <= :now ORDER BY t.fire_at LIMIT 1000"
 )
 _is_due = Statement("SELECT 1 FROM timer WHERE run_no = :run_no AND kind = :kind AND node = :node AND item = :item AND fire_at <= :now")
-_next = Statement("SELECT t.fire_at FROM timer t JOIN run u ON u.run_no = t.run_no AND u.owner IS :owner ORDER BY t.fire_at LIMIT 1")
+_next = Statement("SELECT t.fire_at FROM timer t JOIN run u ON u.run_no = t.run_no AND same(u.owner, :owner) ORDER BY t.fire_at LIMIT 1")
 _live = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, a.state = 'running' OR s.state <> 'running' FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "

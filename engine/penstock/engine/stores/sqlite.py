@@ -63,6 +63,8 @@ class SqliteStore:
     :raises StoreUnavailable: the file can't be opened.
     """
 
+    is_concurrent = False
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer = connect(path, "BEGIN IMMEDIATE")
@@ -145,6 +147,8 @@ class SqliteStore:
 
 class MemoryStore:
     """A state database in memory, called directly: the same SQL without threads, for simulation."""
+
+    is_concurrent = False
 
     def __init__(self) -> None:
         self._engine = connect(None, "BEGIN")

@@ -1,0 +1,229 @@
+"""The store on PostgreSQL, for any number of coordinators. Transactions run side by side: whoever changes a run locks its row first."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from penstock.contracts.errors import StateTooNew, StoreUnavailable
+from penstock.engine.migration import NEWEST, migrate, version_of
+
+T = TypeVar("T")
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.store")
+
+CONNECTIONS = 4
+"""Kept open; twice as many when there is much to read at a time."""
+TRIES = 8
+"""Of a transaction that met another one: a deadlock, or rows that changed under it."""
+_CONNECT_SECONDS = 10.0
+_STATEMENT_SECONDS = 60.0
+_STATEMENTS = 500
+"""Prepared ones that a connection keeps; there are about a hundred."""
+_MET_ANOTHER = frozenset({"40001", "40P01"})
+_PASSING = ("08", "53", "57P", "58")
+"""SQLSTATE classes of what may be over when it is tried again: connections, resources, an operator, the system; and read-only."""
+_READ_ONLY = "25006"
+
+
+class _Lost(Exception):
+    """The connection is gone. Before the commit was asked for, nothing was done; later, nobody knows."""
+
+    def __init__(self, cause: BaseException, *, may_be_done: bool) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.may_be_done = may_be_done
+
+
+class PostgresStore:
+    """A state database on a server. `open` it before use; its schema is brought up to date by `upgrade` alone."""
+
+    is_concurrent = True
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.place = without_password(url)
+        self._engine = self._connected()
+
+    def _connected(self) -> AsyncEngine:
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            isolation_level="READ COMMITTED",
+            pool_size=CONNECTIONS,
+            max_overflow=CONNECTIONS,
+            pool_timeout=_CONNECT_SECONDS,
+            connect_args={"prepared_statement_cache_size": _STATEMENTS},
+        )
+
+    async def _connect(self) -> Any:
+        return await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_STATEMENT_SECONDS,
+            statement_cache_size=_STATEMENTS,
+            # Its compilation costs more than any of these statements.
+            server_settings={"application_name": "penstock", "jit": "off"},
+        )
+
+    async def open(self) -> None:
+        """Looks whether the database is there and of use.
+
+        :raises StoreUnavailable: it can't be reached, or its schema is too old.
+        :raises StateTooNew: a newer Penstock has upgraded it.
+        """
+        version = await self.read(version_of)
+        if version is None or version < NEWEST:
+            found = "is empty" if version is None else f"has the schema {version}, this Penstock needs {NEWEST}"
+            raise StoreUnavailable(f"the database {self.place} {found}: run `penstock db upgrade` once, then start again")
+        if version > NEWEST:
+            raise StateTooNew(
+                f"the database {self.place} was upgraded by a newer Penstock (schema {version}; this one knows {NEWEST}): "
+                "install that version here too"
+            )
+
+    async def upgrade(self) -> bool:
+        """Brings the schema up to date; whether there was anything to do. Two at once do no harm: one waits for the other."""
+
+        def function(connection: Connection) -> bool:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended('penstock schema', 0))")
+            return migrate(connection, f"the database {self.place}")
+
+        return await self.transaction(function)
+
+    async def transaction(self, function: Callable[[Connection], T]) -> T:
+        return await self._tried(self._engine, function)
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        # Several statements that see the same state.
+        engine = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        return await self._tried(engine, function)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def _tried(self, engine: AsyncEngine, function: Callable[[Connection], T]) -> T:
+        has_reconnected = False
+        for tried in range(TRIES):
+            try:
+                return await self._once(engine, function)
+            except _Lost as lost:
+                if lost.may_be_done or has_reconnected or not _is_lost(lost.cause):
+                    raise self._unavailable(lost.cause, may_be_done=lost.may_be_done) from lost.cause
+                # A server that was restarted has cut the connections of the pool, which nobody noticed yet.
+                has_reconnected = True
+            except Exception as error:
+                if _state_of(error) not in _MET_ANOTHER or tried == TRIES - 1:
+                    raise
+                log.info("transaction.again", reason=_state_of(error), tried=tried + 1)
+        raise AssertionError("the last try returns or raises")
+
+    async def _once(self, engine: AsyncEngine, function: Callable[[Connection], T]) -> T:
+        async with self._connection(engine) as connection:
+            committing = False
+            try:
+                result = await connection.run_sync(function)
+                committing = True
+                await connection.commit()
+            except BaseException as error:
+                if isinstance(error, Exception) and not _may_pass(error):
+                    raise
+                # The driver can't be trusted to know what state this connection is in.
+                await self._give_up(connection)
+                if not isinstance(error, Exception):
+                    raise
+                raise _Lost(error, may_be_done=committing) from error
+            return result
+
+    @asynccontextmanager
+    async def _connection(self, engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+        try:
+            connection = await engine.connect()
+        except Exception as error:
+            if isinstance(error, PoolTimeout) or _may_pass(error) or _is_refused(error):
+                raise self._unavailable(error) from error
+            raise
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def _give_up(self, connection: AsyncConnection) -> None:
+        """Takes this connection out of use, and those of the pool, which have most likely ended with it."""
+        await connection.invalidate()
+        await self._engine.dispose()
+
+    def _unavailable(self, error: BaseException, *, may_be_done: bool = False) -> StoreUnavailable:
+        if may_be_done:
+            return StoreUnavailable(f"the connection to the database {self.place} was lost while it committed: {_text(error)}")
+        return StoreUnavailable(f"the database {self.place} can't be used: {_text(error)} ({_hint(error)})")
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    user = f"{parts.username}@" if parts.username else ""
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, user + place, parts.path, "", ""))
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """What the driver raised, under what SQLAlchemy makes of it."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    return error.__cause__ if error.__cause__ is not None and _is_adapted(error) else error
+
+
+def _is_adapted(error: BaseException) -> bool:
+    return type(error).__module__.startswith("sqlalchemy.")
+
+
+def _state_of(error: BaseException) -> str | None:
+    state: str | None = getattr(_cause_of(error), "sqlstate", None)
+    return state
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection is gone, or never was."""
+    cause = _cause_of(error)
+    state = _state_of(error) or ""
+    is_gone = isinstance(cause, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+    return is_gone or state.startswith(("08", "57P"))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether it may be over when it is tried again; anything else (a missing column, say) stays wrong."""
+    state = _state_of(error) or ""
+    return isinstance(error, asyncio.CancelledError) or _is_lost(error) or state.startswith(_PASSING) or state == _READ_ONLY
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether the server does not let us in."""
+    return (_state_of(error) or "").startswith(("28", "3D", "42501"))
+
+
+def _text(error: BaseException) -> str:
+    cause = _cause_of(error)
+    return str(cause).strip() or type(cause).__name__
+
+
+def _hint(error: BaseException) -> str:
+    state = _state_of(error) or ""
+    if state.startswith("28"):
+        return "see the user and the password in PENSTOCK_DATABASE_URL"
+    if state.startswith("3D"):
+        return "create it (`createdb`), or correct its name in PENSTOCK_DATABASE_URL"
+    if state.startswith("42501"):
+        return "GRANT this user the rights on the database"
+    if state.startswith("53"):
+        return "give the server more room: connections, memory or disk"
+    if state == _READ_ONLY:
+        return "this server is a replica: name the primary in PENSTOCK_DATABASE_URL"
+    return "see that PostgreSQL runs there and can be reached from here; what was begun goes on when it is back"
