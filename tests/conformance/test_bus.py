@@ -2,23 +2,67 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from penstock.transport.bus import INBOX, Bus, Consumer, Delivery, Envelope, Exchange, work_queue
 from penstock.transport.buses.memory import MemoryBus
+from penstock.transport.buses.rabbitmq import RabbitBus
+from penstock.transport.buses.rabbitmq.topology import topology
+from tests.servers.rabbitmq import RabbitServer
 from tests.simulation.bus import SimBroker, SimBus
+from tests.transport.rabbit import declared, emptied
 
 POOL = work_queue("default", "cpu")
 SECONDS = 5.0
 """More than enough for a message inside of this process."""
 
 
-@pytest.fixture(params=["memory", "simulated"])
-def bus(request: pytest.FixtureRequest) -> Bus:
+QUEUES = topology([("default", "cpu"), ("default", "gpu"), ("other", "cpu")])
+
+
+def queues_on(server: RabbitServer) -> Iterator[str]:
+    server.recover()
+    with server.virtual_host() as vhost:
+        asyncio.run(declared(vhost.url, QUEUES))
+        yield vhost.url
+
+
+@pytest.fixture(scope="module")
+def queues_on_3(rabbitmq_of_worker: RabbitServer) -> Iterator[str]:
+    yield from queues_on(rabbitmq_of_worker)
+
+
+@pytest.fixture(scope="module")
+def queues_on_4(rabbitmq_4_of_worker: RabbitServer) -> Iterator[str]:
+    yield from queues_on(rabbitmq_4_of_worker)
+
+
+@pytest.fixture(params=["memory", "simulated", "rabbitmq-3", "rabbitmq-4"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Which bus: its name, or a broker's URL."""
+    match request.param:
+        case "rabbitmq-3":
+            return str(request.getfixturevalue("queues_on_3"))
+        case "rabbitmq-4":
+            return str(request.getfixturevalue("queues_on_4"))
+        case name:
+            return str(name)
+
+
+@pytest.fixture
+async def bus(place: str) -> AsyncIterator[Bus]:
     """The simulated bus without faults is held to the same promises."""
-    return MemoryBus() if request.param == "memory" else SimBus(SimBroker(random.Random(1)))
+    match place:
+        case "memory":
+            yield MemoryBus()
+        case "simulated":
+            yield SimBus(SimBroker(random.Random(1)))
+        case url:
+            await emptied(url, QUEUES)
+            async with RabbitBus(url, name="conformance") as rabbit:
+                yield rabbit
 
 
 def order(body: bytes, *, pool: str = "cpu", workspace: str = "default") -> Envelope:
@@ -44,10 +88,13 @@ async def heard(bodies: AsyncIterator[bytes]) -> bytes:
         return await anext(bodies)
 
 
-async def is_idle(waiting: "asyncio.Task[object]") -> bool:
-    """Whether it still waits after everything else that could happen has happened."""
+async def is_idle(bus: Bus, waiting: "asyncio.Task[object]") -> bool:
+    """Whether it still waits after everything else that could happen has happened: what was sent before has come by then."""
     for _ in range(50):
         await asyncio.sleep(0)
+    async with bus.listen(Exchange.CONTROL) as own:
+        await bus.publish(Envelope(reply_queue=own.name, body=b"ping"))
+        await heard(aiter(own))
     return not waiting.done()
 
 
@@ -103,7 +150,7 @@ async def test_no_more_than_the_prefetch_is_unacknowledged(bus: Bus) -> None:
     async with bus.consume(POOL, prefetch=2) as consumer:
         deliveries = await taken(consumer, 2)
         third = asyncio.ensure_future(taken(consumer, 1))
-        assert await is_idle(third)
+        assert await is_idle(bus, third)
 
         await deliveries[0].acknowledge()
 
@@ -119,7 +166,7 @@ async def test_what_was_acknowledged_does_not_come_again(bus: Bus) -> None:
 
     async with bus.consume(POOL, prefetch=1) as consumer:
         more = asyncio.ensure_future(taken(consumer, 1))
-        assert await is_idle(more)
+        assert await is_idle(bus, more)
         more.cancel()
 
 
@@ -139,6 +186,8 @@ async def test_a_delivery_that_is_given_back_goes_to_another_consumer(bus: Bus) 
     await bus.publish(order(b"one"))
     async with bus.consume(POOL, prefetch=1) as first:
         (delivery,) = await taken(first, 1)
+        # One that still consumes might be the next to get it.
+        await first.stop()
         await delivery.give_back()
         async with bus.consume(POOL, prefetch=1) as second:
             (again,) = await taken(second, 1)
@@ -175,7 +224,7 @@ async def test_stopping_ends_an_iteration_that_waits(bus: Bus) -> None:
             return [delivery async for delivery in consumer]
 
         waiting = asyncio.ensure_future(all_of_them())
-        assert await is_idle(waiting)
+        assert await is_idle(bus, waiting)
 
         await consumer.stop()
 
