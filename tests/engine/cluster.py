@@ -14,6 +14,7 @@ from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.core.resolve import plain_value
 from penstock.engine.core.rows import unpack_values
 from penstock.engine.statement import Statement
+from penstock.engine.store import Store
 from penstock.engine.stores.sqlite import MemoryStore
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
 from penstock.transport.bus import Delivery, Envelope, Exchange, work_queue
@@ -24,6 +25,10 @@ _EPOCH = 1_800_000_000_000_000
 _state = Statement("SELECT state, error FROM run WHERE run_no = :run_no")
 _outputs = Statement("SELECT outputs FROM run WHERE run_no = :run_no")
 _steps = Statement("SELECT node, item, state FROM step_run WHERE run_no = :run_no ORDER BY node, item")
+
+
+make_store: Callable[[], Store] = MemoryStore
+"""Where a cluster keeps its state; the fixture `each_store` has all of a module's tests run on each store."""
 
 
 def step(name: str, **fields: Any) -> StepSpec:
@@ -50,10 +55,10 @@ def parameter(name: str, value: object) -> ParameterSpec:
 class Cluster:
     """What a test sees of it. `work` takes orders by itself where `answer` is set: the result of each, by order."""
 
-    def __init__(self) -> None:
-        self.bus = MemoryBus()
-        self.store = MemoryStore()
-        self.artifacts = MemoryArtifactStore()
+    def __init__(self, store: Store, bus: MemoryBus | None = None, artifacts: MemoryArtifactStore | None = None) -> None:
+        self.bus = bus or MemoryBus()
+        self.store = store
+        self.artifacts = artifacts or MemoryArtifactStore()
         self.answer: Callable[[Order], object] | None = None
         self.orders: asyncio.Queue[Order] = asyncio.Queue()
         self.executed: list[str] = []
@@ -107,6 +112,12 @@ class Cluster:
         """(node, item, state) of all step runs."""
         return [(n, i, s) for n, i, s in await self.store.read(lambda connection: _steps.rows(connection, run_no=run_no))]
 
+    async def reaches(self, run_no: int, *expected: tuple[int, int, str]) -> None:
+        """Waits until these (node, item, state) are all there: on some stores, dispatch comes after the decision."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not {*expected} <= {*await self.states(run_no)}:
+                await self.coordinator.ended(run_no, 0.01)
+
     async def ended(self, run_no: int) -> tuple[RunState, str | None]:
         """The final state."""
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -143,7 +154,7 @@ class Cluster:
 @asynccontextmanager
 async def cluster(answer: Callable[[Order], object] | None = None) -> AsyncGenerator[Cluster]:
     """A cluster at work. It is an error if its coordinator ends by itself."""
-    made = Cluster()
+    made = Cluster(make_store())
     made.answer = answer
     tasks = [asyncio.create_task(work) for work in (made.coordinator.run(), made.take_orders())]
     try:

@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import Connection
 
 from penstock.engine.migration import migrate
+from penstock.engine.stores.postgres import PostgresStore
 from penstock.engine.stores.sqlite import connect
+from tests.engine import cluster
 from tests.engine.ledger import Ledger
 
 
@@ -45,3 +47,11 @@ def scarce(empty_store: Connection) -> Iterator[Ledger]:
     """A ledger with one slot."""
     with copy_of(empty_store) as connection:
         yield Ledger(connection, slots=1)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def each_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters of the test keep their state in memory, then in a database of the test's own."""
+    if request.param == "postgres":
+        url = request.getfixturevalue("database")
+        monkeypatch.setattr(cluster, "make_store", lambda: PostgresStore(url))

@@ -1,11 +1,15 @@
 """How runs end: results that can't be had, and hooks."""
 
+import pytest
+
 from penstock.contracts.artifacts import inline
 from penstock.contracts.bindings import FromNode, Select
 from penstock.contracts.messages import AttemptKey, CancelRun, decode, encode
 from penstock.contracts.states import RunState
 from penstock.engine.coordinator import cancel_messages
 from tests.engine.cluster import cluster, pipeline, step
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 async def test_a_result_that_is_not_there_fails_the_run_and_is_named() -> None:

@@ -1,11 +1,15 @@
 """Corners of fan-outs: ends that come early, lists that are long, items that weigh much."""
 
+import pytest
+
 from penstock.contracts.artifacts import inline
 from penstock.contracts.bindings import Compare, FromItem, FromNode, FromParameter, Literal_
 from penstock.contracts.messages import Completed, Order
 from penstock.contracts.spec import CollectSpec, EachSpec
 from penstock.contracts.states import AttemptState, RunState
 from tests.engine.cluster import cluster, parameter, pipeline, step
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 EACH = EachSpec(name="each", each=(FromParameter(parameter="xs"),))
 SCORE = step("score", inputs={"x": FromItem(item="each")}, scope=("each",))

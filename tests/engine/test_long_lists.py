@@ -1,5 +1,7 @@
 """Lists too long to travel, collected outside of decisions."""
 
+import pytest
+
 from penstock.contracts.artifacts import (
     DIRECTORY,
     ArtifactRef,
@@ -15,6 +17,8 @@ from penstock.contracts.messages import Order
 from penstock.contracts.spec import CollectSpec, EachSpec
 from penstock.contracts.states import RunState
 from tests.engine.cluster import Cluster, cluster, parameter, pipeline, step
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 MANY = 70
 

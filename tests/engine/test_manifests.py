@@ -1,10 +1,14 @@
 """Directories that pipelines look into: their manifests are read by the coordinator, and may be gone."""
 
+import pytest
+
 from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryEntry, DirectoryManifest, manifest_bytes
 from penstock.contracts.bindings import Files, FromNode
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.states import RunState
 from tests.engine.cluster import cluster, pipeline, step
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 MANIFEST = manifest_bytes(DirectoryManifest(files=(DirectoryEntry(path="a.csv", digest=digest_bytes(b"x"), size=1),)))
 FOLDER = ArtifactRef(

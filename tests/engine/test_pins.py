@@ -1,11 +1,15 @@
 """Reruns: which step runs keep the outputs of the run that is run again."""
 
+import pytest
+
 from penstock.contracts.bindings import FromItem, FromNode, FromParameter
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.messages import Completed, Order, RunOptions
 from penstock.contracts.spec import CollectSpec, EachSpec, Identity, Node, PipelineSpec
 from penstock.contracts.states import AttemptState, RunState
 from tests.engine.cluster import Cluster, cluster, parameter, pipeline, step
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 def failed(order: Order) -> Completed:

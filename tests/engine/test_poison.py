@@ -16,6 +16,8 @@ from penstock.engine.queries import find_run, step_run_views
 from penstock.engine.statement import Statement
 from tests.engine.cluster import Cluster, cluster, pipeline, step
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 ONE_STEP = pipeline(step("train"))
 _spoil_inputs = Statement("UPDATE step_run SET inputs = :bytes, outputs = :bytes WHERE run_no = :run_no")
 
@@ -174,7 +176,7 @@ async def test_who_waits_for_a_run_that_is_put_aside_does_the_work_itself() -> N
         spoilt = await c.submit(ONE_STEP)
         order = await c.order()
         waiting = await c.submit(ONE_STEP)
-        assert (0, 0, "parked") in await c.states(waiting)
+        await c.reaches(waiting, (0, 0, "parked"))
 
         # A spec that is gone can't be decided upon.
         await c.store.transaction(lambda connection: _lose_spec(connection, run_no=spoilt))

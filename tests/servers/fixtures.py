@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import rabbitmq_4
+from tests.servers.docker import IS_OPTIONAL, DockerEngine
+from tests.servers.postgres import PostgresServer
+from tests.servers.process import ServerNotStarted
 from tests.servers.rabbitmq import RabbitServer, VirtualHost
 
 
@@ -50,3 +53,50 @@ def each_vhost(each_rabbitmq: RabbitServer) -> Iterator[VirtualHost]:
     """As `vhost`, on each version."""
     with each_rabbitmq.virtual_host() as vhost:
         yield vhost
+
+
+@pytest.fixture(scope="session")
+def docker_of_worker() -> Iterator[DockerEngine]:
+    with DockerEngine() as engine:
+        try:
+            engine.start()
+        except ServerNotStarted as error:
+            if not IS_OPTIONAL:
+                raise
+            pytest.skip(str(error))
+        engine.make_image()
+        yield engine
+
+
+@pytest.fixture
+def docker(docker_of_worker: DockerEngine) -> DockerEngine:
+    """The worker's Docker engine, running, with the image `IMAGE`."""
+    if not docker_of_worker.is_running:
+        docker_of_worker.start()
+    return docker_of_worker
+
+
+@pytest.fixture(scope="session")
+def postgres_of_worker() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server.start()
+
+
+@pytest.fixture
+def postgres(postgres_of_worker: PostgresServer) -> PostgresServer:
+    """The worker's PostgreSQL, running. A test may kill it: the next one finds it well again."""
+    if not postgres_of_worker.is_running:
+        postgres_of_worker.start()
+    return postgres_of_worker
+
+
+@pytest.fixture
+def empty_database(postgres: PostgresServer) -> str:
+    """The URL of a database of the test's own, without a schema."""
+    return postgres.create_database()
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> str:
+    """The URL of a database of the test's own with the newest schema."""
+    return postgres.create_database(migrated=True)

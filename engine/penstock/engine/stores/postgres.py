@@ -129,6 +129,8 @@ class PostgresStore:
         async with self._connection(engine) as connection:
             committing = False
             try:
+                # Said aloud, since statements go to the driver's cursor, which SQLAlchemy does not see.
+                await connection.begin()
                 result = await connection.run_sync(function)
                 committing = True
                 await connection.commit()
