@@ -10,12 +10,13 @@ import structlog
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
 from penstock.contracts.messages import AttemptKey, Heartbeat, Order, Tick, decode, encode
 from penstock.engine.batch import Chore, chores_left
-from penstock.engine.core.wants import Fact, Lost, Recount
+from penstock.engine.core.wants import Begin, Fact, Lost, Recount
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import awaited_owners, end_flights
 from penstock.engine.presence import Presence
 from penstock.engine.store import Store
 from penstock.engine.timers import due, live_attempts
+from penstock.engine.unbegun import unbegun
 from penstock.transport.bus import Bus, Envelope, Exchange
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
@@ -112,6 +113,8 @@ class Upkeep:
         now, owner = self._now(), self._dispatcher.owner
         for run_no, fact in await self._store.read(lambda connection: due(connection, now, owner)):
             self._duties.tell(run_no, fact)
+        for run_no in await self._store.read(lambda connection: unbegun(connection, owner, now)):
+            self._duties.tell(run_no, Begin())
         live = await self._store.read(lambda connection: live_attempts(connection, self._dispatcher.incarnation))
         unheld = dict(self._presence.lost(live.items()))
         for attempt, may_be_lost in unheld.items():

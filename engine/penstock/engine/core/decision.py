@@ -82,7 +82,7 @@ class Decision(Slice):
                     attempts.take_late(self, fact)
                 else:
                     yield from attempts.take(self, fact)
-            case Begin():
+            case Begin() if self.run.state is RunState.QUEUED:
                 self.begin()
             case Due():
                 yield StepRuns(self.unknown(fact.keys))
