@@ -1,0 +1,64 @@
+"""What is checked of a submission before it becomes a run: its names, and that every artifact it refers to is really there."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.messages import SubmitRun
+from penstock.contracts.spec import decode_spec
+from penstock.engine.api.services import Services
+
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+_DIGEST = re.compile(DIGEST)
+_REFS = 100_000
+"""Refs in one submission that are looked at; larger lists travel as manifests."""
+
+
+async def admitted(services: Services, submission: SubmitRun) -> None:
+    """Returns if the submission may become a run.
+
+    :raises ContractError: a malformed spec, or one of another version.
+    :raises InvalidInput: a name that can't be one, a ref to something else than the artifact store, or to what was not uploaded.
+    """
+    name = submission.name
+    if name is not None and ("/" in name or not name.isprintable() or name in (".", "..", "last")):
+        raise InvalidInput(f"a run can't be named {name[:80]!r}: it needs a name without slashes that can be printed, and not `last`")
+    spec = decode_spec(submission.spec)
+    plain = [spec.model_dump(), *(value.model_dump() for value in submission.parameters.values())]
+    wanted: set[str] = set()
+    for number, ref in enumerate(ref for part in plain for ref in _refs(part)):
+        if number >= _REFS:
+            raise InvalidInput(f"the submission refers to more than {_REFS} artifacts; pass long lists as list artifacts")
+        _check(ref)
+        if not ref.is_inline:
+            wanted.add(ref.digest)
+    lost = await services.artifacts.lost(wanted)
+    if lost:
+        raise InvalidInput(f"{len(lost)} artifacts of the submission are not in the artifact store (one is {min(lost)}): upload them first")
+
+
+def _check(ref: ArtifactRef) -> None:
+    if ref.is_inline:
+        ref.inline_bytes()
+    elif not _DIGEST.fullmatch(ref.digest) or ref.uri != f"cas:{ref.digest}":
+        # Nobody here fetches anything from an address that somebody names.
+        raise InvalidInput(f"{ref.uri[:80]!r} is no artifact: upload the bytes, and refer to them as cas:sha256:<64 hexadecimal digits>")
+
+
+def _refs(data: Any) -> Iterator[ArtifactRef]:
+    match data:
+        case {"uri": str(), "digest": str()}:
+            try:
+                yield ArtifactRef.model_validate(data)
+            except ValueError as error:
+                raise ContractError("an artifact ref is malformed") from error
+        case {**parts}:
+            for part in parts.values():
+                yield from _refs(part)
+        case [*items]:
+            for item in items:
+                yield from _refs(item)
+        case _:
+            return

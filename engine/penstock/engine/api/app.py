@@ -1,0 +1,51 @@
+"""The API: what people, the SDK and the command line ask of services, over HTTP under `/v1`."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from penstock.engine.api import artifacts as artifacts_router
+from penstock.engine.api import cache, problems, runs, status, step_runs
+from penstock.engine.api.gate import Gate
+from penstock.engine.api.live_logs import LiveLogs
+from penstock.engine.api.services import Services
+from penstock.engine.api.settings import ApiSettings, software_version
+from penstock.engine.fleet import Fleet
+from penstock.engine.store import Store
+from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.bus import Bus
+
+PREFIX = "/v1"
+
+
+def create_app(store: Store, bus: Bus, artifacts: ArtifactStore, settings: ApiSettings) -> FastAPI:
+    """The app on these ports. It listens to heartbeats while it serves, and closes none of the ports."""
+    services = Services(store=store, bus=bus, artifacts=artifacts, settings=settings, fleet=Fleet(bus), live_logs=LiveLogs(bus))
+
+    @asynccontextmanager
+    async def serving(_app: FastAPI) -> AsyncGenerator[None]:
+        listening = asyncio.create_task(services.fleet.run())
+        try:
+            yield
+        finally:
+            listening.cancel()
+            services.live_logs.close()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    app = FastAPI(
+        title="Penstock",
+        version=software_version(),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # It would load scripts from elsewhere.
+        redoc_url=None,
+        lifespan=serving,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    problems.install(app)
+    for module in (runs, step_runs, artifacts_router, cache, status):
+        app.include_router(module.router, prefix=PREFIX)
+    app.add_middleware(Gate, settings=settings)
+    return app

@@ -1,0 +1,85 @@
+"""Artifacts over HTTP: what is missing, uploads and downloads. Bytes are streamed, and their digest is checked both ways."""
+
+import asyncio
+import hashlib
+import secrets
+from pathlib import Path as FilePath
+from typing import Annotated, Protocol
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from penstock.contracts.errors import InvalidInput, StoreUnavailable
+from penstock.engine.api.admission import DIGEST
+from penstock.engine.api.services import Serving, body_of, read_body
+
+router = APIRouter(tags=["artifacts"])
+
+Digest = Annotated[str, Path(pattern=DIGEST)]
+ASKED_AT_ONCE = 10_000
+_BUFFER_BYTES = 1024 * 1024
+
+
+class _Take(Protocol):
+    def __call__(self, data: bytearray, /) -> object: ...
+
+
+class MissingRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    digests: Annotated[list[Annotated[str, Field(pattern=DIGEST)]], Field(max_length=ASKED_AT_ONCE)]
+
+
+class Missing(BaseModel):
+    missing: list[str]
+
+
+@router.post("/artifacts/missing", response_model=Missing, openapi_extra=body_of(MissingRequest), summary="Which must be uploaded")
+async def list_missing(request: Request, services: Serving) -> Missing:
+    """Those of `digests` whose bytes are not in the artifact store."""
+    asked = await read_body(request, MissingRequest)
+    return Missing(missing=sorted(await services.artifacts.lost(asked.digests)))
+
+
+@router.put("/artifacts/{digest}", status_code=204, summary="Upload one")
+async def upload(digest: Digest, request: Request, services: Serving) -> Response:
+    """The body is the bytes; they appear under their digest whole or not at all. Again is harmless."""
+    staged = services.artifacts.staging / f"upload-{secrets.token_hex(16)}"
+    try:
+        found = await _receive(request, staged)
+        if found != digest:
+            raise InvalidInput(f"the body has the digest {found}, not {digest}: it changed on the way, or while it was read")
+        await services.artifacts.take(staged, digest)
+    except OSError as error:
+        raise StoreUnavailable(f"the artifact can't be stored: {error.strerror}; is there space in the artifact store?") from error
+    finally:
+        staged.unlink(missing_ok=True)
+    return Response(status_code=204)
+
+
+async def _receive(request: Request, staged: FilePath) -> str:
+    """Writes the body to a file, little of it in memory at a time; its digest."""
+    hashed = hashlib.sha256()
+    buffer = bytearray()
+    with staged.open("xb") as file:
+        async for piece in request.stream():
+            buffer += piece
+            if len(buffer) >= _BUFFER_BYTES:
+                full, buffer = buffer, bytearray()
+                await asyncio.to_thread(_keep, file.write, hashed.update, full)
+        await asyncio.to_thread(_keep, file.write, hashed.update, buffer)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _keep(write: _Take, update: _Take, data: bytearray) -> None:
+    write(data)
+    update(data)
+
+
+@router.get("/artifacts/{digest}", response_class=FileResponse, summary="Download one")
+async def download(digest: Digest, services: Serving) -> FileResponse:
+    """Verified before the first byte is sent. Ranges are answered."""
+    path = await services.artifacts.local(digest)
+    headers = {"Content-Disposition": "attachment", "Cache-Control": "private, immutable", "Content-Security-Policy": "sandbox"}
+    return FileResponse(path, media_type="application/octet-stream", headers=headers)

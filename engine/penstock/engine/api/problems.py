@@ -1,0 +1,109 @@
+"""Errors as answers: problem documents (RFC 9457) that say what was wrong, where and what to do, and nothing of other people's data."""
+
+import secrets
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from penstock.contracts.errors import (
+    ArtifactLost,
+    BusUnavailable,
+    ContractError,
+    GraphError,
+    InvalidInput,
+    PenstockError,
+    StateTooNew,
+    StoreUnavailable,
+    UnknownVersion,
+)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_SECONDS = "1"
+
+
+class NotFound(InvalidInput):
+    """What was named does not exist."""
+
+
+class NotAllowed(ContractError):
+    """Refused before anything was looked at; `status` says how."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+_STATUS: dict[type[PenstockError], int] = {
+    NotFound: 404,
+    ArtifactLost: 404,
+    UnknownVersion: 409,
+    GraphError: 422,
+    InvalidInput: 422,
+    ContractError: 422,
+    StateTooNew: 503,
+    StoreUnavailable: 503,
+    BusUnavailable: 503,
+}
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+    """The answer; `code` names the kind of error for programs."""
+    title = {400: "Bad request", 401: "Not authorised", 403: "Forbidden", 404: "Not found", 413: "Too large", 503: "Not available now"}
+    body = {"type": f"urn:penstock:problem:{code}", "title": title.get(status, "Refused"), "status": status, "detail": detail, "code": code}
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": _RETRY_SECONDS}}.get(status)
+    return JSONResponse({**body, **more}, status, headers, media_type=MEDIA_TYPE)
+
+
+def answer_to(error: PenstockError) -> JSONResponse:
+    """The problem that an error is."""
+    if isinstance(error, NotAllowed):
+        return problem(error.status, "NotAllowed", str(error))
+    known = next((kind for kind in type(error).__mro__ if kind in _STATUS), None)
+    if known is None:
+        return problem(500, "PenstockError", str(error))
+    code = InvalidInput.__name__ if known is NotFound else known.__name__
+    lost = {"digest": error.digest} if isinstance(error, ArtifactLost) else {}
+    return problem(_STATUS[known], code, str(error), **lost)
+
+
+def install(app: FastAPI) -> None:
+    """Has every error of the app answered so."""
+    app.add_exception_handler(PenstockError, _of_ours)
+    app.add_exception_handler(RequestValidationError, _of_a_request)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _of_nobody)
+
+
+def unexpected(error: Exception) -> JSONResponse:
+    """For what nobody foresaw: the log has it under the number that the answer names."""
+    number = secrets.token_hex(6)
+    log.error("request.failed", number=number, exc_info=error)
+    return problem(500, "InternalError", f"an internal error, number {number} in the API's log; nothing was changed by halves")
+
+
+async def _of_nobody(_request: Request, error: Exception) -> JSONResponse:
+    return unexpected(error)
+
+
+async def _of_ours(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PenstockError)  # noqa: S101 - installed for these
+    return answer_to(error)
+
+
+async def _of_a_request(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - installed for these
+    first = error.errors()[0]
+    place = " ".join(str(part) for part in first["loc"]) or "the request"
+    return problem(422, InvalidInput.__name__, f"{place}: {first['msg']}")
+
+
+async def _of_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - installed for these
+    detail = f"there is no {request.method} {request.url.path[:200]} here" if error.status_code in (404, 405) else error.detail
+    return problem(error.status_code, "NotAllowed", detail)

@@ -1,0 +1,188 @@
+"""Runs over HTTP: asked for, listed, followed, cancelled, forgotten."""
+
+import asyncio
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+
+from penstock.contracts.artifacts import Value
+from penstock.contracts.encoding import canonical, digest_of
+from penstock.contracts.errors import BusUnavailable, InvalidInput
+from penstock.contracts.messages import CancelRun, Cause, RunIdText, RunOptions, SubmitRun, Text, encode
+from penstock.contracts.spec import encode_spec
+from penstock.contracts.views import RunView
+from penstock.engine.api.admission import admitted
+from penstock.engine.api.services import Row, Services, Serving, answer, answer_all, body_of, now, read_body
+from penstock.engine.housekeeping import checked_terminal, remove_run
+from penstock.engine.queries import newest_runs, plan_of_run, run_view
+from penstock.engine.runs import ask_to_cancel, submit
+from penstock.transport.bus import Envelope, Exchange
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
+router = APIRouter(tags=["runs"])
+
+VERSION_HEADER = "Penstock-Run-Version"
+LONGEST_WAIT = 30.0
+_LOOK_SECONDS = 0.2
+"""Between two looks at a run that somebody follows."""
+
+
+class RunRequest(BaseModel):
+    """A run that is asked for. `run_id` makes it idempotent; `spec` is a pipeline spec as plain JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: RunIdText
+    spec: dict[str, Any]
+    parameters: dict[str, Value] = {}
+    name: Annotated[Text, Field(min_length=1, max_length=255)] | None = None
+    tags: dict[Text, Text] = {}
+    experiment: Annotated[Text, Field(max_length=255)] | None = None
+    cause: Cause = Cause(kind="api")
+    options: RunOptions = RunOptions()
+
+
+class CancelRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Text = ""
+
+
+@router.post("/runs", status_code=201, response_model=RunView, openapi_extra=body_of(RunRequest), summary="Ask for a run")
+async def submit_run(request: Request, services: Serving) -> Response:
+    """Durable, with its name, when this answers. The same `run_id` again changes nothing (200)."""
+    asked = await read_body(request, RunRequest)
+    submission = SubmitRun(
+        workspace=services.workspace,
+        run_id=asked.run_id,
+        spec=canonical(asked.spec),
+        parameters=asked.parameters,
+        name=asked.name,
+        tags=asked.tags,
+        experiment=asked.experiment,
+        cause=asked.cause,
+        options=asked.options,
+    )
+    await admitted(services, submission)
+
+    def function(connection: Connection) -> tuple[bool, RunView]:
+        _, is_new = submit(connection, submission, now())
+        return is_new, run_view(connection, services.row(connection, submission.run_id), now())
+
+    is_new, view = await services.write(function)
+    # The doorbell: coordinators find the run by its rows, so they need neither spec nor parameters.
+    bell = SubmitRun(workspace=services.workspace, run_id=submission.run_id, spec=b"")
+    try:
+        await services.bus.publish(Envelope(exchange=Exchange.REPORTS, key="submit", body=encode(bell)))
+    except BusUnavailable as error:
+        # A coordinator begins what nobody rang for, a little later.
+        log.warning("publish.failed", exchange=Exchange.REPORTS.value, reason=str(error))
+    return answer(view, 201 if is_new else 200)
+
+
+@router.get("/runs", summary="The newest runs")
+async def list_runs(services: Serving, pipeline: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> Response:
+    views = await services.read(lambda connection: newest_runs(connection, services.workspace, pipeline, limit, now()))
+    return answer_all("runs", views)
+
+
+@router.get("/runs/{run}", response_model=RunView, summary="A run, now or once it has changed")
+async def show_run(
+    run: str,
+    services: Serving,
+    after: Annotated[str | None, Query(max_length=80, description="The version that is known.")] = None,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="So many seconds for another version.")] = 0.0,
+) -> Response:
+    """With `after`, answers 304 where the run is still at that version after `wait` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    while True:
+        began = loop.time()
+        view = await _view(services, run)
+        version = _version(view)
+        headers = {VERSION_HEADER: version, "Cache-Control": "no-store"}
+        if version != after:
+            return answer(view, headers=headers)
+        if loop.time() >= deadline:
+            return Response(status_code=304, headers=headers)
+        # Counting the step runs of a large run takes a while: it gets a tenth of the time.
+        await asyncio.sleep(min(max(_LOOK_SECONDS, 10 * (loop.time() - began)), max(0.0, deadline - loop.time())))
+
+
+def _version(view: RunView) -> str:
+    """The same for as long as nothing changes but the age of hits."""
+    steps = [count.model_copy(update={"oldest_hit_seconds": None}) for count in view.steps]
+    return digest_of(view.model_copy(update={"steps": tuple(steps)}).model_dump(mode="json")).removeprefix("sha256:")[:32]
+
+
+async def _view(services: Services, run: str) -> RunView:
+    def function(connection: Connection) -> RunView:
+        row = services.row(connection, run)
+        view = run_view(connection, row, now())
+        return view if view.state.is_terminal else _with_progress(connection, row, view, services)
+
+    return await services.read(function)
+
+
+def _with_progress(connection: Connection, row: Row, view: RunView, services: Services) -> RunView:
+    """With what the steps say of how far they are: the sum over their step runs, and the newest text."""
+    told = services.fleet.progress(row[0])
+    if not told:
+        return view
+    nodes = plan_of_run(connection, row).nodes
+    found: dict[str, tuple[float, float | None, str]] = {}
+    for one in told:
+        if one.attempt.step_no < len(nodes):
+            name = nodes[one.attempt.step_no].name
+            done, total, _ = found.get(name, (0.0, 0.0, ""))
+            both = None if total is None or one.total is None else total + one.total
+            found[name] = (done + one.done, both, one.text)
+    return view.model_copy(update={"steps": tuple(count.model_copy(update={"progress": found.get(count.name)}) for count in view.steps)})
+
+
+@router.get("/runs/{run}/spec", summary="The pipeline that a run executes")
+async def show_spec(run: str, services: Serving) -> Response:
+    """The canonical bytes of its spec."""
+    data = await services.read(lambda connection: encode_spec(plan_of_run(connection, services.row(connection, run)).spec))
+    return Response(data, media_type="application/json")
+
+
+@router.post("/runs/{run}/cancel", status_code=202, response_model=RunView, openapi_extra=body_of(CancelRequest), summary="Stop a run")
+async def cancel_run(run: str, request: Request, services: Serving) -> Response:
+    """Nothing new starts once a coordinator has taken it in. One that has ended stays as it is."""
+    asked = await read_body(request, CancelRequest)
+    view = await _view(services, run)
+    if view.state.is_terminal:
+        return answer(view)
+    command = CancelRun(workspace=services.workspace, run_id=view.run_id, reason=asked.reason or "it was cancelled")
+    try:
+        await services.bus.publish(Envelope(exchange=Exchange.REPORTS, key="cancel", body=encode(command)))
+    except BusUnavailable:
+        # Then word is left in the rows, which coordinators look at each second.
+        await services.write(lambda connection: ask_to_cancel(connection, services.row(connection, view.run_id)[0], now()))
+    return answer(view, 202)
+
+
+@router.post("/runs/{run}/resume", response_model=RunView, summary="Go on with a run")
+async def resume_run(run: str, services: Serving) -> Response:
+    """Services go on with every run by themselves: nothing is to be done, and one that has ended can't."""
+    view = await _view(services, run)
+    if view.state.is_terminal:
+        raise InvalidInput(f"the run {view.name} has ended ({view.state.value}): a new run of it is `penstock rerun {view.name}`")
+    return answer(view)
+
+
+@router.delete("/runs/{run}", status_code=204, summary="Forget a run that has ended")
+async def forget_run(run: str, services: Serving) -> Response:
+    """Its cache entries and artifacts stay until they are collected."""
+
+    def function(connection: Connection) -> None:
+        row = services.row(connection, run)
+        checked_terminal(row[3], row[7], row[10])
+        remove_run(connection, row[0])
+
+    await services.write(function)
+    return Response(status_code=204)
