@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import signal
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Protocol
 
 from penstock.contracts.errors import ArtifactLost, PenstockError
 from penstock.runners.group_usage import cpu_seconds
 from penstock.runners.guest_process import Exit, Guest
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.log_file import LogFile
-from penstock.transport.artifact_store import ArtifactStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +37,16 @@ class Ending:
     """Stopped by its deadline without having used the CPU in the last part of its time."""
 
 
+class Blobs(Protocol):
+    """Where a guest finds the bytes that it asks for: the part of an artifact store that it may use."""
+
+    async def local(self, digest: str) -> PurePath: ...
+
+
 class Conversation:
     """Used once."""
 
-    def __init__(self, guest: Guest, artifacts: ArtifactStore, log: LogFile, limits: Limits, progress: ReportProgress) -> None:
+    def __init__(self, guest: Guest, artifacts: Blobs, log: LogFile, limits: Limits, progress: ReportProgress) -> None:
         self._guest = guest
         self._artifacts = artifacts
         self._log = log

@@ -39,7 +39,9 @@ class LogFile:
         self._keep(data)
 
     def close(self) -> None:
-        """Writes the end that was kept back."""
+        """Writes the end that was kept back. May be called again."""
+        if self._file is not None and self._file.closed:
+            return
         self._keep(self._masked(self._held))
         self._held = b""
         if self._file is None:

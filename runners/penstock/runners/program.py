@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 from penstock.contracts.artifacts import JSON, ArtifactRef, Value
@@ -35,21 +35,29 @@ def run_program(order: Mapping[str, Any], inputs: Mapping[str, Value], local: Lo
     """
     prepared = prepare_program(order, inputs, local)
     _ended_well(prepared.arguments)
-    return {output["name"]: _written(output, prepared.places[output["name"]]) for output in order["outputs"]}
+    return {output["name"]: written(output, prepared.places[output["name"]]) for output in order["outputs"]}
 
 
 def prepare_program(order: Mapping[str, Any], inputs: Mapping[str, Value], local: Local) -> PreparedProgram:
     """Fills the current, empty directory with the program's files, and the command with the paths and texts of its inputs."""
-    if order["folder"] is not None:
-        shutil.copytree(Path(order["snapshot"]) / order["folder"], Path.cwd(), dirs_exist_ok=True, copy_function=_writable_copy)
-    places = {output["name"]: _place(output) for output in order["outputs"]}
+    copy_program(order["snapshot"], order["folder"], Path.cwd())
+    places = {output["name"]: place_of(output, Path.cwd()) for output in order["outputs"]}
     folder = Path(order["staging"]) / "inputs"
     folder.mkdir()
-    texts = {name: _texts(name, value, local, folder) for name, value in inputs.items()}
-    arguments = [text for argument in order["command"] for text in _argument(argument, texts, places)]
-    if arguments[0] == PYTHON:
-        arguments[0] = sys.executable
-    return PreparedProgram(arguments, places)
+    texts = {name: input_texts(name, value, local, folder) for name, value in inputs.items()}
+    return PreparedProgram(filled(order["command"], texts, places, sys.executable), places)
+
+
+def copy_program(snapshot: str, folder: str | None, target: Path) -> None:
+    """Puts the program's own files, where it has some, into `target`."""
+    if folder is not None:
+        shutil.copytree(Path(snapshot) / folder, target, dirs_exist_ok=True, copy_function=_writable_copy)
+
+
+def filled(command: Sequence[Mapping[str, Any]], texts: Mapping[str, list[str]], places: Mapping[str, PurePath], python: str) -> list[str]:
+    """The arguments of a command, with the texts of its inputs and the places of its outputs in them."""
+    arguments = [text for argument in command for text in _argument(argument, texts, places)]
+    return [python, *arguments[1:]] if arguments[0] == PYTHON else arguments
 
 
 def _writable_copy(source: str, target: str) -> None:
@@ -57,14 +65,14 @@ def _writable_copy(source: str, target: str) -> None:
     os.chmod(target, 0o755 if os.access(source, os.X_OK) else 0o644)  # noqa: PTH101  # copytree hands over text
 
 
-def _place(output: Mapping[str, Any]) -> Path:
-    """Where the program shall write an output; a directory is there before it starts."""
-    place = Path.cwd() / (output["path"] or f"outputs/{output['name']}")
+def place_of(output: Mapping[str, Any], folder: Path) -> Path:
+    """Where the program that runs in `folder` shall write an output; a directory is there before it starts."""
+    place = folder / (output["path"] or f"outputs/{output['name']}")
     (place if output["kind"] == "directory" else place.parent).mkdir(parents=True, exist_ok=True)
     return place
 
 
-def _texts(name: str, value: Value, local: Local, folder: Path) -> list[str]:
+def input_texts(name: str, value: Value, local: Local, folder: Path) -> list[str]:
     """An input as it stands among the arguments: a path, or the text of a plain value; a list is several."""
     if isinstance(value, ArtifactRef) and value.kind == "directory":
         return [os.fspath(decode(value, Directory, local, parameter=name, workdir=folder))]
@@ -84,7 +92,7 @@ def _text(plain: object) -> str:
             return json.dumps(plain)
 
 
-def _argument(argument: Mapping[str, Any], texts: Mapping[str, list[str]], places: Mapping[str, Path]) -> list[str]:
+def _argument(argument: Mapping[str, Any], texts: Mapping[str, list[str]], places: Mapping[str, PurePath]) -> list[str]:
     if argument["parts"]:
         return ["".join(" ".join(_argument(part, texts, places)) for part in argument["parts"])]
     if argument["input"] is not None:
@@ -108,7 +116,11 @@ def _ended_well(arguments: list[str]) -> None:
         raise AttemptFailed(failure(FailureKind.ERROR, message, hint="its log says why"))
 
 
-def _written(output: Mapping[str, Any], place: Path) -> Any:
+def written(output: Mapping[str, Any], place: Path) -> Any:
+    """What the program wrote as an output: a file, a folder, or a value as JSON or text.
+
+    :raises AttemptFailed: it wrote nothing there.
+    """
     name, kind = output["name"], output["kind"]
     if not place.exists() or (kind == "directory" and not any(place.iterdir())):
         told = failure(FailureKind.OUTPUT, f"the output {name!r} was not written", hint=f"the program gets its path: {place.name}")

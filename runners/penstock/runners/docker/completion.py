@@ -1,0 +1,61 @@
+"""What a runner tells of an attempt in a container: its outcome with secrets masked, and its log."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.errors import StoreUnavailable
+from penstock.contracts.messages import Completed, Order, clean_text
+from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.failures import failure
+from penstock.runners.log_file import LogFile
+from penstock.runners.masking import masked
+from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.directories import file_digest
+
+_log = structlog.get_logger(__name__)
+_TRACEBACK_BYTES = 4096
+_SAID = ("metrics", "tags", "emitted", "attachments")
+
+
+async def completion(
+    order: Order, plain: dict[str, Any], log: LogFile, secrets: list[str], artifacts: ArtifactStore, scratch: Path
+) -> Completed:
+    """`plain` as a `Completed`. `log` is closed; `scratch` is a folder from which the artifact store can take files."""
+    told = dict(plain)
+    if (why := told.get("failure")) is not None:
+        # A program, and a process that was killed, have told the user in their output only.
+        why = {**why, "traceback": why.get("traceback") or log.end(_TRACEBACK_BYTES)}
+        told["failure"] = {name: clean_text(masked(text, secrets)) for name, text in why.items()}
+    told |= {name: masked(told[name], secrets) for name in _SAID if name in told}
+    base = {"attempt": order.attempt, "token": order.token, "runner": "", "log": await _stored(log, artifacts, scratch)}
+    try:
+        return Completed.model_validate({**told, **base})
+    except ValidationError as error:
+        reason = failure(FailureKind.ERROR, f"the guest told something that is no outcome: {error.errors()[0]['msg']}")
+        return Completed.model_validate({**base, "outcome": AttemptState.FAILED, "failure": reason})
+
+
+async def _stored(log: LogFile, artifacts: ArtifactStore, scratch: Path) -> ArtifactRef | None:
+    if log.is_empty:
+        return None
+    copy = scratch / "log"
+    try:
+        digest = await asyncio.to_thread(_copied, log.path, copy)
+        size = copy.stat().st_size
+        await artifacts.take(copy, digest)
+    except (OSError, StoreUnavailable) as error:
+        # The outcome counts for more than its log, which is still in its file.
+        _log.warning("log.not_stored", path=str(log.path), reason=str(error))
+        return None
+    return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=size, media_type="text/plain", suffix=".log")
+
+
+def _copied(source: Path, target: Path) -> str:
+    shutil.copyfile(source, target)
+    return file_digest(target)
