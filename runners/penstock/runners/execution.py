@@ -90,6 +90,9 @@ class Execution:
             self._log.close()
             told = failure(FailureKind.ENVIRONMENT, str(error), hint=error.hint)
             return await self._completed({"outcome": AttemptState.FAILED.value, "failure": told})
+        finally:
+            # A build has written to it already, whatever came after.
+            self._log.close()
 
     async def _run(self, progress: ReportProgress) -> Completed:
         """Under `spawn` once more where a fork got stuck."""

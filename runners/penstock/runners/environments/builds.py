@@ -13,6 +13,12 @@ from pathlib import Path
 from penstock.contracts.errors import InfrastructureError, InvalidInput
 from penstock.sdk.environments.uv_program import complaint, find_uv, uv_variables, without_credentials
 
+# The 1 is PR_SET_PDEATHSIG. It is set here, since between fork and exec of a process with threads hardly anything may be done.
+_UNTIL_PARENT_DIES = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
+    "os.getppid() == int(sys.argv[1]) or os._exit(1); os.execv(sys.argv[2], sys.argv[2:])"
+)
+
 Tell = Callable[[bytes], None]
 
 
@@ -65,6 +71,7 @@ async def _uv(words: list[str], folder: Path, tell: Tell, what: str, hint: str) 
     try:
         # A session of its own: an interrupt at the terminal is for the run, which then ends this.
         process = await asyncio.create_subprocess_exec(
+            *_dying_with_us(),
             find_uv(),
             *words,
             cwd=folder,
@@ -79,6 +86,11 @@ async def _uv(words: list[str], folder: Path, tell: Tell, what: str, hint: str) 
     said = await _heard(process, tell)
     if process.returncode:
         raise EnvironmentBroken(f"{what}: {complaint(said)}", hint)
+
+
+def _dying_with_us() -> list[str]:
+    """A program that executes its arguments, which the system then kills when this process dies: nobody else would see to it."""
+    return [sys.executable, "-ISc", _UNTIL_PARENT_DIES, str(os.getpid())] if sys.platform == "linux" else []
 
 
 async def _heard(process: asyncio.subprocess.Process, tell: Tell) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def if_unused(file: Path) -> Generator[bool]:
 
 
 @asynccontextmanager
-async def alone(file: Path, must_wait: Callable[[], None]) -> AsyncIterator[None]:
+async def alone(file: Path, must_wait: Callable[[], None]) -> AsyncGenerator[None]:
     """Waits until nobody uses or changes it; while it lasts, nobody does. `must_wait` is called where that is not at once."""
     with _opened(file) as descriptor:
         if not _locked(descriptor, fcntl.LOCK_EX):

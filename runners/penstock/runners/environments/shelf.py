@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class Environments:
         self._builds: dict[str, _Build] = {}
 
     @asynccontextmanager
-    async def lease(self, recipe: Recipe, tell: Tell) -> AsyncIterator[Installed]:
+    async def lease(self, recipe: Recipe, tell: Tell) -> AsyncGenerator[Installed]:
         """The environment, built if it is not there; it stays as long as this lasts. `tell` gets what a build prints.
 
         :raises EnvironmentBroken: it can't be built.

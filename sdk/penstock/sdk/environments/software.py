@@ -57,7 +57,8 @@ def _image(declared: Declared) -> dict[str, Any]:
 def _locked(lock: Lock, client: Locks) -> dict[str, Any]:
     # No platform: the lock is for all of them, so what a laptop ran can be a hit elsewhere.
     components = {
-        "lock": lock.digest,
+        # Behind the packages in order, for a package is what people look for when it differs.
+        "software lock": lock.digest,
         "penstock": str(GUEST_CONTRACT_VERSION),
         "python": lock.python,
         **{f"package {name}": version for name, version in lock.packages.items()},
