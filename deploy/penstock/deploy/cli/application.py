@@ -1,9 +1,10 @@
 """The command tree. A command's module is imported when it is invoked, never before: `penstock run` pays for `run` alone."""
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,6 +17,7 @@ from penstock.deploy.cli.loading import uncollected
 # Name to the module that defines it, in the order in which help lists them.
 _COMMANDS = {
     "run": "run",
+    "submit": "submit",
     "check": "check",
     "graph": "graph",
     "runs": "runs",
@@ -30,6 +32,8 @@ _COMMANDS = {
     "init": "init",
     "demo": "demo",
     "doctor": "doctor",
+    "coordinator": "coordinator",
+    "runner": "runner",
 }
 _HELP = """Run machine-learning pipelines: only what changed is run again, and `why` says why.
 
@@ -84,8 +88,12 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=False)
-def _root() -> None:
-    """Holds the options of `penstock` itself."""
+def _root(
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Settings of [profiles.NAME] in penstock.toml.")] = None,
+) -> None:
+    if profile is not None and not os.environ.get("PENSTOCK_PROFILE"):
+        # Where everything that this command imports or starts finds it, the user's own code among it.
+        os.environ["PENSTOCK_PROFILE"] = profile
 
 
 application: Callable[[], Any] = app

@@ -1,0 +1,49 @@
+"""`penstock runner`: the service that works for pools. A command group, so that steps can be served by `runner serve`."""
+
+from typing import Annotated
+
+import typer
+
+from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
+from penstock.deploy.service_settings import ServiceSettings
+from penstock.deploy.services.slots import slots_by_pool
+
+_HELP = """Execute steps for pools, until SIGTERM: then finish what was begun, and end.
+
+What it needs is set in the environment, by flags or in a profile: PENSTOCK_BROKER_URL, PENSTOCK_ARTIFACTS_URL. It needs no database.
+
+Examples:
+
+    penstock runner --pool cpu --slots 4
+
+    penstock runner --pool cpu --slots 4 --pool gpu --slots 1
+
+    penstock runner --pool cpu=4 --pool gpu=1
+"""
+app = typer.Typer(help=_HELP)
+
+
+@app.callback(invoke_without_command=True, help=_HELP)
+def runner(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
+    pool: Annotated[list[str] | None, typer.Option("--pool", help="A pool to serve, or NAME=SLOTS. May be repeated.")] = None,
+    slots: Annotated[list[int] | None, typer.Option("--slots", help="Attempts at a time, for each --pool or for all.")] = None,
+    broker_url: Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")] = None,
+    artifacts_url: Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")] = None,
+    workspace: Annotated[str | None, typer.Option("--workspace", help="Whose orders it takes.")] = None,
+    name: Name = None,
+    health_address: HealthAddress = None,
+    drain_seconds: DrainSeconds = None,
+    log_format: LogFormat = None,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    pools = slots_by_pool(pool or [], slots or [])
+    given = {"broker_url": broker_url, "artifacts_url": artifacts_url, "workspace": workspace}
+    settings = ServiceSettings.read(given | flags(name, health_address, drain_seconds, log_format))
+    with services_extra():
+        from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
+        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
+        from penstock.deploy.services.runner import serve_runner  # noqa: PLC0415 -- for services alone
+    own_name = settings.name or process_name()
+    run_service("runner", own_name, settings, lambda settings, lifetime: serve_runner(pools, own_name, settings, lifetime))

@@ -1,0 +1,197 @@
+"""The settings of the services: the environment, then flags, then the profile. Read once by a command; components get plain values.
+
+Only services import this module: a run on the embedded engine has no time for it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from penstock.contracts.errors import InvalidInput
+from penstock.contracts.names import DEFAULT_WORKSPACE
+from penstock.deploy.profiles import FILE, read_profile
+from penstock.sdk.nearest import nearest_hint
+
+PREFIX = "PENSTOCK_"
+SIGNING_KEY_BYTES = 32
+EXAMPLES = {
+    "broker_url": "amqp://penstock:PASSWORD@rabbitmq:5672/penstock",
+    "broker_management_url": "http://penstock:PASSWORD@rabbitmq:15672",
+    "database_url": "postgresql://penstock:PASSWORD@postgres:5432/penstock",
+    "artifacts_url": "s3://penstock/artifacts or file:///srv/penstock/artifacts",
+    "signing_key": "what `openssl rand -hex 32` prints",
+    "api_url": "http://penstock.example.org:8080",
+    "api_token": "what `openssl rand -hex 32` prints",
+    "health_address": "0.0.0.0:9090",
+    "workspace": "default",
+    "drain_seconds": "30",
+}
+SECRETS = ("broker_url", "broker_management_url", "database_url", "signing_key", "api_token")
+"""These may stand in a file that `PENSTOCK_..._FILE` names."""
+_KNOWN_KEYS = frozenset({"changeme", "secret", "password", "penstock", "signingkey", "insecure", "development", "example", "test"})
+"""Words that people leave in keys, with everything but letters left out and repetitions taken away."""
+
+
+def _url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    def checked(value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f"it is no URL that begins with {schemes[0]}:// and names a host")
+        return value
+
+    return checked
+
+
+def _artifacts(value: str) -> str:
+    parts = urlsplit(value)
+    if (parts.scheme == "s3" and parts.netloc) or (parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")):
+        return value
+    raise ValueError("it is neither s3://BUCKET/PREFIX nor file:///FOLDER")
+
+
+def _key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if len(text.encode()) < SIGNING_KEY_BYTES:
+        raise ValueError(f"it has {len(text.encode())} bytes; it needs {SIGNING_KEY_BYTES} at least")
+    letters = "".join(filter(str.isalpha, text.lower()))
+    if len(set(text)) < 8 or any(letters and not letters.replace(word, "") for word in _KNOWN_KEYS):
+        raise ValueError("anybody can guess it: it is a known default or hardly more than one character")
+    return value
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("it is not HOST:PORT")
+    return value
+
+
+def default_cache_folder() -> Path:
+    """Where this machine keeps copies of artifacts if nobody says otherwise."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "penstock"
+
+
+class ServiceSettings(BaseSettings):
+    """Every field `name` is `PENSTOCK_NAME` in the environment and `name` in a profile."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False
+    )
+
+    broker_url: Annotated[SecretStr, AfterValidator(_url("amqp", "amqps"))] | None = None
+    broker_management_url: Annotated[SecretStr, AfterValidator(_url("http", "https"))] | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_url("postgresql", "postgres"))] | None = None
+    artifacts_url: Annotated[str, AfterValidator(_artifacts)] | None = None
+    cache_folder: Path = Field(default_factory=default_cache_folder)
+    workspace: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = DEFAULT_WORKSPACE
+    signing_key: Annotated[SecretStr, AfterValidator(_key)] | None = None
+    api_url: str | None = None
+    api_token: SecretStr | None = None
+    health_address: Annotated[str, AfterValidator(_address)] | None = None
+    """host:port of /livez, /readyz and /metrics; None: they are not served."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """So long a service that is asked to stop may finish what it began."""
+    patience_seconds: Annotated[float, Field(ge=1)] = 30.0
+    """So long a runner may be silent before its work is given to others."""
+    name: str | None = None
+    """What the process is called in logs and lists; None: host, process and a random word."""
+    log_format: Annotated[str, Field(pattern=r"^(auto|json|pretty)$")] = "auto"
+    profile: str | None = None
+    home: Path | None = None
+    engine: str | None = None
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = InitSettingsSource(settings_cls, _from_files(os.environ, PREFIX))
+        return env_settings, files, init_settings
+
+    @classmethod
+    def read(cls, flags: Mapping[str, Any] | None = None, start: Path | None = None) -> "ServiceSettings":
+        """The settings of this process. Flags that are None were not given.
+
+        :raises InvalidInput: one can't be used; the text names the variable, where else it may be set, and an example.
+        """
+        given = {name: value for name, value in (flags or {}).items() if value is not None}
+        profile = os.environ.get(f"{PREFIX}PROFILE") or given.get("profile")
+        table = _of_profile(str(profile), start or Path.cwd()) if profile else {}
+        try:
+            return cls(**{**table, **given})
+        except ValidationError as error:
+            raise InvalidInput("\n".join(_complaint(str(e["loc"][0]) if e["loc"] else "", e["msg"]) for e in error.errors())) from None
+
+    def needed(self, name: str) -> Any:
+        """A setting that the service can't do without.
+
+        :raises InvalidInput: nobody has set it.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise InvalidInput(_complaint(name, "it is not set"))
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+    def secret_values(self) -> list[str]:
+        """What no log may show: secrets, and the passwords inside of URLs."""
+        values: list[str] = []
+        for name in SECRETS:
+            secret: SecretStr | None = getattr(self, name)
+            if secret is not None:
+                text = secret.get_secret_value()
+                password = urlsplit(text).password if name.endswith("_url") else text
+                values += [text, unquote(password), password] if password else [text]
+        values += [value for name, value in os.environ.items() if name in _AWS_SECRETS and value]
+        return sorted(set(values), key=len, reverse=True)
+
+
+_AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+
+
+def _of_profile(name: str, start: Path) -> dict[str, Any]:
+    table = read_profile(name, start)
+    found = {key: value for key, value in table.items() if not key.endswith("_file")}
+    unknown = sorted(set(found) - set(ServiceSettings.model_fields))
+    if unknown:
+        hint = nearest_hint(unknown[0], sorted(ServiceSettings.model_fields))
+        raise InvalidInput(f"[profiles.{name}] in {FILE} has a setting {unknown[0]!r} that does not exist{hint}")
+    files = {key: str(value) for key, value in table.items() if key.endswith("_file")}
+    return found | _from_files(files, "")
+
+
+def _from_files(variables: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Secrets that stand in files, as a cluster mounts them."""
+    found: dict[str, str] = {}
+    for name in SECRETS:
+        key = f"{prefix}{name}_file"
+        key = key.upper() if prefix else key
+        if path := variables.get(key):
+            if variables.get(key.removesuffix("_FILE").removesuffix("_file")):
+                raise InvalidInput(f"{key} and {key[:-5]} are both set; keep one of them")
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidInput(f"{key} names {path}, which can't be read: {error}") from error
+    return found
+
+
+def _complaint(name: str, what: str) -> str:
+    variable = f"{PREFIX}{name.upper()}"
+    places = [f"set {variable}"]
+    if name in SECRETS:
+        places.append(f"name a file that holds it in {variable}_FILE")
+    places.append(f"write {name} into a profile of {FILE} ([profiles.NAME], chosen by --profile NAME or {PREFIX}PROFILE)")
+    example = f"; for example: {EXAMPLES[name]}" if name in EXAMPLES else ""
+    return f"{variable}: {what.removeprefix('Value error, ')}. {', or '.join(places)[0].upper()}{', or '.join(places)[1:]}{example}"

@@ -1,0 +1,187 @@
+"""A whole cluster of real processes: broker, database, coordinators and runners, each of which can be killed, paused and started.
+
+with Cluster(tmp_path, coordinators=2, runners=[{"cpu": 2}] * 3) as cluster:
+    run = cluster.run(pipeline, raw=File("wine.csv"))     # waits
+    cluster.kill("runner-1")
+    cluster.start("runner-1")
+"""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import aio_pika
+
+from penstock.engine.stores.postgres import PostgresStore
+from penstock.sdk.pipelines import Pipeline
+from penstock.sdk.runs.run import Run
+from penstock.sdk.runs.state_home import using_engine
+from penstock.transport.buses.rabbitmq.topology import declare, topology
+from tests.servers.cluster_client import ClusterClient
+from tests.servers.postgres import PostgresServer
+from tests.servers.process import Server, wait_until
+from tests.servers.rabbitmq import RabbitServer
+from tests.servers.service import Service
+
+READY_SECONDS = 60.0
+SHOWN_CHARACTERS = 6000
+
+
+class Cluster:
+    """`folder` holds the artifacts and the runners' caches. A `broker` and a `database` that run already are shared: the cluster takes a
+    virtual host and a database of its own in them, and leaves them running. `settings` are more variables for every service."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        coordinators: int = 2,
+        runners: Sequence[Mapping[str, int]] = ({"cpu": 2}, {"cpu": 2}, {"cpu": 2}),
+        broker: RabbitServer | None = None,
+        database: PostgresServer | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._stack = ExitStack()
+        self._given = broker, database
+        self._wanted = coordinators, [dict(pools) for pools in runners]
+        self._more = dict(settings or {})
+        self._client: ClusterClient | None = None
+        self.services: dict[str, Service] = {}
+        """By name: coordinator-1, runner-1 and so on."""
+        self.servers: dict[str, Server] = {}
+        """`broker` and `database`."""
+        self.settings: dict[str, str] = {}
+
+    @property
+    def client(self) -> ClusterClient:
+        assert self._client is not None, "the cluster is not started"
+        return self._client
+
+    def __enter__(self) -> Self:
+        try:
+            self._start_servers()
+            coordinators, runners = self._wanted
+            for _ in range(coordinators):
+                self.add_coordinator()
+            for pools in runners:
+                self.add_runner(pools)
+            self.wait_ready()
+            self._client = ClusterClient(self.folder, self.settings["PENSTOCK_BROKER_URL"], self.settings["PENSTOCK_DATABASE_URL"])
+            self._stack.callback(self._client.close)
+        except BaseException:
+            self.show_logs()
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.show_logs()
+        self._stack.close()
+
+    # Starting
+
+    def _start_servers(self) -> None:
+        given_broker, given_database = self._given
+        broker = given_broker or self._stack.enter_context(RabbitServer())
+        database = given_database or self._stack.enter_context(PostgresServer())
+        self.servers = {"broker": broker, "database": database}
+        for server in self.servers.values():
+            if not server.is_running:
+                server.launch()
+        for server in self.servers.values():
+            server.wait_until_ready()
+        vhost = self._stack.enter_context(broker.virtual_host())
+        artifacts = self.folder / "artifacts"
+        self.settings = {
+            "PENSTOCK_BROKER_URL": vhost.url,
+            "PENSTOCK_BROKER_MANAGEMENT_URL": vhost.management_url,
+            "PENSTOCK_DATABASE_URL": database.create_database(),
+            "PENSTOCK_ARTIFACTS_URL": artifacts.as_uri(),
+            "PENSTOCK_CACHE_FOLDER": str(self.folder / "cache"),
+            "PENSTOCK_SIGNING_KEY": secrets.token_hex(32),
+            **self._more,
+        }
+        asyncio.run(self._prepare())
+
+    async def _prepare(self) -> None:
+        """What an operator does once: the schema, and the broker's exchanges and queues."""
+        store = PostgresStore(self.settings["PENSTOCK_DATABASE_URL"])
+        await store.upgrade()
+        await store.close()
+        pools = {("default", pool) for wanted in self._wanted[1] for pool in wanted}
+        async with await aio_pika.connect(self.settings["PENSTOCK_BROKER_URL"]) as connection:
+            channel = await connection.channel()
+            await declare(await channel.get_underlay_channel(), topology(sorted(pools)))
+
+    def add_coordinator(self, **settings: str) -> Service:
+        return self._add("coordinator", ["coordinator"], settings)
+
+    def add_runner(self, pools: Mapping[str, int], **settings: str) -> Service:
+        """Starts one more; wait for it with `wait_ready`."""
+        return self._add("runner", ["runner", *(part for pool, slots in pools.items() for part in ("--pool", f"{pool}={slots}"))], settings)
+
+    def _add(self, kind: str, arguments: list[str], settings: Mapping[str, str]) -> Service:
+        number = 1 + sum(name.startswith(f"{kind}-") for name in self.services)
+        service = Service(f"{kind}-{number}", arguments, {**self.settings, **settings})
+        self._stack.callback(service.close)
+        self.services[service.name] = service
+        service.launch()
+        return service
+
+    def wait_ready(self, *names: str) -> None:
+        """Returns when the services of these names (all that run) are ready, and servers serve."""
+        for server in self.servers.values():
+            server.wait_until_ready()
+        for name, service in self.services.items():
+            if name in names or (not names and service.is_running):
+                service.wait_until_ready()
+
+    # What happens to them
+
+    def named(self, name: str) -> Server:
+        """A service by its name, or `broker`, or `database`."""
+        return self.services[name] if name in self.services else self.servers[name]
+
+    def kill(self, name: str) -> None:
+        self.named(name).kill()
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, and waits for the end."""
+        self.named(name).stop()
+
+    def start(self, name: str) -> None:
+        """Starts it again, with its data, and waits until it is ready."""
+        self.named(name).start()
+
+    def pause(self, name: str) -> None:
+        self.named(name).pause()
+
+    def resume(self, name: str) -> None:
+        self.named(name).resume()
+
+    # Runs
+
+    def submit(self, pipeline: Pipeline[..., Any], **parameters: Any) -> Run[Any]:
+        """A run that has just been accepted."""
+        with using_engine(self.client):
+            return pipeline.submit(**parameters)
+
+    def run(self, pipeline: Pipeline[..., Any], **parameters: Any) -> Run[Any]:
+        """A run that has ended, however."""
+        return self.submit(pipeline, **parameters).wait()
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+        """:raises TimeoutError: `what` has not happened."""
+        wait_until(condition, seconds=seconds, what=what)
+
+    def show_logs(self) -> None:
+        """The ends of all logs on stderr, where pytest shows them for a test that failed."""
+        for name, server in {**self.servers, **self.services}.items():
+            state = "running" if server.is_running else "not running"
+            sys.stderr.write(f"\n===== {name} ({state})\n{server.log_text()[-SHOWN_CHARACTERS:]}\n")
