@@ -5,9 +5,10 @@ rows, and facts that no longer apply change nothing.
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 
 import structlog
@@ -30,6 +31,7 @@ from penstock.engine.core.wants import Begin, Fact, ManifestsNeeded, Resumed, St
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests
+from penstock.engine.observations import Observations, Unobserved
 from penstock.engine.quarantine import quarantine
 from penstock.engine.runs import number_of, submit
 from penstock.engine.store import Store
@@ -66,6 +68,7 @@ class CoordinatorSettings:
     only_pool: str | None = None
     is_gone: Callable[[str], bool] = _is_never_gone
     """Whether another owner is gone for good (embedded)."""
+    observations: Observations = field(default_factory=Unobserved)
 
 
 class Coordinator:
@@ -169,6 +172,7 @@ class Coordinator:
     async def _work_through(self, tasks: asyncio.TaskGroup) -> None:
         while not self._is_draining:
             batch = await self._inbox.batch()
+            began = time.monotonic()
             try:
                 outcome = await self._commit(batch)
             except StoreUnavailable as error:
@@ -183,6 +187,7 @@ class Coordinator:
             for delivery in batch.deliveries:
                 await delivery.acknowledge()
             batch.succeed()
+            self._settings.observations.committed(batch, outcome, time.monotonic() - began)
 
     async def _commit(self, batch: Batch) -> Outcome:
         """One transaction; again, alone, for each run where they fail together."""

@@ -49,6 +49,7 @@ class Nursery:
         self._warm: dict[Nest, list[Guest]] = {}
         """Guests between two attempts that are executed one after another in the same process."""
         self._closing: set[asyncio.Task[None]] = set()
+        self.zygotes_started = 0
 
     async def forked(self, nest: Nest) -> Taken:
         """A guest forked from a zygote that has imported the module; from a bare one where that must not be.
@@ -116,6 +117,7 @@ class Nursery:
             self._retire(zygote)
             zygote = None
         if zygote is None:
+            self.zygotes_started += 1
             zygote = ZygoteProcess(
                 snapshot=nest.snapshot,
                 module=nest.module,

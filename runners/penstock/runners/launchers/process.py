@@ -79,6 +79,11 @@ class ProcessLauncher(Launcher):
         self._started += 1
         return await Execution(self._workshop, order, step, prepared, f"{os.getpid()}-{self._started}").run(progress)
 
+    @property
+    def zygotes_started(self) -> int:
+        """How many processes were started to fork guests from: each has imported a module."""
+        return self._workshop.nursery.zygotes_started
+
     async def _prepared(self, order: Order, step: StepSpec) -> Preparation:
         variables, secrets = step_variables(step, self._resolve_secret)
         snapshot = await self._snapshots.folder(order.snapshot) if order.snapshot is not None else ""

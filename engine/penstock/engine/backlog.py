@@ -1,0 +1,67 @@
+"""What waits and what is being executed, over all workspaces, and how runs ended: figures for whoever operates the services. Read-only."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from penstock.engine.statement import Statement
+
+_ready = Statement("SELECT workspace, pool, count(*) FROM ready GROUP BY workspace, pool")
+_dispatched = Statement(
+    "SELECT u.workspace, a.pool, a.state, count(*) FROM attempt a JOIN run u ON u.run_no = a.run_no "
+    "WHERE a.state IN ('dispatched', 'running') GROUP BY u.workspace, a.pool, a.state"
+)
+_live_runs = Statement("SELECT workspace, state, count(*) FROM run WHERE ended_at IS NULL GROUP BY workspace, state")
+_ended = Statement("SELECT workspace, state FROM run WHERE run_no = :run_no AND ended_at IS NOT NULL")
+_step_runs = Statement(
+    "SELECT state, CASE WHEN hit_run IS NULL THEN 0 ELSE 1 END, count(*) FROM step_run WHERE run_no = :run_no GROUP BY 1, 2"
+)
+
+PoolKey = tuple[str, str]
+"""Workspace and pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """`ready`: step runs that wait for a slot. `dispatched`: attempts that are given out and not begun, as far as is known. By pool."""
+
+    ready: dict[PoolKey, int]
+    dispatched: dict[PoolKey, int]
+    running: dict[PoolKey, int]
+    runs: dict[tuple[str, str], int]
+    """Runs that have not ended, by workspace and state."""
+
+    @property
+    def demand(self) -> dict[PoolKey, int]:
+        """Slots that would be busy if there were enough: what autoscalers go by."""
+        pools = {*self.ready, *self.dispatched, *self.running}
+        return {key: self.ready.get(key, 0) + self.dispatched.get(key, 0) + self.running.get(key, 0) for key in pools}
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """How a run ended. `step_runs` counts by state and whether the cache had them."""
+
+    workspace: str
+    state: str
+    step_runs: dict[tuple[str, bool], int]
+
+
+def backlog(connection: Connection) -> Backlog:
+    """As it is now. Its cost grows with what waits, not with what was."""
+    live = _dispatched.rows(connection)
+    return Backlog(
+        ready={(row[0], row[1]): int(row[2]) for row in _ready.rows(connection)},
+        dispatched={(row[0], row[1]): int(row[3]) for row in live if row[2] == "dispatched"},
+        running={(row[0], row[1]): int(row[3]) for row in live if row[2] == "running"},
+        runs={(row[0], row[1]): int(row[2]) for row in _live_runs.rows(connection)},
+    )
+
+
+def ended_run(connection: Connection, run_no: int) -> EndedRun | None:
+    """How the run ended, if it has."""
+    found = _ended.first(connection, run_no=run_no)
+    if found is None:
+        return None
+    counts = {(row[0], bool(row[1])): int(row[2]) for row in _step_runs.rows(connection, run_no=run_no)}
+    return EndedRun(workspace=found[0], state=found[1], step_runs=counts)
