@@ -6,10 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from penstock.contracts.errors import StateTooNew, StoreUnavailable
+from penstock.engine import tables
+from penstock.engine.locks import lock_name
+from penstock.engine.statement import Statement
 from penstock.engine.store import Store
+from penstock.engine.stores.postgres import PostgresStore
 from penstock.engine.stores.sqlite import MemoryStore, SqliteStore
 from tests.simulation.store import Database, SimStore
 
@@ -18,7 +22,7 @@ class Refused(Exception):
     pass
 
 
-@pytest.fixture(params=["sqlite", "memory", "simulated"])
+@pytest.fixture(params=["sqlite", "memory", "simulated", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     made: Store
     database = Database.calm()
@@ -27,6 +31,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             made = SqliteStore(tmp_path / "penstock.sqlite")
         case "memory":
             made = MemoryStore()
+        case "postgres":
+            made = PostgresStore(request.getfixturevalue("database"))
         case _:
             made = SimStore(database)
     yield made
@@ -34,12 +40,16 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     database.close()
 
 
+_put = Statement.insert(tables.spec)
+_digests = Statement("SELECT digest FROM spec ORDER BY digest")
+
+
 def put(connection: Connection, digest: str) -> None:
-    connection.exec_driver_sql("INSERT INTO spec (workspace, digest, bytes) VALUES ('default', ?, x'00')", (digest,))
+    _put(connection, workspace="default", digest=digest, bytes=b"spec")
 
 
 def digests(connection: Connection) -> list[str]:
-    return [row[0] for row in connection.exec_driver_sql("SELECT digest FROM spec ORDER BY digest")]
+    return [row[0] for row in _digests.rows(connection)]
 
 
 async def test_what_a_transaction_wrote_is_there_afterwards(store: Store) -> None:
@@ -78,15 +88,16 @@ async def test_the_store_can_be_used_after_a_function_raised(store: Store) -> No
         put(connection, "one")
         put(connection, "one")
 
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(Exception, match=r"UNIQUE|duplicate key"):
         await store.transaction(function)
     await store.transaction(lambda connection: put(connection, "two"))
 
     assert await store.read(digests) == ["two"]
 
 
-async def test_transactions_that_meet_do_not_overlap(store: Store) -> None:
+async def test_transactions_that_lock_the_same_do_not_overlap(store: Store) -> None:
     def count(connection: Connection) -> None:
+        lock_name(connection, "the count")
         put(connection, f"{len(digests(connection)):03d}")
 
     await asyncio.gather(*(store.transaction(count) for _ in range(20)))
@@ -106,10 +117,10 @@ async def test_a_reader_sees_all_of_a_transaction_or_nothing(store: Store) -> No
 
 
 async def test_every_table_is_there_from_the_beginning(store: Store) -> None:
-    def tables(connection: Connection) -> set[str]:
-        return {row[0] for row in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    def names(connection: Connection) -> set[str]:
+        return set(inspect(connection).get_table_names())
 
-    assert {"run", "step_run", "attempt", "ready", "timer", "flight", "timeline"} <= await store.read(tables)
+    assert {"run", "step_run", "attempt", "ready", "timer", "flight", "timeline"} <= await store.read(names)
 
 
 # A store in a file

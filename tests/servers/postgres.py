@@ -6,6 +6,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -84,7 +85,9 @@ class PostgresServer(Server):
         name = f"test_{next(self._numbers)}"
         if migrated and not self._has_template:
             self.query(f"CREATE DATABASE {_TEMPLATE}")
-            asyncio.run(_upgrade(self.url(_TEMPLATE)))
+            with ThreadPoolExecutor(1) as thread:
+                # Whoever asks may be in an event loop.
+                thread.submit(asyncio.run, _upgrade(self.url(_TEMPLATE))).result()
             self._has_template = True
         self.query(f"CREATE DATABASE {name}" + (f" TEMPLATE {_TEMPLATE}" if migrated else ""))
         return self.url(name)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import structlog
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -53,7 +53,7 @@ class PostgresStore:
         self._engine = self._connected()
 
     def _connected(self) -> AsyncEngine:
-        return create_async_engine(
+        engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
             isolation_level="READ COMMITTED",
@@ -62,6 +62,14 @@ class PostgresStore:
             pool_timeout=_CONNECT_SECONDS,
             connect_args={"prepared_statement_cache_size": _STATEMENTS},
         )
+
+        @event.listens_for(engine.sync_engine, "checkout")
+        def _look(connection: Any, _record: Any, _proxy: Any) -> None:
+            if connection.driver_connection.is_closed():
+                # Another one is taken then: without a question to the server, this finds those that a restart has ended.
+                raise DisconnectionError
+
+        return engine
 
     async def _connect(self) -> Any:
         return await asyncpg.connect(
@@ -117,9 +125,11 @@ class PostgresStore:
             except _Lost as lost:
                 if lost.may_be_done or has_reconnected or not _is_lost(lost.cause):
                     raise self._unavailable(lost.cause, may_be_done=lost.may_be_done) from lost.cause
-                # A server that was restarted has cut the connections of the pool, which nobody noticed yet.
+                # A server that was restarted has ended the connections of the pool, and nobody may have noticed yet.
                 has_reconnected = True
             except Exception as error:
+                if _is_refused(error):
+                    raise self._unavailable(error) from error
                 if _state_of(error) not in _MET_ANOTHER or tried == TRIES - 1:
                     raise
                 log.info("transaction.again", reason=_state_of(error), tried=tried + 1)
@@ -138,7 +148,7 @@ class PostgresStore:
                 if isinstance(error, Exception) and not _may_pass(error):
                     raise
                 # The driver can't be trusted to know what state this connection is in.
-                await self._give_up(connection)
+                await connection.invalidate()
                 if not isinstance(error, Exception):
                     raise
                 raise _Lost(error, may_be_done=committing) from error
@@ -156,11 +166,6 @@ class PostgresStore:
             yield connection
         finally:
             await connection.close()
-
-    async def _give_up(self, connection: AsyncConnection) -> None:
-        """Takes this connection out of use, and those of the pool, which have most likely ended with it."""
-        await connection.invalidate()
-        await self._engine.dispose()
 
     def _unavailable(self, error: BaseException, *, may_be_done: bool = False) -> StoreUnavailable:
         if may_be_done:
