@@ -17,6 +17,7 @@ from penstock.transport.buses.rabbitmq.topology import check_exchanges
 from penstock.transport.buses.rabbitmq.wire import OutgoingMessage
 
 _CONFIRMED_CHANNELS = 2
+_KEY_LIMIT = 255
 _CONFIRMED = frozenset({Exchange.WORK, Exchange.REPORTS, Exchange.EVENTS})
 _MANDATORY = frozenset({Exchange.WORK, Exchange.REPORTS})
 
@@ -45,12 +46,12 @@ class Publisher:
     async def publish(self, envelope: Envelope) -> None:
         exchange = "" if envelope.reply_queue is not None or envelope.exchange is None else envelope.exchange
         key = envelope.key if envelope.reply_queue is None else envelope.reply_queue
-        _check_size(envelope)
+        _check(envelope, key)
         session = self._link.current
         is_confirmed = exchange in _CONFIRMED
         channel = next(session.turn) if is_confirmed else session.plain
         message = OutgoingMessage(exchange, key, envelope.body, self._user, exchange in _MANDATORY, is_confirmed)
-        with translated(f"publishing to {exchange or key!r}"):
+        with translated(f"publishing to {exchange or 'the queue'} {key!r}"):
             async with asyncio.timeout(self._seconds):
                 # While the broker blocks the connection nothing is written: bytes in its socket would be delivered later.
                 await session.connection.ready()
@@ -79,7 +80,10 @@ async def open_publishing(connection: AbstractConnection, ended: Callable[[str],
     return PublishSession(connection, tuple(confirmed), plain)
 
 
-def _check_size(envelope: Envelope) -> None:
+def _check(envelope: Envelope, key: str) -> None:
+    """:raises ContractError: no broker would take such a message, however often it is sent."""
+    if len(key.encode()) > _KEY_LIMIT:
+        raise ContractError(f"the routing key {key[:60]!r}… has more than the {_KEY_LIMIT} bytes that AMQP takes; use shorter names")
     limit = COMMAND_LIMIT if envelope.exchange in _MANDATORY else MESSAGE_LIMIT
     if len(envelope.body) > limit:
         raise ContractError(
