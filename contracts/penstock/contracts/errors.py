@@ -11,6 +11,7 @@ PenstockError
     ├── ArtifactLost         bytes that should exist are gone or don't match their digest
     ├── BusUnavailable       the bus can't be reached; whether it took a message is unknown
     ├── StoreUnavailable     the store can't be reached or can't be written
+    ├── EngineUnavailable    the services' API can't be reached, or fails
     └── StateTooNew          the state folder was written by a newer Penstock
 """
 
@@ -65,6 +66,10 @@ class BusUnavailable(InfrastructureError):
 
 class StoreUnavailable(InfrastructureError):
     """The store can't be reached or can't be written."""
+
+
+class EngineUnavailable(InfrastructureError):
+    """The services' API can't be reached, or fails; what was asked may have been done."""
 
 
 class StateTooNew(InfrastructureError):

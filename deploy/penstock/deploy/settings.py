@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from penstock.sdk.runs.state_home import HOME_NAME, project_folder
+from penstock.sdk.runs.state_home import HOME_NAME, engine_name, project_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +21,9 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """From `PENSTOCK_HOME` and `PENSTOCK_ENGINE`."""
+        """From `PENSTOCK_HOME` and `PENSTOCK_ENGINE`; a profile is one of services."""
         home = environment.get("PENSTOCK_HOME")
-        return cls(home=Path(home).expanduser().absolute() if home else None, engine=environment.get("PENSTOCK_ENGINE") or "embedded")
+        return cls(home=Path(home).expanduser().absolute() if home else None, engine=engine_name(environment))
 
     def state_folder(self, start: Path) -> Path:
         """The state folder of the project around `start`."""

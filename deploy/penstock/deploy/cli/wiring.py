@@ -42,6 +42,21 @@ def engine(context: typer.Context, start: Path | None = None) -> Generator[Engin
         client.close()
 
 
+@contextmanager
+def services(context: typer.Context, start: Path | None = None) -> Generator[EngineClient]:
+    """The services that runs are handed to, whatever engine other commands use; closed at the end.
+
+    :raises InvalidInput: nobody says where they are.
+    """
+    given = wiring(context).connect
+    home = home_of(start)
+    client = _connect(home, "http") if given is _connect and Settings.read().engine == "embedded" else given(home)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
 def home_of(start: Path | None = None) -> Path:
     """The state folder of the project around `start`, or of the current folder."""
     return Settings.read().state_folder(start or Path.cwd())
@@ -57,10 +72,10 @@ def housekeeping(client: EngineClient) -> Housekeeping:
     return client
 
 
-def _connect(home: Path) -> EngineClient:
+def _connect(home: Path, name: str | None = None) -> EngineClient:
     # The log would load rich, and rich a highlighter, for tracebacks that no command draws: a tenth of the time of an all-hits run.
     with absent("rich"), uncollected():
-        client = connect(Settings.read().engine, home=home)
+        client = connect(name or Settings.read().engine, home=home)
     import structlog  # noqa: PLC0415 -- the engine has it loaded by now; commands without an engine need none
 
     # What the engine has to say is for people: stdout belongs to what was asked for.

@@ -54,7 +54,7 @@ def started(pipeline: Startable, args: tuple[Any, ...], kwargs: Mapping[str, Any
         )
     if options.get("replace"):
         raise InvalidInput("replace= works with inline=True only: other runs take a step's code from its module")
-    client = engine_of(Path(inspect.getsourcefile(pipeline.fn) or Path.cwd()))
+    client = engine_of(Path(inspect.getsourcefile(pipeline.fn) or Path.cwd()), options.get("profile"))
     submission = Submission(traced=traced(drawing, spec, pipeline.fn), values=values, hints=pipeline.hints, options=options)
     try:
         run_id = submit(client, submission)

@@ -3,7 +3,7 @@
 import atexit
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,6 +29,11 @@ def state_home(start: Path) -> Path:
     return Path(named).expanduser().absolute() if named else project_folder(start) / HOME_NAME
 
 
+def engine_name(environment: Mapping[str, str] = os.environ, profile: str | None = None) -> str:
+    """The engine that `PENSTOCK_ENGINE` names; else that of services where a profile says where they are, else the embedded one."""
+    return environment.get("PENSTOCK_ENGINE") or ("http" if profile or environment.get("PENSTOCK_PROFILE") else "embedded")
+
+
 def make_state_home(home: Path) -> None:
     """Makes the state folder, if it is not there: only its owner can look into it, for data, logs and code are inside."""
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -37,20 +42,21 @@ def make_state_home(home: Path) -> None:
 
 _given: ContextVar[EngineClient | None] = ContextVar("engine", default=None)
 _lock = threading.Lock()
-_clients: dict[tuple[int, str, Path], EngineClient] = {}
+_clients: dict[tuple[int, str, Path, str | None], EngineClient] = {}
 
 
-def engine_of(start: Path) -> EngineClient:
-    """The engine of the project around `start`; `PENSTOCK_ENGINE` names another than the embedded one."""
+def engine_of(start: Path, profile: str | None = None) -> EngineClient:
+    """The engine of the project around `start`: the embedded one, or that of `PENSTOCK_ENGINE` or of a profile."""
     given = _given.get()
     if given is not None:
         return given
-    name, home = os.environ.get("PENSTOCK_ENGINE", "embedded"), state_home(start)
+    name, home = engine_name(profile=profile), state_home(start)
+    chosen = {"profile": profile} if profile is not None and name != "embedded" else {}
     # By process: a fork must not use its parent's connections.
-    key = os.getpid(), name, home
+    key = os.getpid(), name, home, chosen.get("profile")
     with _lock:
         if key not in _clients:
-            _clients[key] = connect(name, home=home)
+            _clients[key] = connect(name, home=home, **chosen)
         return _clients[key]
 
 

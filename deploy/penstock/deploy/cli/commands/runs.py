@@ -13,8 +13,10 @@ from penstock.deploy.cli.commands.rerun import rerun
 from penstock.deploy.cli.commands.resume import resume
 from penstock.deploy.cli.comparison import comparison_lines
 from penstock.deploy.cli.completion import run_names
+from penstock.deploy.cli.detached import follow_detached
 from penstock.deploy.cli.durations import age_text, elapsed_seconds, seconds_text
 from penstock.deploy.cli.progress import aligned
+from penstock.deploy.cli.run_execution import RunRequest
 from penstock.deploy.cli.run_json import run_json
 from penstock.deploy.cli.summary import failure_lines, output_lines, summary_lines
 from penstock.deploy.cli.wiring import engine, housekeeping
@@ -81,6 +83,17 @@ def show(
         if not view.state.is_terminal and not view.is_owned_by_live_process:
             lines.append(f"its process died; go on with: penstock resume {view.name}")
     typer.echo("\n".join(lines))
+
+
+@app.command(help="Watch a run to its end; the exit code is the run's. Ctrl-C leaves, and the run goes on where it is driven.")
+def follow(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", autocompletion=run_names)] = LAST,
+    as_json: Annotated[bool, typer.Option("--json", help="Last line on stdout: the run as JSON.")] = False,
+) -> None:
+    with engine(context) as client:
+        code = follow_detached(client, client.run(run), RunRequest(tags={}, save={}, as_json=as_json))
+    raise typer.Exit(code)
 
 
 @app.command(help="Stop a run: what runs is ended, what waits is not begun.")

@@ -1,0 +1,171 @@
+"""The command line on services: `run` unchanged, `submit` that leaves, following that can be left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from penstock.contracts.states import RunState
+from penstock.deploy.cli.application import app
+from penstock.deploy.remote.client import HttpClient, connect
+from tests.deploy.served_engine import TOKEN, ServedEngine, free_port, served, until
+
+PIPELINE = """
+    import pathlib, time
+    from penstock.sdk import pipeline, step
+
+    @step
+    def double(x: int) -> int:
+        return 2 * x
+
+    @pipeline
+    def doubled(x: int = 4) -> int:
+        return double(x)
+
+    @step(cache=False)
+    def wait(path: str) -> str:
+        print("waiting", flush=True)
+        while not pathlib.Path(path).exists():
+            time.sleep(0.02)
+        return "over"
+
+    @pipeline
+    def waiting(path: str) -> str:
+        return wait(path)
+"""
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEngine]:
+    with served(tmp_path_factory.mktemp("services") / "state") as engine:
+        yield engine
+
+
+@pytest.fixture
+def client(engine: ServedEngine, private_home: Path) -> Iterator[HttpClient]:
+    client = connect(private_home, engine.url, TOKEN)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: ServedEngine) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "flow.py").write_text(textwrap.dedent(PIPELINE))
+    (folder / "penstock.toml").write_text(f'[profiles.services]\napi_url = "{engine.url}"\napi_token = "{TOKEN}"\n')
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PENSTOCK_API_URL", engine.url)
+    monkeypatch.setenv("PENSTOCK_API_TOKEN", TOKEN)
+    return folder
+
+
+def penstock(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.mark.usefixtures("folder")
+def test_run_is_the_same_on_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_ENGINE", "http")
+
+    result = penstock("run", "flow.py:doubled", "-p", "x=21", "--json")
+
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert (told["state"], told["outputs"]) == ("succeeded", {"result": 42})
+    assert penstock("why", "double").exit_code == 0
+    assert "succeeded" in penstock("runs", "ls").stdout
+    assert penstock("rerun", told["name"], "--from", "double").exit_code == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_submit_says_how_to_follow_and_leaves(client: HttpClient) -> None:
+    result = penstock("submit", "flow.py:doubled", "-p", "x=5", "--tag", "why=test")
+
+    assert result.exit_code == 0, result.output
+    name = result.stdout.split(":", 1)[0]
+    assert result.stdout.splitlines()[-1] == f"submitted; follow it with: penstock runs follow {name}"
+    until(lambda: client.run(name).state is RunState.SUCCEEDED)
+    assert client.run(name).tags["why"] == "test"
+
+
+@pytest.mark.usefixtures("folder")
+def test_submit_that_follows_ends_as_the_run_does() -> None:
+    result = penstock("submit", "flow.py:doubled", "-p", "x=6", "--follow")
+
+    assert result.exit_code == 0, result.output
+    assert "result = 12" in result.stdout
+
+
+def test_a_profile_says_where_the_services_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PENSTOCK_API_URL", "PENSTOCK_API_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PENSTOCK_PROFILE", "services")
+
+    result = penstock("run", "flow.py:doubled", "-p", "x=7")
+
+    assert result.exit_code == 0, result.output
+    assert "result = 14" in result.stdout
+    assert not (folder / ".penstock").exists()
+
+
+def test_ctrl_c_while_following_leaves_the_run_alone(folder: Path, client: HttpClient, tmp_path: Path) -> None:
+    path = tmp_path / "go-on"
+    command = [sys.executable, "-m", "penstock.deploy.main", "submit", "flow.py:waiting", "-p", f"path={path}", "--follow"]
+    # As the script does.
+    command[1:3] = ["-c", "from penstock.deploy.main import main; main()"]
+    with subprocess.Popen(
+        command, cwd=folder, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout is not None
+        name = following.stdout.readline().split(":", 1)[0]
+        while "running" not in following.stdout.readline():
+            pass
+        following.send_signal(signal.SIGINT)
+        _, complaints = following.communicate(timeout=20)
+
+    assert following.returncode == 130
+    assert complaints.strip().splitlines()[-1] == f"{name} goes on; follow it with: penstock runs follow {name}"
+    assert client.run(name).state is RunState.RUNNING
+    path.touch()
+    assert list(client.follow(name))[-1].state is RunState.SUCCEEDED
+
+
+def test_cancelling_ends_what_runs(folder: Path, client: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_ENGINE", "http")
+    name = penstock("submit", "flow.py:waiting", "-p", f"path={tmp_path / 'never'}").stdout.split(":", 1)[0]
+    until(lambda: client.run(name).state is RunState.RUNNING)
+
+    assert penstock("runs", "cancel", name, "--reason", "not needed").exit_code == 0
+
+    ended = list(client.follow(name))[-1]
+    assert (ended.state, ended.error) == (RunState.CANCELLED, "not needed")
+    assert penstock("runs", "follow", name).exit_code == 4
+    assert folder.exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_services_that_can_not_be_reached_are_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_API_URL", f"http://127.0.0.1:{free_port()}")
+
+    result = penstock("submit", "flow.py:doubled")
+
+    assert result.exit_code == 3
+    assert "can't be reached" in result.stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_submit_without_services_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_API_URL")
+
+    result = penstock("submit", "flow.py:doubled")
+
+    assert result.exit_code == 2
+    assert "PENSTOCK_API_URL" in result.stderr
