@@ -10,13 +10,13 @@ import pytest
 from penstock.contracts.errors import InvalidInput
 from penstock.sdk import Environment
 from penstock.sdk.environments.declared import Declared
-from penstock.sdk.environments.resolution import GUEST_REQUIREMENTS, Lock, resolve
+from penstock.sdk.environments.resolution import GUEST_REQUIREMENTS, Lock, checked_lock, resolve
 from penstock.sdk.environments.uv_program import complaint, find_uv, without_credentials
 from tests.environments.package_index import PackageIndex
 
 
 def lock_of(environment: Environment, tmp_path: Path, home: str = "home") -> Lock:
-    return resolve(Declared.of(environment, tmp_path), tmp_path / home)
+    return resolve(Declared.of(environment, tmp_path), tmp_path / home, lambda: None)
 
 
 def hide_uv(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +87,22 @@ def test_a_project_gives_what_its_lock_file_says(tmp_path: Path, index: PackageI
     assert lock_of(Environment.from_project("mine", extras=["heavy"]), tmp_path).packages["gneiss"] == "3.0"
 
 
+def test_what_a_project_takes_from_folders_is_left_to_the_snapshot(tmp_path: Path) -> None:
+    write_project(tmp_path / "mine")
+    settings = (
+        (tmp_path / "mine" / "pyproject.toml").read_text().replace('["boulder"]', '["boulder", "beside"]').replace('["gneiss"]', "[]")
+    )
+    (tmp_path / "mine" / "pyproject.toml").write_text(f'{settings}[tool.uv.sources]\nbeside = {{ path = "../beside", editable = true }}\n')
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "pyproject.toml").write_text('[project]\nname = "beside"\nversion = "1"\ndependencies = ["pebble"]\n')
+    subprocess.run([find_uv(), "lock", "-q"], cwd=tmp_path / "mine", check=True)
+
+    packages = lock_of(Environment.from_project("mine"), tmp_path).packages
+
+    assert packages.keys() >= {"boulder", "pebble"}
+    assert "beside" not in packages
+
+
 def test_a_project_without_a_lock_file_is_resolved(tmp_path: Path) -> None:
     write_project(tmp_path / "mine")
 
@@ -117,6 +133,11 @@ def test_a_folder_of_this_machine_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput, match="lies on this machine only"):
         lock_of(Environment(packages=[f"mine @ file://{tmp_path}/mine"]), tmp_path)
+
+
+def test_a_repository_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"can't hold x @ git\+https://host/x@1f3c, for what a repository gives has no hash"):
+        checked_lock("x @ git+https://host/x@1f3c ; sys_platform == 'linux'\n")
 
 
 def test_a_declaration_that_makes_no_sense_is_refused_at_once() -> None:

@@ -23,7 +23,7 @@ def old(n: int) -> str:
     print("hello")
     return pebble.VERSION
 
-@step(environment=Environment(packages=["pebble==2.0"]))
+@step(environment=Environment(packages=["pebble==2.0"]), isolation="reuse")
 def new(n: int) -> str:
     import pebble
     return pebble.VERSION

@@ -14,6 +14,7 @@ from penstock.runners.environments.builds import EnvironmentBroken, Recipe
 from penstock.runners.environments.shelf import Environments, Installed
 from tests.environments.package_index import PackageIndex
 from tests.runners.workbench import until
+from tests.sdk.interpreters import SUPPORTED, interpreter
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # It tells that it has begun, then waits for leave to end.
@@ -128,6 +129,19 @@ async def test_an_interpreter_that_is_not_there_is_named(index: PackageIndex, tm
             pass
 
     assert "UV_PYTHON_DOWNLOADS=automatic" in caught.value.hint
+
+
+async def test_another_python_is_found_on_the_search_path(index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {version: found for version in SUPPORTED if version != PYTHON and (found := interpreter(version)) is not None}
+    if not others:
+        pytest.skip("no other Python is installed here")
+    version, python = next(iter(others.items()))
+    monkeypatch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+
+    async with Environments(tmp_path / "shelf").lease(recipe(index, tmp_path / "locks", python=version), unheard) as installed:
+        told = await asyncio.to_thread(said_by, [installed.python, "-c", "import sys, pebble; print(sys.version)"], installed.variables)
+
+    assert told.startswith(f"{version}.")
 
 
 async def test_an_environment_whose_interpreter_is_gone_is_built_again(index: PackageIndex, tmp_path: Path) -> None:

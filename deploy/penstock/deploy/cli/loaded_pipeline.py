@@ -37,11 +37,15 @@ def stored_spec(traced: Traced, client: EngineClient) -> PipelineSpec:
         # Few pipelines declare environments; the others start without what reads them.
         from penstock.sdk.environments.software import with_software  # noqa: PLC0415
 
-        spec = with_software(spec, traced.software, client)
+        spec = with_software(spec, traced.software, client, _say_resolving)
     if not traced.files:
         return spec
     ref = client.put_snapshot({inside: Path(path) for inside, path in traced.files.items()})
     return spec.model_copy(update={"snapshot": ref})
+
+
+def _say_resolving(step: str) -> None:
+    typer.echo(f"resolving the environment of {step} ...", err=True)
 
 
 def sources_of(traced: Traced) -> dict[str, str]:

@@ -10,13 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from penstock.runners.environments.builds import EnvironmentBroken, Recipe, Tell, build
 from penstock.runners.environments.guest_path import guest_path
 from penstock.runners.environments.locks import alone, if_unused, in_use
 
-_log = structlog.get_logger(__name__)
 _KEPT = 20
 _KEPT_SECONDS = 30 * 24 * 3600.0
 
@@ -103,8 +100,9 @@ class Environments:
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         del self._builds[name]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("environment.not_built", environment=name, reason=str(error))
+        if not task.cancelled():
+            # Whoever waits for it tells of its error; perhaps nobody does any more.
+            task.exception()
 
     async def _build(self, recipe: Recipe, waiters: _Build) -> None:
         place = self._folder / recipe.name

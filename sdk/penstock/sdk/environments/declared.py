@@ -16,7 +16,7 @@ _CREDENTIALS = re.compile(r"\b(?:https?|git\+https?)://[^/\s@]+@")
 class Declared(BaseModel):
     """`source` is an absolute path, or an image."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     kind: Literal["packages", "requirements", "project", "image"]
     source: str = ""

@@ -6,6 +6,7 @@ import re
 import secrets
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ GUEST_REQUIREMENTS = ("msgpack>=1.1", "pydantic>=2.11", "typing-extensions>=4.12
 
 _FORMAT = 1
 _LOCAL = re.compile(r"^\s*(-e\s.*|\.{0,2}/.*|[^#\s]+ @ file:.*)$", re.MULTILINE)
+_REPOSITORY = re.compile(r"^[^#\s]+ @ (?:git|hg|svn|bzr)\+[^\s;]+", re.MULTILINE)
 _PACKAGE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(==|@)\s*([^\s;\\]+)([^\\\n]*)", re.MULTILINE)
 
 
@@ -32,8 +34,8 @@ class Lock:
     packages: dict[str, str]
 
 
-def resolve(declared: Declared, home: Path) -> Lock:
-    """The lock of an environment of packages. `home` is the state folder.
+def resolve(declared: Declared, home: Path, before: Callable[[], None]) -> Lock:
+    """The lock of an environment of packages. `home` is the state folder; `before` is called where uv has to be asked.
 
     :raises InvalidInput: a file can't be read, no versions fit together, or uv is not installed.
     """
@@ -49,6 +51,7 @@ def resolve(declared: Declared, home: Path) -> Lock:
     }
     place = home / "environments" / "locks" / f"{digest_of(inputs).partition(':')[2]}.txt"
     if not place.exists():
+        before()
         _keep(place, _resolved(declared, python, place.parent))
     data = place.read_bytes()
     return Lock(place, digest_bytes(data), python, _packages(data.decode()))
@@ -80,14 +83,14 @@ def _resolved(declared: Declared, python: str, folder: Path) -> str:
                 more = f"{_exported(declared, where)}\n{more}"
             else:
                 named = [str(where / "pyproject.toml"), *(word for extra in declared.extras for word in ("--extra", extra))]
-    return _checked(_asked([*compiled, *named, "-"], where, more))
+    return checked_lock(_asked([*compiled, *named, "-"], where, more))
 
 
 def _exported(declared: Declared, folder: Path) -> str:
     """The project's locked packages, without what lies in folders: a project's code is in the snapshot, Penstock comes with the runner."""
     extras = [word for extra in declared.extras for word in ("--extra", extra)]
     left_out = ["--no-dev", "--no-emit-project", "--no-emit-workspace", "--no-emit-package", "penstock"]
-    return _asked(["export", "--frozen", "--no-header", "--no-annotate", "-q", *left_out, *extras], folder, "")
+    return _LOCAL.sub("", _asked(["export", "--frozen", "--no-header", "--no-annotate", "-q", *left_out, *extras], folder, ""))
 
 
 def _asked(words: list[str], folder: Path, given: str) -> str:
@@ -102,13 +105,23 @@ def _asked(words: list[str], folder: Path, given: str) -> str:
     return done.stdout
 
 
-def _checked(lock: str) -> str:
+def checked_lock(lock: str) -> str:
+    """A lock that uv wrote, if it holds for every machine and for everybody's eyes.
+
+    :raises InvalidInput: it does not.
+    """
     refuse_credentials("the lock", lock)
     local = _LOCAL.search(lock)
     if local is not None:
         raise InvalidInput(
             f"the environment can't hold {local[0].strip()}, which lies on this machine only; "
             "import it from the project (its modules travel with the code), or publish it to an index"
+        )
+    repository = _REPOSITORY.search(lock)
+    if repository is not None:
+        raise InvalidInput(
+            f"the environment can't hold {repository[0]}, for what a repository gives has no hash; "
+            "name an archive of that commit by its address, or publish it to an index"
         )
     return lock
 

@@ -1,6 +1,6 @@
 """The software of a pipeline's steps: each declared environment resolved, its lock stored, its identity in the spec."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import Identity, PipelineSpec, SoftwareSpec, StepSpec
 from penstock.sdk.environments.declared import Declared
 from penstock.sdk.environments.resolution import Lock, resolve
-from penstock.sdk.identity.environment import GUEST_CONTRACT_VERSION
+from penstock.sdk.identity.guest_contract import GUEST_CONTRACT_VERSION
 
 
 class Locks(Protocol):
@@ -21,29 +21,40 @@ class Locks(Protocol):
     def put_path(self, path: Path) -> ArtifactRef: ...
 
 
-def with_software(spec: PipelineSpec, declared: Mapping[str, Declared], client: Locks) -> PipelineSpec:
+def _unsaid(step: str) -> None:
+    """For callers that have nobody to tell."""
+
+
+def with_software(
+    spec: PipelineSpec, declared: Mapping[str, Declared], client: Locks, resolving: Callable[[str], None] = _unsaid
+) -> PipelineSpec:
     """`spec` with the software of every step that declares an environment. `declared` is by the names of nodes, hooks after `hook `.
+
+    `resolving` is called with a step's name before what may take long.
 
     :raises InvalidInput: an environment can't be resolved; the text names the step.
     """
     if not declared:
         return spec
     known: dict[Declared, dict[str, Any]] = {}
-    nodes = tuple(
-        _equipped(node, declared[node.name], known, client) if isinstance(node, StepSpec) and node.name in declared else node
-        for node in spec.nodes
-    )
-    hooks = {
-        kind: _equipped(hook, declared[f"hook {kind}"], known, client) if f"hook {kind}" in declared else hook
-        for kind, hook in spec.hooks.items()
-    }
+
+    def equipped(step: StepSpec, key: str) -> StepSpec:
+        return _equipped(step, declared[key], known, client, resolving) if key in declared else step
+
+    nodes = tuple(equipped(node, node.name) if isinstance(node, StepSpec) else node for node in spec.nodes)
+    hooks = {kind: equipped(hook, f"hook {kind}") for kind, hook in spec.hooks.items()}
     return spec.model_copy(update={"nodes": nodes, "hooks": hooks})
 
 
-def _equipped(step: StepSpec, declared: Declared, known: dict[Declared, dict[str, Any]], client: Locks) -> StepSpec:
+def _equipped(
+    step: StepSpec, declared: Declared, known: dict[Declared, dict[str, Any]], client: Locks, resolving: Callable[[str], None]
+) -> StepSpec:
     if declared not in known:
         try:
-            known[declared] = _image(declared) if declared.kind == "image" else _locked(resolve(declared, client.home), client)
+            if declared.kind == "image":
+                known[declared] = _image(declared)
+            else:
+                known[declared] = _locked(resolve(declared, client.home, lambda: resolving(step.name)), client)
         except InvalidInput as error:
             raise InvalidInput(f"the step {step.name!r}: {error}") from error
     return step.model_copy(update=known[declared])

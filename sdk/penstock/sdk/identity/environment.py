@@ -18,9 +18,7 @@ from packaging.utils import canonicalize_name
 
 from penstock.contracts.encoding import digest_bytes, digest_of
 from penstock.contracts.spec import Identity
-
-GUEST_CONTRACT_VERSION = 1
-"""Counts changes of what user code can observe of Penstock itself: codecs, seeds, the working directory. Not the package's version."""
+from penstock.sdk.identity.guest_contract import GUEST_CONTRACT_VERSION
 
 ABSENT = "not installed"
 
