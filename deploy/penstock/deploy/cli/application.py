@@ -32,6 +32,7 @@ _COMMANDS = {
     "init": "init",
     "demo": "demo",
     "doctor": "doctor",
+    "db": "db",
     "coordinator": "coordinator",
     "runner": "runner",
 }
