@@ -9,6 +9,7 @@ from tests.servers.docker import IS_OPTIONAL, DockerEngine
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import ServerNotStarted
 from tests.servers.rabbitmq import RabbitServer, VirtualHost
+from tests.servers.s3 import S3Bucket, S3Server
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +101,26 @@ def empty_database(postgres: PostgresServer) -> str:
 def database(postgres: PostgresServer) -> str:
     """The URL of a database of the test's own with the newest schema."""
     return postgres.create_database(migrated=True)
+
+
+@pytest.fixture(scope="session")
+def s3_of_worker() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server.start()
+
+
+@pytest.fixture
+def s3(s3_of_worker: S3Server) -> S3Server:
+    """The worker's S3 server, running. A test may kill it: the next one finds it well again."""
+    if not s3_of_worker.is_running:
+        s3_of_worker.start()
+    return s3_of_worker
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
+    """A fresh bucket, with this process's variables leading to it; `bucket.url` is the address of an artifact store in it."""
+    with s3.bucket() as bucket:
+        for name, value in bucket.environment.items():
+            monkeypatch.setenv(name, value)
+        yield bucket
