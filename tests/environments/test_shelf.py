@@ -22,7 +22,7 @@ SLOW = """
 import os, pathlib, shutil, time, zipfile
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
-    gate = pathlib.Path(os.environ["GATE"])
+    gate = pathlib.Path(os.environ["UV_TEST_GATE"])
     gate.with_suffix(".begun").touch()
     limit = time.monotonic() + 60
     while not gate.exists() and time.monotonic() < limit:
@@ -195,7 +195,7 @@ def names_in(folder: Path) -> set[str]:
 def slow(index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """A package whose build waits until the file `gate` is there. With a cache of its own, for uv keeps what it has built."""
     index.add_source("slow", "1.0", SLOW)
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    monkeypatch.setenv("UV_TEST_GATE", str(tmp_path / "gate"))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     # uv leaves the locks of such builds among temporary files.
     (tmp_path / "temporary").mkdir()
@@ -235,6 +235,22 @@ async def test_another_process_s_build_is_waited_for(slow: Recipe, tmp_path: Pat
         await waiting
 
     assert said == [b"penstock: another process builds the environment slow\n"]
+
+
+async def test_what_builds_a_package_sees_no_secrets_of_the_runner(
+    index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_SIGNING_KEY", "hush")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    index.add_source("nosy", "1.0", "import os\n\ndef build_wheel(*_):\n    raise SystemExit(f'I see {sorted(os.environ.items())}')\n")
+    said: list[bytes] = []
+
+    with pytest.raises(EnvironmentBroken, match="nosy"):
+        async with Environments(tmp_path / "shelf").lease(recipe(index, tmp_path / "locks", "nosy==1.0"), said.append):
+            pass
+
+    assert b"I see" in b"".join(said)
+    assert b"hush" not in b"".join(said)
 
 
 async def test_closing_ends_a_build_with_all_its_processes(slow: Recipe, tmp_path: Path) -> None:

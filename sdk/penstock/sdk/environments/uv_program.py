@@ -9,7 +9,12 @@ from penstock.contracts.errors import InvalidInput
 
 _CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
 _FRAME = re.compile(r"^[\s×╰─▶│├]+")
-_FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX")
+_SEEN = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "NETRC", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT",
+    "TEMP", "TMP", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CUDA_HOME",
+    "LD_LIBRARY_PATH", "PKG_CONFIG_PATH",
+})  # fmt: skip
+_SEEN_PREFIXES = ("UV_", "LC_", "SSL_", "XDG_", "KEYRING_", "PYTHON_KEYRING_", "CARGO_", "RUSTUP_", "CMAKE_")
 _INDEX_SETTINGS = ("INDEX", "FIND_LINKS", "EXCLUDE_NEWER", "PRERELEASE", "RESOLUTION", "CONSTRAINT", "OVERRIDE", "CONFIG_FILE")
 
 
@@ -28,8 +33,11 @@ def find_uv() -> str:
 
 
 def uv_variables() -> dict[str, str]:
-    """The variables that uv gets. Interpreters are downloaded only where `UV_PYTHON_DOWNLOADS` says so."""
-    seen = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    """The variables that uv gets, and with it the code that builds a package from its source: none of a runner's secrets.
+
+    Interpreters are downloaded only where `UV_PYTHON_DOWNLOADS` says so.
+    """
+    seen = {name: value for name, value in os.environ.items() if name.upper() in _SEEN or name.startswith(_SEEN_PREFIXES)}
     return {"UV_PYTHON_DOWNLOADS": "never", **seen, "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
 
 
