@@ -60,16 +60,16 @@ def differences(wanted: Topology, observed: Observed, virtual_host: str) -> list
         for binding in wanted.bindings
         if (binding.exchange, binding.queue, binding.key) not in bound
     ]
-    return found + policy_differences(wanted, observed.policies)
+    return found + _about_policies(wanted, observed.policies)
 
 
-def policy_differences(wanted: Topology, listed: Sequence[Listed]) -> list[Finding]:
+def _about_policies(wanted: Topology, listed: Sequence[Listed]) -> list[Finding]:
     """A policy of the operator's own may stand in the place of ours if it says all that ours says."""
     policies = {str(policy["name"]): policy for policy in listed}
     governed = [(Governs.QUEUES, queue.name) for queue in wanted.queues] + [
         (Governs.EXCHANGES, exchange.name) for exchange in wanted.exchanges
     ]
-    found = [finding for policy in POLICIES for finding in _policy(policy, policies.get(policy.name))]
+    found = [finding for policy in POLICIES for finding in policy_differences(policy, policies.get(policy.name))]
     return found + [finding for governs, name in governed for finding in _governed(governs, name, listed)]
 
 
@@ -99,7 +99,7 @@ def _queue(wanted: DeclaredQueue, queues: dict[str, Listed], virtual_host: str) 
         yield Finding(FindingKind.LEADERLESS, subject, what, f"start the nodes {', '.join(sorted(set(members) - set(online)))}")
 
 
-def _policy(wanted: Policy, listed: Listed | None) -> Iterator[Finding]:
+def policy_differences(wanted: Policy, listed: Listed | None) -> Iterator[Finding]:
     subject = f"policy {wanted.name}"
     if listed is None:
         yield missing(subject)

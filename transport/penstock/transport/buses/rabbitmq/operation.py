@@ -14,7 +14,7 @@ from penstock.transport.buses.rabbitmq.address import Address
 from penstock.transport.buses.rabbitmq.failures import refused_connection, translated
 
 _CONNECT_SECONDS = 10.0
-_CLOSE_SECONDS = 3.0
+_CLOSE_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 10
 ResultT = TypeVar("ResultT")
 

@@ -13,7 +13,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, Chann
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.buses.rabbitmq.address import Address
-from penstock.transport.buses.rabbitmq.finding import APPLY
+from penstock.transport.buses.rabbitmq.finding import APPLY, policy_differences
 from penstock.transport.buses.rabbitmq.leader import leaderless
 from penstock.transport.buses.rabbitmq.management import Management
 from penstock.transport.buses.rabbitmq.operation import Operation, operation
@@ -22,7 +22,6 @@ from penstock.transport.buses.rabbitmq.topology import DECLARE_SECONDS, QueueKin
 from penstock.transport.buses.rabbitmq.topology_check import LEADER_SECONDS
 
 REPAIR_LOCK = "penstock.repair"
-LOCK_SECONDS = 60.0
 SETTLE_SECONDS = 2.0
 """A quorum queue younger than a second is wedged for ever where its broker is killed: the broker writes down late that it exists."""
 _DELETE_SECONDS = 30.0  # of a queue without leader the broker gives up asking it after 5
@@ -40,50 +39,72 @@ class Applied:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    leader_seconds: float = LEADER_SECONDS
+    settle_seconds: float = SETTLE_SECONDS
+    lock_seconds: float = 60.0
+    """Another one that applies or repairs may take so long."""
+
+
 async def apply(
-    address: Address, wanted: Topology, *, management: Management | None, on_wait: Callable[[str], None] = lambda _: None
+    address: Address,
+    wanted: Topology,
+    *,
+    management: Management | None,
+    patience: Patience | None = None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Applied:
     """Idempotent. Calls `on_wait` with what is waited for.
 
     :raises BusUnavailable: saying what could not be done, and what to do.
     """
     began = time.monotonic()
+    patience = patience or Patience()
     async with operation(address, "penstock topology apply") as work:
-        await _lock(work, address, on_wait)
-        if management is not None:
-            for policy in POLICIES:
-                await management.set_policy(policy)
+        await _lock(work, address, patience.lock_seconds, on_wait)
         created = [queue.name for queue in wanted.queues if not await _exists(work, queue.name)]
         await _declare(work, wanted, address)
-        on_wait("leaders")
-        repaired = await _repaired(work, wanted, address)
+        on_wait("the leaders of the queues")
+        repaired = await _repaired(work, wanted, address, patience)
+        # Not before: a queue without leader keeps whoever sets a policy waiting for a minute.
+        policies = [] if management is None else await _set_policies(management)
         if created or repaired:
-            await asyncio.sleep(SETTLE_SECONDS)
-    policies = [policy.name for policy in POLICIES] if management is not None else []
+            on_wait("the broker to write the new queues down")
+            await asyncio.sleep(patience.settle_seconds)
     return Applied(created, repaired, policies, time.monotonic() - began)
 
 
-async def repair(address: Address, wanted: Topology) -> list[str]:
+async def repair(address: Address, wanted: Topology, *, patience: Patience | None = None) -> list[str]:
     """Makes those of the queues anew that have no leader, and says which. As `apply` does, without the rest.
 
     :raises BusUnavailable: it could not be done.
     """
+    patience = patience or Patience()
     async with operation(address, "penstock repair") as work:
-        await _lock(work, address, lambda _: None)
-        repaired = await _repaired(work, wanted, address)
+        await _lock(work, address, patience.lock_seconds, lambda _: None)
+        repaired = await _repaired(work, wanted, address, patience)
         if repaired:
-            await asyncio.sleep(SETTLE_SECONDS)
+            await asyncio.sleep(patience.settle_seconds)
         return repaired
 
 
-async def _repaired(work: Operation, wanted: Topology, address: Address) -> list[str]:
+async def _set_policies(management: Management) -> list[str]:
+    listed = {str(policy["name"]): policy for policy in (await management.observe()).policies}
+    changed = [policy for policy in POLICIES if any(policy_differences(policy, listed.get(policy.name)))]
+    for policy in changed:
+        await management.set_policy(policy)
+    return [policy.name for policy in changed]
+
+
+async def _repaired(work: Operation, wanted: Topology, address: Address, patience: Patience) -> list[str]:
     quorum = [queue.name for queue in wanted.queues if queue.kind is QueueKind.QUORUM]
-    lost = await leaderless(work, quorum, seconds=LEADER_SECONDS)
+    lost = await leaderless(address, quorum, seconds=patience.leader_seconds)
     for queue in lost:
         await _delete(work, queue)
     if lost:
         await _declare(work, wanted, address)
-        if still := await leaderless(work, lost, seconds=LEADER_SECONDS):
+        if still := await leaderless(address, lost, seconds=patience.leader_seconds):
             raise BusUnavailable(
                 f"{', '.join(still)} at {address}: there is no leader even after the queue was made anew; "
                 f"see whether the nodes of the cluster run (rabbitmqctl cluster_status), then {APPLY}"
@@ -133,11 +154,11 @@ async def _exists(work: Operation, queue: str) -> bool:
     return True
 
 
-async def _lock(work: Operation, address: Address, on_wait: Callable[[str], None]) -> None:
+async def _lock(work: Operation, address: Address, seconds: float, on_wait: Callable[[str], None]) -> None:
     async def take(channel: AbstractChannel) -> None:
         await channel.queue_declare(REPAIR_LOCK, exclusive=True, timeout=DECLARE_SECONDS)
 
-    deadline = time.monotonic() + LOCK_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return await work.on_channel(f"taking the lock {REPAIR_LOCK}", take)

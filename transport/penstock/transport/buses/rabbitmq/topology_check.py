@@ -31,7 +31,7 @@ async def check(
             found += unseen(address.virtual_host)
         quorum = [queue.name for queue in existing if queue.kind is QueueKind.QUORUM]
         known = {finding.subject for finding in found if finding.kind is FindingKind.LEADERLESS}
-        lost = await leaderless(work, quorum, seconds=leader_seconds)
+        lost = await leaderless(address, quorum, seconds=leader_seconds)
         return found + [wedged(queue) for queue in lost if f"queue {queue}" not in known]
 
 
