@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import psutil
 from typing_extensions import override
 
 from tests.servers.docker_image import python_archive
+from tests.servers.keeper import processes_of
 from tests.servers.process import Server, ServerNotStarted, wait_until
 
 IMAGE = "penstock-test:python"
@@ -21,7 +23,7 @@ IS_OPTIONAL = os.environ.get(_OPTIONAL) == "1"
 
 
 class DockerEngine(Server):
-    """`dockerd` with its own containerd, as root."""
+    """`dockerd` with its own containerd, as root. Its mounts are its own too, and so end with it, however that ends."""
 
     program = "dockerd (apt-get install docker.io)"
 
@@ -37,11 +39,14 @@ class DockerEngine(Server):
     def command(self) -> list[str]:
         if os.geteuid() != 0:
             raise ServerNotStarted(f"a private dockerd needs root; run the tests as root, or leave these out with {_OPTIONAL}=1")
+        if shutil.which("dockerd") is None:
+            raise ServerNotStarted(f"dockerd is not installed. These tests need {self.program}")
         # Not the machine's own.
         settings = self.folder / "daemon.json"
         settings.write_text("{}")
         return [
-            "dockerd", "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid",
+            "unshare", "--mount", "dockerd",
+            "--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid",
             "--host", self.url, "--iptables=false", "--ip6tables=false", "--bridge=none", "--config-file", str(settings),
             "--cgroup-parent", f"/{self._control_group}", "--log-level", "warn",
         ]  # fmt: skip
@@ -54,17 +59,20 @@ class DockerEngine(Server):
     def kill(self) -> None:
         """As if the machine had lost power: the engine and its containers are gone at once."""
         super().kill()
+        # Its containerd and the shims of containers have sessions of their own.
+        for process in processes_of(str(self.folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        # Nobody may have reaped it yet, and then the next engine would wait for it.
+        (self.folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
         self._kill_containers()
 
     @override
     def close(self) -> None:
+        # Ending in order takes seconds, and nothing of it is kept.
         if self.is_running:
-            self.stop()
+            self.kill()
         self._kill_containers()
-        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            place = line.split(" ")[1]
-            if place.startswith(f"{self.folder}/"):
-                subprocess.run([shutil.which("umount") or "umount", "--lazy", place], check=False, capture_output=True)
         super().close()
         for root in (_CONTROL_GROUPS, *_CONTROL_GROUPS.iterdir()):
             for below, _, _ in os.walk(root / self._control_group, topdown=False):

@@ -19,6 +19,8 @@ from penstock.runners.failures import AttemptFailed, failure
 
 _GONE = (404, 409)
 """What the engine answers where a container has ended or was removed meanwhile."""
+NO_ANSWER = 900
+"""From here on statuses are the client's own."""
 _SIGNALLED = 128
 _LAST_SIGNAL = 64
 
@@ -37,15 +39,20 @@ class End:
 
 
 @contextmanager
-def reached(engine: Docker) -> Generator[None]:
+def reached() -> Generator[None]:
     """:raises InfrastructureError: the engine did not answer inside the block, or refused."""
     try:
         yield
     except DockerError as error:
-        raise InfrastructureError(f"the Docker engine refused: {error.message}") from error
+        if error.status < NO_ANSWER:
+            raise InfrastructureError(f"the Docker engine refused: {error.message}") from error
+        raise _unreached(error.message) from error
     except (aiohttp.ClientError, OSError) as error:
-        where = f"the Docker engine at {engine.docker_host} can't be reached"
-        raise InfrastructureError(f"{where}: {error}; is it running, and may this user use its socket?") from error
+        raise _unreached(str(error)) from error
+
+
+def _unreached(reason: str) -> InfrastructureError:
+    return InfrastructureError(f"the Docker engine can't be reached: {reason}; is it running, and may this user use its socket?")
 
 
 class Container:
@@ -103,10 +110,12 @@ async def started(
     :raises AttemptFailed: it can't be started: its command, image or limits are not as the engine can have them.
     :raises InfrastructureError: the engine can't be reached.
     """
-    with reached(engine):
+    with reached():
         try:
             made = await engine.containers.create(config)
         except DockerError as error:
+            if error.status >= NO_ANSWER:
+                raise
             raise AttemptFailed(_not_started(error.message)) from error
         try:
             async with made.attach(stdout=True, stderr=True) as output:
@@ -149,7 +158,7 @@ async def clear_containers(engine: Docker, runner: str, incarnation: str) -> int
 
     :raises InfrastructureError: the engine can't be reached.
     """
-    with reached(engine):
+    with reached():
         labels = {"label": [f"penstock.runner={runner}"]}
         found = await engine.containers.list(all=True, filters=labels)  # pyright: ignore[reportUnknownMemberType]  # its keywords have no types
         left = [container for container in found if container["Labels"].get("penstock.incarnation") != incarnation]

@@ -8,7 +8,7 @@ from typing import Any
 from aiodocker import Docker, DockerError
 
 from penstock.contracts.states import FailureKind
-from penstock.runners.docker.container import reached
+from penstock.runners.docker.container import NO_ANSWER, reached
 from penstock.runners.failures import AttemptFailed, failure
 
 _NOT_FOUND = 404
@@ -35,7 +35,7 @@ class Images:
 
         :raises AttemptFailed: there is no such image, and what to do.
         """
-        with reached(self._engine):
+        with reached():
             async with self._pulling.setdefault(name, asyncio.Lock()):
                 found = await self._found(name)
                 if found is None:
@@ -64,6 +64,8 @@ class Images:
                 if step.get("status") in ("Pull complete", "Already exists", "Download complete"):
                     say(f"{step.get('id', '')}: {step['status']}\n")
         except DockerError as error:
+            if error.status >= NO_ANSWER:
+                raise
             raise AttemptFailed(_missing(name, error.message)) from error
 
 

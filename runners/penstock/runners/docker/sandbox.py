@@ -77,7 +77,7 @@ def _host_config(program: Program, resources: ResourcesSpec, limits: Limits) -> 
         "Tmpfs": dict.fromkeys([_TEMPORARY, *program.volumes], scratch),
         "ShmSize": limits.scratch_bytes,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
+        "SecurityOpt": ["no-new-privileges"],
         "Privileged": False,
         "IpcMode": "private",
         "PidsLimit": limits.processes,

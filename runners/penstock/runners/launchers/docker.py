@@ -180,7 +180,7 @@ class DockerLauncher(Launcher):
             where = f"no Docker engine is found ({error}): is one installed and running here? else name it by DOCKER_HOST"
             raise InfrastructureError(where) from error
         try:
-            with reached(engine):
+            with reached():
                 told = dict[str, Any](await engine.system.info())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # no types for plain data
         except BaseException:
             await engine.close()
