@@ -10,8 +10,8 @@ from penstock.contracts.errors import InvalidInput
 _CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
 _FRAME = re.compile(r"^[\s×╰─▶│├]+")
 _SEEN = frozenset({
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "NETRC", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT",
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CUDA_HOME",
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "NETRC", "USERPROFILE", "APPDATA", "LOCALAPPDATA",
+    "SYSTEMROOT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "LD_LIBRARY_PATH", "PKG_CONFIG_PATH", "CUDA_HOME",
     "CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS",
 })  # fmt: skip
 _SEEN_PREFIXES = ("UV_", "LC_", "SSL_", "XDG_", "KEYRING_", "PYTHON_KEYRING_", "CARGO_", "RUSTUP_", "CMAKE_")
