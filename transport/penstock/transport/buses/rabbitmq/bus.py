@@ -12,7 +12,7 @@ from aiormq.abc import AbstractConnection
 from penstock.transport.bus import Envelope, Exchange
 from penstock.transport.buses.rabbitmq.address import parse_address
 from penstock.transport.buses.rabbitmq.consumer import RabbitConsumer, open_consumer
-from penstock.transport.buses.rabbitmq.link import Link
+from penstock.transport.buses.rabbitmq.link import Link, ended
 from penstock.transport.buses.rabbitmq.listener import RabbitListener, open_listener
 from penstock.transport.buses.rabbitmq.probe import Probe
 from penstock.transport.buses.rabbitmq.publisher import Publisher, PublishSession, open_publishing
@@ -99,7 +99,6 @@ class RabbitBus:
 
     async def _close(self) -> None:
         if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.wait((self._probing,))
+            await ended(self._probing)
         await self._consuming.close()
         await self._publishing.close()

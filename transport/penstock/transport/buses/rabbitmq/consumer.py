@@ -16,6 +16,8 @@ from penstock.transport.buses.rabbitmq.wire import ack_frame, requeue_frame
 
 _log = structlog.get_logger(__name__)
 CALL_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+"""A connection through which nothing passes holds nobody up for longer."""
 
 
 class RabbitDelivery:
@@ -106,7 +108,7 @@ class RabbitConsumer:
             self._acknowledge()
         self._fail("its context has ended")
         with contextlib.suppress(BusUnavailable), translated(f"closing the consumer of {self._queue!r}"):
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._channel.close()
 
     def _take(self, tag: int, redelivered: bool, body: bytes) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelNotFoundEntity,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 
@@ -62,9 +63,10 @@ def refused_connection(address: Address, error: BaseException) -> BusUnavailable
     text = str(error)
     if isinstance(error, ProbableAuthenticationError):
         reason = "the broker refused the user or the password; check the user information of PENSTOCK_BROKER_URL"
-    elif "NOT_ALLOWED" in text:
+    elif isinstance(error, InvalidFrameError) and "Connection.OpenOk" in text:
+        # The library does not pass on what the broker says when it refuses a virtual host.
         reason = (
-            "the virtual host does not exist, or the user may not enter it; check the path of PENSTOCK_BROKER_URL, "
+            "the virtual host does not exist, is full, or the user may not enter it; check the path of PENSTOCK_BROKER_URL, "
             "or run `rabbitmqctl add_vhost` and `rabbitmqctl set_permissions`"
         )
     elif isinstance(error, TimeoutError):

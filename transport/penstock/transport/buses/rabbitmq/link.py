@@ -24,6 +24,7 @@ CONNECT_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
 _CLOSE_SECONDS = 3.0
+_CANCEL_SECONDS = 0.5
 
 
 class Session(Protocol):
@@ -70,8 +71,7 @@ class Link(Generic[SessionT]):
 
     async def close(self) -> None:
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait((self._keeper,))
+            await ended(self._keeper)
         await self._disconnect()
 
     def drop(self, reason: str) -> None:
@@ -136,6 +136,13 @@ class Link(Generic[SessionT]):
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await connection.close()
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    """Cancels a task until it has ended: the library swallows a cancellation that meets it while it opens or closes a connection."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=_CANCEL_SECONDS)
 
 
 def _transport(connection: aio_pika.abc.AbstractConnection) -> AbstractConnection:

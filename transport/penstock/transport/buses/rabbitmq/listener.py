@@ -10,7 +10,7 @@ from aiormq.abc import AbstractConnection
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.bus import Exchange
 from penstock.transport.buses.rabbitmq.channel import BusChannel, open_channel, unused
-from penstock.transport.buses.rabbitmq.consumer import CALL_SECONDS
+from penstock.transport.buses.rabbitmq.consumer import CALL_SECONDS, CLOSE_SECONDS
 from penstock.transport.buses.rabbitmq.failures import translated
 
 
@@ -50,7 +50,7 @@ class RabbitListener:
 
     async def close(self) -> None:
         with contextlib.suppress(BusUnavailable), translated(f"closing the listener {self._name!r}"):
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._channel.close()
 
     def _take(self, _tag: int, _redelivered: bool, body: bytes) -> None:

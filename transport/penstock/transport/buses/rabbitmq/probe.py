@@ -2,15 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
-
-import structlog
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.bus import Envelope, Listener
 from penstock.transport.buses.rabbitmq.publisher import Publisher
 
-_log = structlog.get_logger(__name__)
 _AGAIN_SECONDS = 1.0
 
 
@@ -34,21 +31,29 @@ class Probe:
 
     async def run(self) -> None:
         while True:
-            with suppress(BusUnavailable):
-                async with self._listen() as own:
-                    await self._attend(own)
-            await asyncio.sleep(_AGAIN_SECONDS)
-
-    async def _attend(self, own: Listener) -> None:
-        """Until the connection is lost."""
-        bodies = aiter(own)
-        while True:
-            await self._publisher.publish(Envelope(reply_queue=own.name, body=b""))
             try:
-                async with asyncio.timeout(self._lost_seconds):
-                    await anext(bodies)
+                await self._attend()
+            except BusUnavailable:
+                await asyncio.sleep(_AGAIN_SECONDS)
             except TimeoutError:
-                if not await self._publisher.is_blocked():
+                if not await self._is_excused():
                     self._condemn(f"a message to oneself did not come back within {self._lost_seconds:g} seconds")
-                    return
-            await asyncio.sleep(self._seconds)
+
+    async def _attend(self) -> None:
+        """Until the connection is lost, or a ping, or the queue for it, is not there in time."""
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(self._lost_seconds):
+                own = await stack.enter_async_context(self._listen())
+            bodies = aiter(own)
+            while True:
+                async with asyncio.timeout(self._lost_seconds):
+                    await self._publisher.publish(Envelope(reply_queue=own.name, body=b""))
+                    await anext(bodies)
+                await asyncio.sleep(self._seconds)
+
+    async def _is_excused(self) -> bool:
+        """A broker in need takes no message, and the connection is well; one that is lost already needs no verdict."""
+        try:
+            return await self._publisher.is_blocked()
+        except BusUnavailable:
+            return True

@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from aiormq.abc import AbstractChannel
 
-from penstock.transport.bus import INBOX, LANE_WORD, Exchange, work_binding, work_queue
+from penstock.contracts.pools import LANE_WORD
+from penstock.transport.bus import INBOX, Exchange, work_binding, work_queue
 
 DEAD = "penstock.dead"
 """The exchange and the queue of dead letters."""
