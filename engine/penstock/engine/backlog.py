@@ -12,7 +12,7 @@ _dispatched = Statement(
     "WHERE a.state IN ('dispatched', 'running') GROUP BY u.workspace, a.pool, a.state"
 )
 _live_runs = Statement("SELECT workspace, state, count(*) FROM run WHERE ended_at IS NULL GROUP BY workspace, state")
-_ended = Statement("SELECT workspace, state FROM run WHERE run_no = :run_no AND ended_at IS NOT NULL")
+_ended = Statement("SELECT workspace, state, ended_at FROM run WHERE run_no = :run_no AND ended_at IS NOT NULL")
 _step_runs = Statement(
     "SELECT state, CASE WHEN hit_run IS NULL THEN 0 ELSE 1 END, count(*) FROM step_run WHERE run_no = :run_no GROUP BY 1, 2"
 )
@@ -44,6 +44,7 @@ class EndedRun:
 
     workspace: str
     state: str
+    ended_at: int
     step_runs: dict[tuple[str, bool], int]
 
 
@@ -64,4 +65,4 @@ def ended_run(connection: Connection, run_no: int) -> EndedRun | None:
     if found is None:
         return None
     counts = {(row[0], bool(row[1])): int(row[2]) for row in _step_runs.rows(connection, run_no=run_no)}
-    return EndedRun(workspace=found[0], state=found[1], step_runs=counts)
+    return EndedRun(workspace=found[0], state=found[1], ended_at=int(found[2]), step_runs=counts)

@@ -12,16 +12,17 @@ import aio_pika
 import aiormq.exceptions
 import asyncpg
 import structlog
+from botocore.exceptions import ClientError, NoCredentialsError, PartialCredentialsError
 
 from penstock.contracts.encoding import digest_bytes
-from penstock.contracts.errors import BusUnavailable, InfrastructureError, InvalidInput, StoreUnavailable
+from penstock.contracts.errors import BusUnavailable, InfrastructureError, StoreUnavailable
 from penstock.contracts.messages import Tick, encode
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.health import Check, Health
 from penstock.engine.store import Store
 from penstock.engine.stores.postgres import PostgresStore
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.artifact_stores.folder import FolderArtifactStore
+from penstock.transport.artifact_stores.by_url import open_artifact_store
 from penstock.transport.bus import Bus, Envelope, Exchange
 from penstock.transport.buses.rabbitmq import RabbitBus
 
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 BROKER, DATABASE, ARTIFACTS = "broker", "database", "artifacts"
 TRY_SECONDS = 10.0
+_REFUSALS = frozenset({400, 401, 403, 404})
 PAUSE_SECONDS = 2.0
 
 
@@ -160,20 +162,32 @@ async def open_artifacts(settings: ServiceSettings, health: Health) -> AsyncGene
     :raises InvalidInput: the folder can't be used.
     """
     url: str = settings.needed("artifacts_url")
-    if url.startswith("file:"):
-        store = _folder(Path(unquote(urlsplit(url).path)))
+    cache = settings.cache_folder / "artifacts"
+    await reached(ARTIFACTS, place_of(url), lambda: _try_artifacts(url, cache), health)
+    async with open_artifact_store(url, cache) as store:
         health.watch(ARTIFACTS, artifacts_check(store))
         yield store
-        return
-    raise InvalidInput("artifacts on S3 need an adapter")
 
 
-def _folder(path: Path) -> FolderArtifactStore:
+async def _try_artifacts(url: str, cache: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        return FolderArtifactStore(path)
-    except OSError as error:
-        raise InvalidInput(f"PENSTOCK_ARTIFACTS_URL: the folder {path} can't be used: {error.strerror}") from error
+        async with open_artifact_store(url, cache) as store:
+            await artifacts_check(store)()
+    except StoreUnavailable as error:
+        if _is_refusal(error.__cause__):
+            raise InfrastructureError(str(error)) from error
+        raise
+
+
+def _is_refusal(cause: BaseException | None) -> bool:
+    """Whether S3 answered, and won't have us: waiting does not help."""
+    match cause:
+        case ClientError():
+            return cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSALS
+        case NoCredentialsError() | PartialCredentialsError():
+            return True
+        case _:
+            return False
 
 
 def artifacts_check(store: ArtifactStore) -> Check:

@@ -40,6 +40,11 @@ class Health:
         """Why a dependency can't be reached; empty: it can."""
         self._reasons = {**self._reasons, name: reason}
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each dependency can't be reached; empty where it can."""
+        return self._reasons
+
     def live(self) -> tuple[bool, str]:
         """Whether the event loop turns. From any thread."""
         silence = time.monotonic() - self._pulse_at

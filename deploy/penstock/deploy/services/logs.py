@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
@@ -90,5 +91,10 @@ def _plain(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
 
 
 def bind(**context: str) -> None:
-    """What every line of this process, or of this task, tells."""
+    """What every line of this process tells."""
     structlog.contextvars.bind_contextvars(**context)
+
+
+def bound(**context: str | int) -> AbstractContextManager[None]:
+    """What every line of this task tells meanwhile."""
+    return structlog.contextvars.bound_contextvars(**context)

@@ -1,6 +1,7 @@
 """`penstock runner`: works for pools, on as many machines as there are."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -14,7 +15,10 @@ from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, open_artifa
 from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.naming import host_name
-from penstock.deploy.services.observation import observe
+from penstock.deploy.services.observation import Observation, observe
+from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedLauncher
+from penstock.runners.launchers.chosen import LauncherByIsolation
+from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.runner import Machine, Runner
 from penstock.transport.artifact_store import ArtifactStore
@@ -46,16 +50,17 @@ async def serve_runner(pools: Mapping[str, int], name: str, settings: ServiceSet
         settings.needed(needed)
     health = Health((BROKER, ARTIFACTS))
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(observe(settings, health))
+        seen = await stack.enter_async_context(observe("runner", name, settings, health))
         bus = await stack.enter_async_context(open_bus(settings, name, health))
         artifacts = await stack.enter_async_context(open_artifacts(settings, health))
-        launcher = process_launcher(artifacts, settings.cache_folder, pools)
+        incarnation = secrets.token_hex(8)
+        launcher = observed_launcher(ObservedArtifacts(artifacts, seen.metrics), settings.cache_folder, pools, (name, incarnation), seen)
         stack.push_async_callback(launcher.close)
         runner = Runner(
-            bus,
+            ObservedBus(bus, seen.metrics),
             launcher,
             name=name,
-            incarnation=secrets.token_hex(8),
+            incarnation=incarnation,
             workspace=settings.workspace,
             pools=pools,
             machine=machine(),
@@ -69,8 +74,22 @@ async def serve_runner(pools: Mapping[str, int], name: str, settings: ServiceSet
         await lifetime.serve(runner.run(), drain, settings.drain_seconds)
 
 
-def process_launcher(artifacts: ArtifactStore, folder: Path, pools: Mapping[str, int]) -> ProcessLauncher:
-    """Executes steps in processes of this machine; `folder` is shared by all runners of the machine."""
+def observed_launcher(
+    artifacts: ArtifactStore, folder: Path, pools: Mapping[str, int], runner: tuple[str, str], seen: Observation
+) -> ObservedLauncher:
+    """Executes steps in processes of this machine, and in containers where it has an engine for them.
+
+    `folder` is shared by all runners of the machine. `runner`: name and incarnation.
+    """
     state = folder / "runner"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return ProcessLauncher(artifacts, state, slots=sum(pools.values()))
+    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()))
+    name, incarnation = runner
+    containers = DockerLauncher(artifacts, state, runner=name, incarnation=incarnation) if has_docker() else None
+    chosen = LauncherByIsolation(processes, containers)
+    return ObservedLauncher(chosen, seen.metrics, pools, seen.tracer, lambda: processes.zygotes_started)
+
+
+def has_docker() -> bool:
+    """Whether a container engine is named, or is where it usually is."""
+    return bool(os.environ.get("DOCKER_HOST")) or Path("/var/run/docker.sock").exists()

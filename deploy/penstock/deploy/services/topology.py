@@ -1,0 +1,51 @@
+"""The topology of the broker that the settings name."""
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from penstock.deploy.service_settings import ServiceSettings
+from penstock.transport.buses.rabbitmq.address import Address, parse_address
+from penstock.transport.buses.rabbitmq.definitions import definitions, description
+from penstock.transport.buses.rabbitmq.finding import Finding
+from penstock.transport.buses.rabbitmq.management import Management
+from penstock.transport.buses.rabbitmq.policies import POLICIES
+from penstock.transport.buses.rabbitmq.topology import Topology
+from penstock.transport.buses.rabbitmq.topology_apply import Applied, apply
+from penstock.transport.buses.rabbitmq.topology_check import check
+
+
+async def apply_topology(settings: ServiceSettings, wanted: Topology, on_wait: Callable[[str], None]) -> Applied:
+    address = _address(settings)
+    async with _management(settings, address) as management:
+        return await apply(address, wanted, management=management, on_wait=on_wait)
+
+
+async def check_topology(settings: ServiceSettings, wanted: Topology) -> list[Finding]:
+    address = _address(settings)
+    async with _management(settings, address) as management:
+        return await check(address, wanted, management=management)
+
+
+def commands_for_policies(settings: ServiceSettings) -> list[str]:
+    return [policy.command(_address(settings).virtual_host) for policy in POLICIES]
+
+
+def exported(settings: ServiceSettings, wanted: Topology, virtual_host: str | None, *, as_text: bool) -> str:
+    place = virtual_host or ("/" if settings.broker_url is None else _address(settings).virtual_host)
+    if as_text:
+        return "".join(f"{line}\n" for line in description(wanted, place))
+    return json.dumps(definitions(wanted, place), indent=2) + "\n"
+
+
+def _address(settings: ServiceSettings) -> Address:
+    return parse_address(settings.needed("broker_url"))
+
+
+@asynccontextmanager
+async def _management(settings: ServiceSettings, address: Address) -> AsyncGenerator[Management | None, None]:
+    if settings.broker_management_url is None:
+        yield None
+        return
+    async with Management(settings.needed("broker_management_url"), address.virtual_host) as management:
+        yield management
