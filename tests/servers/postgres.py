@@ -14,7 +14,7 @@ import psutil
 from typing_extensions import override
 
 from penstock.engine.stores.postgres import PostgresStore
-from tests.servers.process import Server, ServerNotStarted, free_port
+from tests.servers.process import Server, ServerNotStarted, free_port, wait_until
 
 _PROGRAMS = (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), Path("/usr/local/bin"), Path("/usr/bin"))
 _USER = "postgres"
@@ -70,7 +70,7 @@ class PostgresServer(Server):
         for process in processes:
             if process.is_running():
                 process.kill()
-        psutil.wait_procs(processes, timeout=10)
+        wait_until(lambda: not any(map(_lives, processes)), seconds=10, what="PostgreSQL's sessions are gone")
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def kill_backends(self, database: str) -> int:
@@ -109,6 +109,14 @@ class PostgresServer(Server):
         )
         with (self._data / "postgresql.conf").open("a") as file:
             file.write(_CONFIGURATION)
+
+
+def _lives(process: psutil.Process) -> bool:
+    # Where nobody reaps orphans, a dead one stays as a zombie.
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def _upgrade(url: str) -> None:

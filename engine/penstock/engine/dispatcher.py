@@ -163,8 +163,12 @@ class Dispatcher:
             full |= runs - free
             if not runs:
                 break
-            if free:
-                orders += self._take(connection, workspace, pool, count, free, full, now)
+            if not free:
+                continue
+            seen, made = self._take(connection, workspace, pool, count, free, full, now)
+            orders += made
+            if seen < count and free == runs:
+                break
         return orders
 
     def take_passed_over(self) -> bool:
@@ -177,8 +181,13 @@ class Dispatcher:
         overtaken, self._overtaken = self._overtaken, []
         return overtaken
 
-    def _take(self, connection: Connection, workspace: str, pool: str, count: int, runs: set[int], full: set[int], now: int) -> list[Order]:
-        """Orders of these runs, `count` at most. Runs of which no more may be ordered are added to `full`."""
+    def _take(
+        self, connection: Connection, workspace: str, pool: str, count: int, runs: set[int], full: set[int], now: int
+    ) -> tuple[int, list[Order]]:
+        """How many ready step runs of these runs were looked at, `count` at most, and orders for those that may be executed.
+
+        Runs of which no more may be ordered are added to `full`.
+        """
         rows = _take.rows(connection, workspace=workspace, pool=pool, taken=json.dumps(sorted(runs)), count=count)
         parked = [(run_no, node, item) for run_no, node, item, *_, was_made_since in rows if was_made_since]
         self._overtaken += [(run_no, Woken((node, item))) for run_no, node, item in parked]
@@ -209,7 +218,7 @@ class Dispatcher:
             _put_clock(connection, workspace=workspace, pool=pool, run_no=0, tag=max(row[3] for row in rows))
         else:
             full |= runs
-        return orders
+        return len(rows), orders
 
     def _may_more(self, connection: Connection, run_no: int, counts: dict[int, int]) -> bool:
         """Whether one more step run of that run may be executed; it is counted."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from penstock.engine import tables
 from penstock.engine.core.wants import Woken
 from penstock.engine.locks import has_neighbours
 from penstock.engine.statement import Statement
@@ -20,13 +19,21 @@ _end = Statement("DELETE FROM flight WHERE run_no IN (SELECT u.run_no FROM eleme
 _parked = Statement(
     "SELECT s.run_no, s.node, s.item FROM elements(:keys) k CROSS JOIN step_run s WHERE s.key = text_of(k) AND s.state = 'parked'"
 )
-_FLIGHTS = (
+_look = Statement(
     'SELECT f."key", f.run_no, f.node, f.item FROM flight f WHERE f.workspace = :workspace '
     'AND f."key" IN (SELECT text_of(k) FROM elements(:keys) k)'
 )
-_held = Statement(f"{_FLIGHTS} kept_if_free(f)")
-_flights = Statement(_FLIGHTS)
-_take = Statement.insert(tables.flight, otherwise="ON CONFLICT DO NOTHING")
+# Whoever deletes one of the rows that are held waits until this transaction ends; those that somebody deletes just now are not held.
+_look_and_hold = Statement(
+    'WITH held AS (SELECT f."key" FROM flight f WHERE f.workspace = :workspace '
+    'AND f."key" IN (SELECT text_of(k) FROM elements(:keys) k) kept_if_free(f)) '
+    'SELECT f."key", f.run_no, f.node, f.item, h."key" IS NOT NULL FROM flight f LEFT JOIN held h ON h."key" = f."key" '
+    'WHERE f.workspace = :workspace AND f."key" IN (SELECT text_of(k) FROM elements(:keys) k)'
+)
+_take = Statement(
+    'INSERT INTO flight (workspace, "key", run_no, node, item) SELECT :workspace, text_part_of(k, 0), part_of(k, 1), part_of(k, 2), '
+    'part_of(k, 3) FROM elements(:flights) k WHERE 1 = 1 ON CONFLICT DO NOTHING returned("key")'
+)
 
 Place = tuple[int, int, int]
 """Run, node and item of a step run."""
@@ -52,24 +59,27 @@ def take_flights(connection: Connection, workspace: str, wanted: Iterable[tuple[
     first: dict[str, Place] = {}
     for key, place in wanted:
         first.setdefault(key, place)
-    owners = _owners(_held, connection, workspace, first)
-    missing = first.keys() - owners.keys()
-    if not missing:
+    if not first:
+        return Flights({})
+    owners, ending = _known(connection, workspace, first)
+    free = sorted(first.keys() - owners.keys() - ending)
+    if not free:
         return Flights(owners)
-    # Those are there but locked: they end just now.
-    ending = _owners(_flights, connection, workspace, missing) if has_neighbours(connection) else {}
-    free = sorted(missing - ending.keys())
-    places = [(key, first[key]) for key in free]
-    _take.many(connection, [{"workspace": workspace, "key": key, "run_no": run, "node": n, "item": i} for key, (run, n, i) in places])
-    taken = _owners(_flights, connection, workspace, free) if has_neighbours(connection) else dict(places)
-    return Flights(owners | {key: place for key, place in taken.items() if place == first[key]})
+    flights = json.dumps([(key, *first[key]) for key in free])
+    if has_neighbours(connection):
+        free = [row[0] for row in _take.rows(connection, workspace=workspace, flights=flights)]
+    else:
+        _take(connection, workspace=workspace, flights=flights)
+    return Flights(owners | {key: first[key] for key in free})
 
 
-def _owners(statement: Statement, connection: Connection, workspace: str, keys: Iterable[str]) -> dict[str, Place]:
-    wanted = sorted(keys)
-    if not wanted:
-        return {}
-    return {key: (run, n, i) for key, run, n, i in statement.rows(connection, workspace=workspace, keys=json.dumps(wanted))}
+def _known(connection: Connection, workspace: str, keys: Iterable[str]) -> tuple[dict[str, Place], set[str]]:
+    """Who executes which of these keys for as long as this transaction lasts, and the keys of which that ends just now."""
+    wanted = json.dumps(sorted(keys))
+    if not has_neighbours(connection):
+        return {key: (run, n, i) for key, run, n, i in _look.rows(connection, workspace=workspace, keys=wanted)}, set()
+    rows = _look_and_hold.rows(connection, workspace=workspace, keys=wanted)
+    return {key: (run, n, i) for key, run, n, i, is_held in rows if is_held}, {row[0] for row in rows if not row[4]}
 
 
 def awaited_owners(connection: Connection, owner: str) -> list[str]:

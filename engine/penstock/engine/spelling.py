@@ -31,11 +31,14 @@ WORDS = (
     # The elements of a JSON array as rows, and what is in an element: parts of a list, a string, a number.
     Word("elements", 1, "json_each({0})", "jsonb_array_elements(CAST({0} AS JSONB))"),
     Word("part_of", 2, "json_extract({0}.value, '$[{1}]')", "CAST({0}.value ->> {1} AS BIGINT)"),
+    Word("text_part_of", 2, "json_extract({0}.value, '$[{1}]')", "({0}.value ->> {1})"),
     Word("text_of", 1, "{0}.value", "({0}.value #>> '{{}}')"),
     Word("number_of", 1, "{0}.value", "CAST({0}.value AS BIGINT)"),
     # At the end of a query, PostgreSQL only: locks the rows, waits for whoever holds them or leaves them out. SQLite has one writer.
     Word("locked", 1, "", "FOR UPDATE OF {0}"),
     Word("locked_if_free", 1, "", "FOR UPDATE OF {0} SKIP LOCKED"),
+    # PostgreSQL only: the value of that column in each row that was inserted.
+    Word("returned", 1, "", "RETURNING {0}"),
     Word("kept_if_free", 1, "", "FOR KEY SHARE OF {0} SKIP LOCKED"),
 )
 
