@@ -33,6 +33,7 @@ _COMMANDS = {
     "demo": "demo",
     "doctor": "doctor",
     "db": "db",
+    "topology": "topology",
     "coordinator": "coordinator",
     "runner": "runner",
 }
