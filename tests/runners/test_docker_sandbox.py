@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from penstock.contracts.spec import OutputSpec, ResourcesSpec
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.docker.places import WORK
+from penstock.runners.docker.sandbox import Limits, Program, container_config
 from tests.runners.docker_bench import DockerBench, docker_bench, read_from, written_to
 from tests.servers.docker import DockerEngine
 from tests.servers.docker_image import python_archive
@@ -191,3 +194,24 @@ async def test_places_that_an_image_declares_as_volumes_are_bounded_too(docker: 
 
         assert "No space left on device" in await bench.bench.log(completed)
     assert docker.docker("volume", "ls", "--quiet").stdout == ""
+
+
+def test_a_network_is_there_only_where_it_was_asked_for() -> None:
+    program = Program(image="x", command=["x"], workdir=WORK, variables={}, mounts=[], labels={})
+
+    closed, opened = (container_config(each, ResourcesSpec(), Limits(user="1:1")) for each in (program, replace(program, network="bridge")))
+
+    assert (closed["NetworkDisabled"], closed["HostConfig"]["NetworkMode"]) == (True, "none")
+    assert (opened["NetworkDisabled"], opened["HostConfig"]["NetworkMode"]) == (False, "bridge")
+
+
+def test_gpus_are_those_that_were_given_else_as_many_as_were_asked_for() -> None:
+    limits = Limits(user="1:1")
+    program = Program(image="x", command=["x"], workdir=WORK, variables={}, mounts=[], labels={})
+    given = replace(program, devices=("GPU-1", "GPU-3"))
+
+    requests = [container_config(each, ResourcesSpec(gpu=2), limits)["HostConfig"]["DeviceRequests"][0] for each in (given, program)]
+
+    assert requests[0]["DeviceIDs"] == ["GPU-1", "GPU-3"]
+    assert requests[1]["Count"] == 2
+    assert "DeviceRequests" not in container_config(program, ResourcesSpec(), limits)["HostConfig"]

@@ -98,6 +98,7 @@ MISUSES: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda n, xs: otherwise(), r"no `with when"),
     (lambda n, xs: not_(make(n)), r"compare it"),
     (lambda n, xs: CommandStep("echo hello"), r"list of arguments"),
+    (lambda n, xs: CommandStep(["echo", n], isolation="docker"), r"needs an image: environment=Environment.from_image"),
     (lambda n, xs: CommandStep(["echo", n])[Output("x", File)], r"not among the arguments"),
     (lambda n, xs: CommandStep(["echo", Output("x", File), Output("x", File)]), r"two outputs are named 'x'"),
     (lambda n, xs: ScriptStep("nowhere.py"), r"no script 'nowhere\.py'"),

@@ -149,6 +149,7 @@ class Environment:
     extras: tuple[str, ...] = ()
     packages: Sequence[str] = ()
     python: str | None = None
+    network: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.packages, str):
@@ -173,9 +174,9 @@ class Environment:
         return cls(kind="packages", packages=packages, python=python)
 
     @classmethod
-    def from_image(cls, image: str) -> Self:
-        """A container image, best by digest. Its steps run in Docker."""
-        return cls(kind="image", source=image)
+    def from_image(cls, image: str, *, network: bool = False) -> Self:
+        """A container image, best by digest. Its steps run in Docker, and reach no network unless `network` says so."""
+        return cls(kind="image", source=image, network=network)
 
 
 class Output(Generic[T_co]):

@@ -48,6 +48,7 @@ def draw_call(drawing: Drawing, call: Call) -> Handle:
     name = drawing.name_for(options.get("name") or call.name)
     outputs = output_specs(call.result) if call.outputs is None else call.outputs
     fields: dict[str, Any] = {"cache": bool(outputs), **spec_fields(options, where)}
+    _check_image(options, where)
     node = checked_step(
         where,
         name=name,
@@ -121,6 +122,12 @@ def _after(drawing: Drawing, options: StepOptions, scope: tuple[Any, ...], where
             )
         names.append(source.node)
     return tuple(dict.fromkeys(names))
+
+
+def _check_image(options: StepOptions, where: str) -> None:
+    environment = options.get("environment")
+    if options.get("isolation") == "docker" and (environment is None or environment.kind != "image"):
+        raise GraphError(f'{where}: isolation="docker" needs an image: environment=Environment.from_image("python:3.12-slim")')
 
 
 def _check(where: str, parameter: str, value: object, hint: Any) -> None:

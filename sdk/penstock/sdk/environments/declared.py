@@ -23,6 +23,7 @@ class Declared(BaseModel):
     extras: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     python: str | None = None
+    network: bool = False
 
     @classmethod
     def of(cls, environment: Environment, folder: Path) -> "Declared":
@@ -36,6 +37,7 @@ class Declared(BaseModel):
             extras=environment.extras,
             packages=tuple(environment.packages),
             python=environment.python,
+            network=environment.network,
         )
 
     def texts(self) -> dict[str, str]:

@@ -62,7 +62,10 @@ def _equipped(
 
 def _image(declared: Declared) -> dict[str, Any]:
     components = {"image": declared.source, "penstock": str(GUEST_CONTRACT_VERSION)}
-    return {"environment": _identity(components), "software": SoftwareSpec(image=declared.source), "isolation": "docker"}
+    if declared.network:
+        components["network"] = "bridge"
+    software = SoftwareSpec(image=declared.source, network="bridge" if declared.network else "none")
+    return {"environment": _identity(components), "software": software, "isolation": "docker"}
 
 
 def _locked(lock: Lock, client: Locks) -> dict[str, Any]:
