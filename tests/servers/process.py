@@ -1,5 +1,6 @@
 """A server process of the tests' own: a private folder, ports of its own, and an end that leaves nothing, even when pytest is killed."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -110,7 +111,8 @@ class Server(ABC):
         if self._process is None:
             return
         if number == signal.SIGKILL:
-            os.killpg(self._process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(self._process.pid, number)
         else:
             self._process.send_signal(number)
         try:

@@ -16,7 +16,7 @@ from penstock.transport.buses.rabbitmq.finding import Finding, FindingKind
 from penstock.transport.buses.rabbitmq.management import Management
 from penstock.transport.buses.rabbitmq.policies import DELIVERY_LIMIT
 from penstock.transport.buses.rabbitmq.topology import DEAD, topology
-from penstock.transport.buses.rabbitmq.topology_apply import Patience, apply
+from penstock.transport.buses.rabbitmq.topology_apply import Patience, apply, repair
 from penstock.transport.buses.rabbitmq.topology_check import check
 from tests.servers.rabbitmq import RabbitServer, VirtualHost
 
@@ -84,12 +84,14 @@ async def test_a_queue_killed_right_after_its_declaration_is_wedged_and_one_of_t
         await wedge(each_rabbitmq, each_vhost, fresh)
 
         found = await check(address, wanted, management=api, leader_seconds=IMPATIENT.leader_seconds)
-        applied = await asyncio.gather(*(apply(address, wanted, management=api, patience=IMPATIENT) for _ in range(2)))
+        applied, repaired = await asyncio.gather(
+            apply(address, wanted, management=api, patience=IMPATIENT), repair(address, wanted, patience=IMPATIENT)
+        )
 
         assert [finding for finding in faults(found) if finding[0] is FindingKind.LEADERLESS] == [
             (FindingKind.LEADERLESS, f"queue {fresh}")
         ]
-        assert sorted(list(one.repaired) for one in applied) == [[], [fresh]]
+        assert sorted([list(applied.repaired), repaired]) == [[], [fresh]]
         assert await check(address, wanted, management=api) == []
 
 
@@ -126,6 +128,17 @@ async def test_a_check_does_not_touch_a_message_that_waits(vhost: VirtualHost) -
 
         message = await (await channel.get_queue(POOL)).get()
         assert not message.redelivered
+
+
+async def test_a_broker_out_of_memory_can_be_looked_at_and_mended(rabbitmq: RabbitServer, vhost: VirtualHost) -> None:
+    address = parse_address(vhost.url)
+    rabbitmq.set_memory_alarm()
+
+    async with management(vhost) as api:
+        await apply(address, WANTED, management=api, patience=IMPATIENT)
+
+        assert await check(address, WANTED, management=api) == []
+    rabbitmq.clear_memory_alarm()
 
 
 async def test_a_queue_of_another_type_is_told_and_left_alone(vhost: VirtualHost) -> None:
