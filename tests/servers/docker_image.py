@@ -1,5 +1,6 @@
 """A small image for tests, made of this machine's own Python and shell: an archive of a root file system, kept between test runs."""
 
+import io
 import os
 import re
 import shutil
@@ -35,6 +36,21 @@ def python_archive() -> Path:
             _fill(archive)
         fresh.rename(target)
     return target
+
+
+def shell_archive(text: str) -> bytes:
+    """A tar archive of a root file system with `sh` and `cat`, and `text` in the file `/text`: small enough to be sent about."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", dereference=True) as archive:
+        programs = {name: Path(shutil.which(name) or f"/bin/{name}").resolve() for name in ("sh", "cat")}
+        for library_file in _libraries(programs.values()):
+            archive.add(library_file, library_file.lstrip("/"))
+        for name, place in programs.items():
+            archive.add(place, f"bin/{name}")
+        member = tarfile.TarInfo("text")
+        member.size = len(text.encode())
+        archive.addfile(member, io.BytesIO(text.encode()))
+    return data.getvalue()
 
 
 def _fill(archive: tarfile.TarFile) -> None:

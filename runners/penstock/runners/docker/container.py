@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import structlog
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 from aiodocker.stream import Stream
@@ -17,6 +18,7 @@ from penstock.contracts.errors import InfrastructureError
 from penstock.contracts.states import FailureKind
 from penstock.runners.failures import AttemptFailed, failure
 
+_log = structlog.get_logger(__name__)
 _GONE = (404, 409)
 """What the engine answers where a container has ended or was removed meanwhile."""
 NO_ANSWER = 900
@@ -69,7 +71,7 @@ class Container:
         """Sends a signal to its program, soon."""
         task = asyncio.get_running_loop().create_task(self._sent(number))
         self._signals.add(task)
-        task.add_done_callback(self._signals.discard)
+        task.add_done_callback(self._signal_sent)
 
     async def stop(self, grace_seconds: float) -> None:
         """Asks it to end, then makes it; returns when it has ended."""
@@ -77,6 +79,12 @@ class Container:
             if not self.ended.done():
                 await self._sent(number)
                 await asyncio.wait([self.ended], timeout=seconds)
+
+    def _signal_sent(self, task: "asyncio.Task[None]") -> None:
+        self._signals.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Where the engine can't be reached, waiting for the container tells so too.
+            _log.warning("container.not_signalled", container=self._container.id, reason=str(error))
 
     async def _sent(self, number: signal.Signals) -> None:
         try:
@@ -111,17 +119,14 @@ async def started(
     :raises InfrastructureError: the engine can't be reached.
     """
     with reached():
-        try:
-            made = await engine.containers.create(config)
-        except DockerError as error:
-            if error.status >= NO_ANSWER:
-                raise
-            raise AttemptFailed(_not_started(error.message)) from error
+        made = await _created(engine, config)
         try:
             async with made.attach(stdout=True, stderr=True) as output:
                 try:
                     await made.start()  # pyright: ignore[reportUnknownMemberType]  # its keywords have no types
                 except DockerError as error:
+                    if error.status >= NO_ANSWER:
+                        raise
                     raise AttemptFailed(_not_started(error.message)) from error
                 container = Container(made, output, on_output)
                 try:
@@ -130,6 +135,21 @@ async def started(
                     await _ended(container, grace_seconds)
         finally:
             await asyncio.shield(_removed(made))
+
+
+async def _created(engine: Docker, config: dict[str, Any]) -> DockerContainer:
+    """Cancelled, it removes what the engine has made by then."""
+    creating = asyncio.get_running_loop().create_task(engine.containers.create(config))
+    try:
+        return await asyncio.shield(creating)
+    except DockerError as error:
+        if error.status >= NO_ANSWER:
+            raise
+        raise AttemptFailed(_not_started(error.message)) from error
+    except asyncio.CancelledError:
+        with contextlib.suppress(DockerError, aiohttp.ClientError, OSError):
+            await _removed(await creating)
+        raise
 
 
 async def _ended(container: Container, grace_seconds: float) -> None:

@@ -1,5 +1,7 @@
 """The launcher that gives each order to one of two: steps with the isolation `docker` go to containers, all others to processes."""
 
+from collections.abc import Callable
+
 from typing_extensions import override
 
 from penstock.contracts.messages import Completed, Failure, Order
@@ -30,6 +32,25 @@ class LauncherByIsolation(Launcher):
         finally:
             if self._containers is not None:
                 await self._containers.close()
+
+
+class LauncherOnDemand(Launcher):
+    """Makes the real one, and imports what that needs, when the first order comes: most runs need none."""
+
+    def __init__(self, make: Callable[[], Launcher]) -> None:
+        self._make = make
+        self._made: Launcher | None = None
+
+    @override
+    async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
+        if self._made is None:
+            self._made = self._make()
+        return await self._made.execute(order, step, progress)
+
+    @override
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
 
 
 _NO_ENGINE = Failure(
