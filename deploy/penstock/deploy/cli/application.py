@@ -34,8 +34,10 @@ _COMMANDS = {
     "doctor": "doctor",
     "db": "db",
     "topology": "topology",
+    "dev": "dev",
     "coordinator": "coordinator",
     "runner": "runner",
+    "api": "api",
 }
 _HELP = """Run machine-learning pipelines: only what changed is run again, and `why` says why.
 

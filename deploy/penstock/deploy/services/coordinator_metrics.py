@@ -40,7 +40,7 @@ class CoordinatorMetrics(Observations):
             "penstock_batch_seconds", "From a batch's beginning to its acknowledgement.", buckets=SHORT_SECONDS
         )
         self.attempts = metrics.counter("penstock_attempts_ended_total", "Attempts that were reported as ended, by outcome.", "outcome")
-        self.attempt_seconds = metrics.histogram("penstock_attempt_seconds", "What user code took.", buckets=LONG_SECONDS)
+        self.attempt_seconds = metrics.histogram("penstock_user_code_seconds", "What user code took.", buckets=LONG_SECONDS)
         self.order_to_start = metrics.histogram(
             "penstock_order_to_start_seconds", "From an order to the beginning of its user code.", buckets=SHORT_SECONDS
         )

@@ -17,6 +17,10 @@ from penstock.deploy.services.logs import Redaction, bind, configure_logs
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.service")
 
 
+SAME_SECONDS = 0.5
+"""Two signals this close are one: who starts a process in a group of its own often signals both."""
+
+
 class Lifetime:
     """Whether somebody has asked the process to stop, by SIGTERM, SIGINT or a message."""
 
@@ -24,6 +28,7 @@ class Lifetime:
         self._asked = asyncio.Event()
         self._why = ""
         self._is_serving = False
+        self._asked_at = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -42,6 +47,11 @@ class Lifetime:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: signal.Signals) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self.is_over:
+            self._asked_at = now
+        elif now - self._asked_at < SAME_SECONDS:
+            return
         if self.is_over:
             log.warning("service.ended_at_once", signal=number.name)
             sys.stderr.flush()

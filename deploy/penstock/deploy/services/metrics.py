@@ -26,6 +26,11 @@ class Metrics:
         self.registry.register(_Dependencies(health))
         self.bus_failures = self.counter("penstock_bus_failures_total", "Calls of the bus that failed, by what was attempted.", "call")
         self.artifact_bytes = self.counter("penstock_artifact_bytes_total", "Bytes that were given to the artifact store.")
+        self.transaction_seconds = self.histogram("penstock_transaction_seconds", "What transactions took.", buckets=SHORT_SECONDS)
+        self.transactions_retried = self.counter(
+            "penstock_transactions_retried_total", "Transactions that met another one and were tried again."
+        )
+        self.store_failures = self.counter("penstock_store_failures_total", "Transactions that the store could not take.")
         self.artifact_seconds = self.histogram(
             "penstock_artifact_seconds", "What calls of the artifact store took.", "call", buckets=SHORT_SECONDS
         )

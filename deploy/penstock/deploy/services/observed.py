@@ -13,7 +13,7 @@ from penstock.contracts.errors import BusUnavailable, StoreUnavailable
 from penstock.contracts.messages import Completed, Order
 from penstock.contracts.spec import StepSpec
 from penstock.deploy.services.logs import bound
-from penstock.deploy.services.metrics import LONG_SECONDS, SHORT_SECONDS, Metrics
+from penstock.deploy.services.metrics import LONG_SECONDS, Metrics
 from penstock.deploy.services.traces import Tracer
 from penstock.engine.store import Store
 from penstock.runners.launcher import Launcher, ReportProgress
@@ -61,9 +61,9 @@ class ObservedStore(Store):
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
-        self._seconds = metrics.histogram("penstock_transaction_seconds", "What transactions took.", buckets=SHORT_SECONDS)
-        self._again = metrics.counter("penstock_transactions_retried_total", "Transactions that met another one and were tried again.")
-        self._failures = metrics.counter("penstock_store_failures_total", "Transactions that the store could not take.")
+        self._seconds = metrics.transaction_seconds
+        self._again = metrics.transactions_retried
+        self._failures = metrics.store_failures
 
     @property
     @override

@@ -3,8 +3,8 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.runner import Machine, Runner
 from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.bus import Bus
 
 
 def gpu_count() -> int:
@@ -45,7 +46,10 @@ def machine() -> Machine:
 
 
 async def serve_runner(pools: Mapping[str, int], name: str, settings: ServiceSettings, lifetime: Lifetime) -> None:
-    """Works until it is asked to stop; then it takes no more orders and finishes what it began."""
+    """Works until it is asked to stop; then it takes no more orders and finishes what it began.
+
+    :raises InvalidInput: a setting is missing.
+    """
     for needed in ("broker_url", "artifacts_url"):
         settings.needed(needed)
     health = Health((BROKER, ARTIFACTS))
@@ -53,25 +57,43 @@ async def serve_runner(pools: Mapping[str, int], name: str, settings: ServiceSet
         seen = await stack.enter_async_context(observe("runner", name, settings, health))
         bus = await stack.enter_async_context(open_bus(settings, name, health))
         artifacts = await stack.enter_async_context(open_artifacts(settings, health))
-        incarnation = secrets.token_hex(8)
-        launcher = observed_launcher(ObservedArtifacts(artifacts, seen.metrics), settings.cache_folder, pools, (name, incarnation), seen)
-        stack.push_async_callback(launcher.close)
-        runner = Runner(
-            ObservedBus(bus, seen.metrics),
-            launcher,
-            name=name,
-            incarnation=incarnation,
-            workspace=settings.workspace,
-            pools=pools,
-            machine=machine(),
-            on_drain=lambda: lifetime.stop("it was asked to drain"),
-        )
+        place = settings.cache_folder, settings.workspace
+        runner = await stack.enter_async_context(observed_runner(bus, artifacts, pools, name, place, seen, lifetime))
 
         def drain() -> None:
             health.is_draining = True
             runner.drain()
 
         await lifetime.serve(runner.run(), drain, settings.drain_seconds)
+
+
+@asynccontextmanager
+async def observed_runner(
+    bus: Bus,
+    artifacts: ArtifactStore,
+    pools: Mapping[str, int],
+    name: str,
+    place: tuple[Path, str],
+    seen: Observation,
+    lifetime: Lifetime,
+) -> AsyncGenerator[Runner]:
+    """A runner whose work is counted and traced. `place`: its folder, shared by all runners of the machine, and the workspace."""
+    folder, workspace = place
+    incarnation = secrets.token_hex(8)
+    launcher = observed_launcher(ObservedArtifacts(artifacts, seen.metrics), folder, pools, (name, incarnation), seen)
+    try:
+        yield Runner(
+            ObservedBus(bus, seen.metrics),
+            launcher,
+            name=name,
+            incarnation=incarnation,
+            workspace=workspace,
+            pools=pools,
+            machine=machine(),
+            on_drain=lambda: lifetime.stop("it was asked to drain"),
+        )
+    finally:
+        await launcher.close()
 
 
 def observed_launcher(

@@ -1,0 +1,46 @@
+"""`penstock dev`: all services in one process, for a laptop."""
+
+from typing import Annotated
+
+import typer
+
+from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
+from penstock.deploy.cli.wiring import home_of
+from penstock.deploy.service_settings import ServiceSettings
+
+app = typer.Typer()
+
+_HELP = """Serve coordinator, runner and API in one process, until Ctrl-C.
+
+It needs nothing: state and artifacts are in `.penstock/dev/` of the project. What PENSTOCK_BROKER_URL, PENSTOCK_DATABASE_URL and
+PENSTOCK_ARTIFACTS_URL name is used instead. It prints where the API is, and its token.
+
+Examples:
+
+    penstock dev
+
+    penstock dev --port 9000 --pool cpu=2 --pool gpu=1
+"""
+
+
+@app.command(help=_HELP)
+def dev(
+    host: Annotated[str, typer.Option("--host", help="The address that the API listens at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port that the API listens at.")] = 8080,
+    pool: Annotated[list[str] | None, typer.Option("--pool", help="NAME=SLOTS. May be repeated.  [default: all cores, any pool]")] = None,
+    name: Name = None,
+    health_address: HealthAddress = None,
+    drain_seconds: DrainSeconds = None,
+    log_format: LogFormat = None,
+) -> None:
+    given = ServiceSettings.read(flags(name, health_address, drain_seconds, log_format))
+    with services_extra():
+        from penstock.deploy.services.dev import DevOptions, completed_settings, serve_dev  # noqa: PLC0415 -- for services alone
+        from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
+        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
+        from penstock.deploy.services.slots import slots_by_pool  # noqa: PLC0415 -- for services alone
+    home = home_of() / "dev"
+    options = DevOptions(host=host, port=port, pools=slots_by_pool(pool, []) if pool else None, home=home, tell=typer.echo)
+    settings = completed_settings(given, home)
+    own_name = settings.name or process_name()
+    run_service("dev", own_name, settings, lambda settings, lifetime: serve_dev(options, own_name, settings, lifetime))

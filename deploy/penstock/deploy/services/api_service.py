@@ -1,0 +1,95 @@
+"""`penstock api`: the API as a service, on the bus, the store and the artifact store of the others."""
+
+import socket
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from typing_extensions import override
+
+from penstock.contracts.errors import InvalidInput
+from penstock.deploy.service_settings import ServiceSettings
+from penstock.deploy.services.api import check_address, server
+from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, DATABASE, open_artifacts, open_bus, open_store
+from penstock.deploy.services.health import Health
+from penstock.deploy.services.lifetime import Lifetime
+from penstock.deploy.services.observation import Observation, observe
+from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedStore
+from penstock.engine.api.app import create_app
+from penstock.engine.api.settings import ApiSettings
+from penstock.engine.store import Store
+from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.bus import Bus
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
+
+
+def api_settings(settings: ServiceSettings) -> ApiSettings:
+    """:raises InvalidInput: the token is short enough to be guessed."""
+    token = settings.api_token.get_secret_value() if settings.api_token is not None else None
+    return ApiSettings(token=token, workspace=settings.workspace)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where the API listens."""
+
+    host: str
+    port: int
+
+    def check(self) -> None:
+        """:raises InvalidInput: nobody can listen there."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((self.host, self.port))
+        except OSError as error:
+            raise InvalidInput(f"the API can't listen at {self.host}:{self.port}: {error.strerror}; name another --port") from error
+
+
+async def serve_api(door: Door, name: str, settings: ServiceSettings, lifetime: Lifetime) -> None:
+    """Serves until it is asked to stop; requests that are being answered have a few seconds."""
+    for needed in ("broker_url", "database_url", "artifacts_url"):
+        settings.needed(needed)
+    check_address(door.host, api_settings(settings).token)
+    health = Health((BROKER, DATABASE, ARTIFACTS))
+    async with AsyncExitStack() as stack:
+        seen = await stack.enter_async_context(observe("api", name, settings, health))
+        bus = await stack.enter_async_context(open_bus(settings, name, health))
+        store = await stack.enter_async_context(open_store(settings, health))
+        artifacts = await stack.enter_async_context(open_artifacts(settings, health))
+        http = api_server(door, (store, bus, artifacts), settings, seen)
+
+        def drain() -> None:
+            health.is_draining = True
+            http.should_exit = True
+
+        await lifetime.serve(http.serve(), drain, settings.drain_seconds)
+
+
+class ApiServer(uvicorn.Server):
+    """Signals are the service's: it asks the server to end."""
+
+    @contextmanager
+    @override
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def api_server(door: Door, ports: tuple[Store, Bus, ArtifactStore], settings: ServiceSettings, seen: Observation) -> uvicorn.Server:
+    """A server of the API that is about to listen.
+
+    :raises InvalidInput: nobody can listen there, or others would reach it without a token.
+    """
+    store, bus, artifacts = ports
+    metrics = seen.metrics
+    app = create_app(
+        ObservedStore(store, metrics), ObservedBus(bus, metrics), ObservedArtifacts(artifacts, metrics), api_settings(settings)
+    )
+    http = ApiServer(server(app, door.host, door.port).config)
+    door.check()
+    log.info("api.listening", host=door.host, port=door.port, has_token=settings.api_token is not None)
+    return http
