@@ -5,7 +5,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import botocore.session
@@ -52,26 +52,26 @@ class S3Server(Server):
 
     @contextmanager
     def bucket(self) -> Generator[S3Bucket]:
-        name = f"test-{secrets.token_hex(6)}"
-        # By a request: the server does not look at once for what appears in its folder.
-        self._client.create_bucket(Bucket=name)  # type: ignore[attr-defined]  # such methods are made at run time
-        yield S3Bucket(name, f"s3://{name}/shop/artifacts", self.environment_of_clients())
+        yield make_bucket(self.endpoint, self._key, self._secret)
 
-    @cached_property
-    def _client(self) -> BaseClient:
-        return botocore.session.Session().create_client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self._key,
-            aws_secret_access_key=self._secret,
-        )
 
-    def environment_of_clients(self) -> dict[str, str]:
-        return {
-            "AWS_ENDPOINT_URL_S3": self.endpoint,
-            "AWS_ACCESS_KEY_ID": self._key,
-            "AWS_SECRET_ACCESS_KEY": self._secret,
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+def make_bucket(endpoint: str, key: str, secret: str) -> S3Bucket:
+    """By a request: the server does not look at once for what appears in its folder."""
+    name = f"test-{secrets.token_hex(6)}"
+    client = _client(endpoint, key, secret)
+    client.create_bucket(Bucket=name)  # type: ignore[attr-defined]  # such methods are made at run time
+    environment = {
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    return S3Bucket(name, f"s3://{name}/shop/artifacts", environment)
+
+
+@cache
+def _client(endpoint: str, key: str, secret: str) -> BaseClient:
+    return botocore.session.Session().create_client(
+        "s3", region_name="us-east-1", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,7 @@ async def test_what_one_host_stored_another_reads(store: S3ArtifactStore, elsewh
     assert (await elsewhere.local(digest_bytes(data))).read_bytes() == data
 
 
-@pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "parts"])
+@pytest.mark.parametrize("data", [b"medium" * 20_000, LARGE], ids=["medium", "parts"])
 async def test_what_is_there_is_not_sent_again(store: S3ArtifactStore, elsewhere: S3ArtifactStore, way: FaultyWay, data: bytes) -> None:
     await store.take(staged(store, data), digest_bytes(data))
     await store.write(b"another")
@@ -181,17 +181,33 @@ async def test_a_server_that_stays_busy_is_named(store: S3ArtifactStore, way: Fa
         await store.write(b"in vain")
 
 
-@pytest.mark.parametrize(
-    ("method", "right", "use"),
-    [
-        ("PUT", "s3:PutObject", lambda store: store.write(b"denied")),
-        ("GET", "s3:GetObject", lambda store: store.local(digest_bytes(b"denied"))),
-        ("HEAD", "s3:GetObject and s3:ListBucket", lambda store: store.lost([digest_bytes(b"denied")])),
-        ("DELETE", "s3:DeleteObject", lambda store: store.delete(digest_bytes(b"denied"))),
-    ],
-)
+async def _write(store: S3ArtifactStore) -> None:
+    await store.write(b"denied")
+
+
+async def _read(store: S3ArtifactStore) -> None:
+    await store.local(digest_bytes(b"denied"))
+
+
+async def _look(store: S3ArtifactStore) -> None:
+    await store.lost([digest_bytes(b"denied")])
+
+
+async def _delete(store: S3ArtifactStore) -> None:
+    await store.delete(digest_bytes(b"denied"))
+
+
+DENIED = [
+    ("PUT", "s3:PutObject", _write),
+    ("GET", "s3:GetObject", _read),
+    ("HEAD", "s3:GetObject and s3:ListBucket", _look),
+    ("DELETE", "s3:DeleteObject", _delete),
+]
+
+
+@pytest.mark.parametrize(("method", "right", "use"), DENIED)
 async def test_a_missing_right_is_named(
-    store: S3ArtifactStore, way: FaultyWay, method: str, right: str, use: Callable[[S3ArtifactStore], "asyncio.Future[object]"]
+    store: S3ArtifactStore, way: FaultyWay, method: str, right: str, use: Callable[[S3ArtifactStore], Awaitable[None]]
 ) -> None:
     way.faults.append(Fault(method, times=100, status=403, code="AccessDenied"))
 

@@ -10,9 +10,12 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Self
 
+from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost, StoreUnavailable
-from penstock.transport.artifact_stores.s3_bucket import ATTEMPTS, Bucket, StoredObject
+from penstock.transport.artifact_stores.s3_bucket import Bucket, StoredObject
+from penstock.transport.artifact_stores.s3_connection import ATTEMPTS
 from penstock.transport.artifact_stores.s3_location import S3Location
+from penstock.transport.artifact_stores.s3_parallel import in_parallel
 from penstock.transport.artifact_stores.s3_transfer import Transfers
 from penstock.transport.blobs import ALWAYS_HASHED_BYTES, BlobFolder
 
@@ -54,8 +57,8 @@ class S3ArtifactStore:
         return self.cache.staging
 
     async def write(self, data: bytes) -> str:
-        digest = await asyncio.to_thread(self.cache.write, data)
-        await self._transfers.send_bytes(data, digest)
+        digest = digest_bytes(data)
+        await asyncio.gather(asyncio.to_thread(self.cache.write, data), self._transfers.send_bytes(data, digest))
         return digest
 
     async def take(self, staged: Path, digest: str) -> None:
@@ -84,26 +87,22 @@ class S3ArtifactStore:
 
         Nothing is remembered: the engine does not ask again within its interval, and a second memory would only add to that.
         """
-        wanted = iter({digest: self.cache.path_of(digest) for digest in digests})
+        wanted = {digest: self._key(digest) for digest in digests}
+        left = iter(wanted.items())
         missing: set[str] = set()
 
         async def look() -> None:
-            for digest in wanted:
-                stored = await self._bucket.head(self._bucket.location.blob(digest))
+            for digest, key in left:
+                stored = await self._bucket.head(key)
                 if stored is None or stored.sha256 not in (None, digest[7:]):
                     missing.add(digest)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_LOOKS_AT_ONCE):
-                    group.create_task(look())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await in_parallel(look, min(len(wanted), _LOOKS_AT_ONCE))
         return missing
 
     async def delete(self, digest: str) -> None:
         self.cache.delete(digest)
-        await self._bucket.delete(self._bucket.location.blob(digest))
+        await self._bucket.delete(self._key(digest))
 
     async def _cached(self, digest: str) -> Path | None:
         path = self.cache.path_of(digest)
@@ -126,7 +125,7 @@ class S3ArtifactStore:
             return await asyncio.to_thread(self.cache.local, digest)
         aside = self._bucket.location.key(f"corrupt/{digest[7:]}-{secrets.token_hex(4)}")
         with suppress(StoreUnavailable):  # without the right to do so it stays, and is found corrupt each time
-            await self._bucket.set_aside(self._bucket.location.blob(digest), seen, aside)
+            await self._bucket.set_aside(self._key(digest), seen, aside)
         raise ArtifactLost(f"artifact {digest} is corrupt in {self._bucket.where}; see {aside}; rerun the step that made it", digest)
 
     async def _fetch_unverified(self, digest: str) -> StoredObject:
@@ -141,6 +140,10 @@ class S3ArtifactStore:
         finally:
             staged.unlink(missing_ok=True)
         raise ArtifactLost(f"artifact {digest} is gone from {self._bucket.where}; rerun the step that made it", digest)
+
+    def _key(self, digest: str) -> str:
+        self.cache.path_of(digest)  # refuses what is no digest
+        return self._bucket.location.blob(digest)
 
     def _unusable(self, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(f"the host's cache of artifacts {self.cache.staging.parent} can't be used: {error}; is its disk full?")

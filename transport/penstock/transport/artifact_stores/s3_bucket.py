@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import io
-import os
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -12,12 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
-from botocore.loaders import create_loader
 
 from penstock.contracts.errors import StoreUnavailable
+from penstock.transport.artifact_stores.s3_connection import ATTEMPTS, connected
 from penstock.transport.artifact_stores.s3_errors import UNREACHED, code_of, explained, is_missing, status_of
 from penstock.transport.artifact_stores.s3_location import S3Location
 
@@ -25,11 +22,6 @@ if TYPE_CHECKING:  # their package is for developers only
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
 
-# With the pauses between them (at most 1, 2, 4, 8 and 16 s) they bridge the restart of a server.
-ATTEMPTS = 6
-_CONNECTIONS = 64
-# What the library reads of S3's interface, once a process (0.1 s).
-_DESCRIPTIONS = create_loader()
 _CHUNK_BYTES = 1024 * 1024
 # What one request may copy within S3.
 _COPY_BYTES = 5 * 1024**3
@@ -64,28 +56,7 @@ class Bucket:
 
     async def __aenter__(self) -> Self:
         """:raises StoreUnavailable: no such bucket, wrong credentials, no right to list, or no answer."""
-        config = AioConfig(
-            retries={"mode": "standard", "total_max_attempts": self._attempts},
-            connect_timeout=5,
-            read_timeout=60,
-            max_pool_connections=_CONNECTIONS,
-            # Servers other than Amazon's know no trailing checksums; ours are sent where they are of use.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        try:
-            with explained("opening the artifact store", str(self.location), "s3:ListBucket"):
-                # The library itself knows AWS_DEFAULT_REGION only.
-                session = get_session()
-                session.register_component("data_loader", _DESCRIPTIONS)
-                client = session.create_client("s3", config=config, region_name=os.environ.get("AWS_REGION"))  # pyright: ignore[reportUnknownMemberType]  # stubs of other services are not installed
-                self._opened = await self._stack.enter_async_context(client)
-            with explained("opening the artifact store", self.where, "s3:ListBucket"):
-                # Without the right to list, S3 answers 403 for an object that is not there, so nothing could be called lost.
-                await self._opened.list_objects_v2(Bucket=self.location.bucket, Prefix=self.location.key("probe"), MaxKeys=1)
-        except BaseException:
-            await self._stack.aclose()
-            raise
+        self._opened = await self._stack.enter_async_context(connected(self.location, self._attempts))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -169,7 +140,11 @@ class Bucket:
         return True
 
     async def _put(self, key: str, data: bytes, *, condition: bool, md5: bytes, sha256: bytes) -> None:
-        checksums = {"ContentMD5": base64.b64encode(md5).decode(), "ChecksumSHA256": base64.b64encode(sha256).decode()}
+        checksums = {
+            "ContentMD5": base64.b64encode(md5).decode(),
+            "ChecksumSHA256": base64.b64encode(sha256).decode(),
+            "ChecksumAlgorithm": "SHA256",
+        }
         place = {"Bucket": self.location.bucket, "Key": key}
         extra = {"IfNoneMatch": "*"} if condition else {}
         await self._client.put_object(Body=io.BytesIO(data), **place, **checksums, **extra)  # type: ignore[arg-type]  # by keywords

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +11,7 @@ from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost, StoreUnavailable
 from penstock.transport.artifact_stores.s3_bucket import Bucket, StoredObject
 from penstock.transport.artifact_stores.s3_errors import TransferGarbled
+from penstock.transport.artifact_stores.s3_parallel import in_parallel
 
 PART_BYTES = 8 * 1024 * 1024
 # Of one blob at once, and of all together: what bounds the memory.
@@ -19,7 +19,7 @@ _PARTS_OF_ONE = 4
 _PARTS_OF_ALL = 8
 # S3 takes no more parts of one object; beyond 80 GB they grow.
 _MOST_PARTS = 10_000
-# A request that asks first would cost as much as sending these.
+# Asking first whether they are there would cost as much as sending them.
 _UNASKED_BYTES = 64 * 1024
 _SENDINGS = 3
 
@@ -33,7 +33,7 @@ class Transfers:
 
     async def send_bytes(self, data: bytes, digest: str) -> None:
         key = self._bucket.location.blob(digest)
-        if (len(data) > _UNASKED_BYTES or not await self._bucket.is_conditional()) and await self._holds(key, data):
+        if len(data) > _UNASKED_BYTES and await self._holds(key, data):
             return
         async with self._parts:
             await self._send_whole(key, data)
@@ -82,7 +82,7 @@ class Transfers:
                             raise _Vanished
 
             try:
-                await _together([fetch_some() for _ in range(_PARTS_OF_ONE)])
+                await in_parallel(fetch_some, _PARTS_OF_ONE)
             except _Vanished:
                 return None
             return stored
@@ -109,7 +109,7 @@ class Transfers:
         try:
             with path.open("rb", buffering=0) as file:
                 reading = _Reading(file, size)
-                await _together([self._send_some(key, upload, reading) for _ in range(_PARTS_OF_ONE)])
+                await in_parallel(lambda: self._send_some(key, upload, reading), _PARTS_OF_ONE)
             reading.check(path, digest)
             await self._bucket.join_parts(key, upload, reading.tags)
         except BaseException:
@@ -168,16 +168,6 @@ class _Reading:
         data = self._file.read(self._part_bytes)
         self._hash.update(data)
         return data
-
-
-async def _together(tasks: list[Coroutine[None, None, None]]) -> None:
-    """All of them; the first error ends the others and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for task in tasks:
-                group.create_task(task)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
 
 
 def _other_bytes(path: Path, digest: str) -> ArtifactLost:

@@ -1,12 +1,13 @@
 """Shared cache entries in S3, beside the blobs of an artifact store: one small object each."""
 
-import asyncio
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Self
 
-from penstock.transport.artifact_stores.s3_bucket import ATTEMPTS, Bucket
+from penstock.transport.artifact_stores.s3_bucket import Bucket
+from penstock.transport.artifact_stores.s3_connection import ATTEMPTS
 from penstock.transport.artifact_stores.s3_location import S3Location
+from penstock.transport.artifact_stores.s3_parallel import in_parallel
 from penstock.transport.shared_cache import entry_path
 
 _AT_ONCE = 32
@@ -32,20 +33,16 @@ class S3SharedCache:
         await self._stack.aclose()
 
     async def get_many(self, workspace: str, keys: Iterable[str]) -> dict[str, bytes]:
-        wanted = iter({key: self._key(workspace, key) for key in keys}.items())
+        wanted = {key: self._key(workspace, key) for key in keys}
+        left = iter(wanted.items())
         found: dict[str, bytes] = {}
 
         async def get_some() -> None:
-            for key, place in wanted:
+            for key, place in left:
                 if (data := await self._bucket.read(place)) is not None:
                     found[key] = data
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_AT_ONCE):
-                    group.create_task(get_some())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await in_parallel(get_some, min(len(wanted), _AT_ONCE))
         return found
 
     async def put(self, workspace: str, key: str, data: bytes) -> None:
