@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
+from penstock.contracts.artifacts import content_digest
 from penstock.contracts.states import RunState
 from penstock.deploy.cli.application import app
 from penstock.deploy.remote.client import HttpClient, connect
+from penstock.sdk.client import connect as connect_to
 from tests.deploy.served_engine import TOKEN, ServedEngine, free_port, served, until
 
 PIPELINE = """
@@ -68,7 +72,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: ServedEngine
 
 
 def penstock(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    result = CliRunner().invoke(app, list(arguments))
+    # The command has the log written to its own stderr, which ends with it; the services of this process log on.
+    structlog.reset_defaults()
+    return result
 
 
 @pytest.mark.usefixtures("folder")
@@ -83,6 +90,30 @@ def test_run_is_the_same_on_services(monkeypatch: pytest.MonkeyPatch) -> None:
     assert penstock("why", "double").exit_code == 0
     assert "succeeded" in penstock("runs", "ls").stdout
     assert penstock("rerun", told["name"], "--from", "double").exit_code == 0
+
+
+def test_the_example_gives_the_same_artifacts_on_services_as_here(
+    engine: ServedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "examples" / "retrain", tmp_path / "example")
+    monkeypatch.chdir(tmp_path / "example")
+    found: list[dict[tuple[str, tuple[int, ...]], dict[str, str]]] = []
+    for home in (tmp_path / "here", tmp_path / "there"):
+        monkeypatch.setenv("PENSTOCK_HOME", str(home))
+        result = penstock("run", "pipeline.py", "-p", "raw=drops/week-1.csv", "--json")
+        assert result.exit_code == 0, result.output
+        run = json.loads(result.stdout.splitlines()[-1])["run"]
+        monkeypatch.setenv("PENSTOCK_API_URL", engine.url)
+        monkeypatch.setenv("PENSTOCK_API_TOKEN", TOKEN)
+        client = connect_to(os.environ.get("PENSTOCK_ENGINE", "embedded"), home=home)
+        found.append(
+            {(one.step, one.index): {name: content_digest(value) for name, value in one.outputs.items()} for one in client.step_runs(run)}
+        )
+        client.close()
+        monkeypatch.setenv("PENSTOCK_ENGINE", "http")
+
+    assert len(found[0]) > 20
+    assert found[0] == found[1]
 
 
 @pytest.mark.usefixtures("folder")
@@ -118,9 +149,9 @@ def test_a_profile_says_where_the_services_are(folder: Path, monkeypatch: pytest
 
 def test_ctrl_c_while_following_leaves_the_run_alone(folder: Path, client: HttpClient, tmp_path: Path) -> None:
     path = tmp_path / "go-on"
-    command = [sys.executable, "-m", "penstock.deploy.main", "submit", "flow.py:waiting", "-p", f"path={path}", "--follow"]
     # As the script does.
-    command[1:3] = ["-c", "from penstock.deploy.main import main; main()"]
+    program = "from penstock.deploy.main import main; main()"
+    command = [sys.executable, "-c", program, "submit", "flow.py:waiting", "-p", f"path={path}", "--follow"]
     with subprocess.Popen(
         command, cwd=folder, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as following:

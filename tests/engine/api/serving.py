@@ -9,6 +9,7 @@ import httpx
 from penstock.contracts.spec import encode_spec
 from penstock.engine.api.app import create_app
 from penstock.engine.api.settings import ApiSettings
+from penstock.engine.store import Store
 from penstock.engine.stores.sqlite import MemoryStore
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
 from penstock.transport.buses.memory import MemoryBus
@@ -18,11 +19,16 @@ TOKEN = "a-token-of-tests-0123456789"
 FLOW = pipeline(step("first"), parameters=(parameter("x", 1),))
 
 
+def make_store() -> Store:
+    """An empty store; a test may exchange this."""
+    return MemoryStore()
+
+
 class Api:
     """`http` sends the token; `bare` does not."""
 
     def __init__(self, settings: ApiSettings, base: str) -> None:
-        self.store = MemoryStore()
+        self.store: Store = make_store()
         self.bus = MemoryBus()
         self.artifacts = MemoryArtifactStore()
         self.app = create_app(self.store, self.bus, self.artifacts, settings)

@@ -62,6 +62,7 @@ def lose_bus(served: Api) -> None:
     object.__setattr__(served.app.state.services, "bus", BrokenBus())
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_a_run_is_durable_with_its_name_when_the_answer_comes_and_the_bell_is_small() -> None:
     async with api() as served:
         answer = await served.submit(
@@ -111,6 +112,7 @@ async def joined(served: Api, cluster: Cluster) -> None:
     object.__setattr__(served.app.state.services, "bus", cluster.bus)
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_a_follower_waits_for_a_change_and_no_longer() -> None:
     async with api() as served:
         version = (await served.submit()).headers.get("Penstock-Run-Version")
@@ -125,6 +127,7 @@ async def test_a_follower_waits_for_a_change_and_no_longer() -> None:
         assert changed.headers["Penstock-Run-Version"] != version
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_cancelling_is_asked_of_coordinators_or_left_in_the_rows() -> None:
     async with api() as served:
         await served.submit()
@@ -138,6 +141,7 @@ async def test_cancelling_is_asked_of_coordinators_or_left_in_the_rows() -> None
         assert await served.store.read(_cancel_timers.number) == 1
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_resume_is_nothing_to_do_and_only_ended_runs_are_forgotten() -> None:
     async with api() as served:
         await served.submit()
@@ -147,6 +151,7 @@ async def test_resume_is_nothing_to_do_and_only_ended_runs_are_forgotten() -> No
         assert (refused.status_code, "cancel it first" in refused.json()["detail"]) == (422, True)
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_a_stored_log_is_read_in_pieces_that_cut_no_character() -> None:
     async with api() as served:
         await served.submit()
@@ -229,6 +234,7 @@ async def test_artifacts_go_up_and_come_down_and_what_is_missing_is_known() -> N
         assert (lost.status_code, lost.json()["code"], lost.json()["digest"]) == (404, "ArtifactLost", digest)
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_pools_runners_and_progress_are_those_that_were_heard() -> None:
     async with api() as served:
         await served.submit()
@@ -257,6 +263,7 @@ async def test_pools_runners_and_progress_are_those_that_were_heard() -> None:
         assert [step["progress"] for step in steps if step["name"] == "first"] == [[3.0, 4.0, "epoch"]]
 
 
+@pytest.mark.usefixtures("each_store")
 async def test_the_cache_is_counted_and_forgotten() -> None:
     async with api() as served:
         assert (await served.http.get("/v1/cache")).json()["entries"] == 0

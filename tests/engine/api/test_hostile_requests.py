@@ -171,6 +171,9 @@ async def test_a_body_that_is_malformed_is_told_where(body: bytes, told: str) ->
         ({"parameters": {"x": {"uri": f"cas:{DIGEST}", "digest": DIGEST, "size": 1}}}, 422, "not in the artifact store"),
         ({"parameters": {"x": inline(1).model_dump() | {"digest": DIGEST}}}, 422, "don't match"),
         ({"options": {"pinned_from": "no-such-run"}}, 422, "no run"),
+        ({"options": {"pinned_from": "a\0b"}}, 422, "no run"),
+        ({"options": {"pools": {"first": "a\0b"}}}, 422, "the pool of 'first'"),
+        ({"options": {"pools": {"first": "*.#"}}}, 422, "the pool of 'first'"),
     ],
 )
 async def test_a_submission_that_can_not_become_a_run_is_refused_at_once(change: dict[str, Any], status: int, told: str) -> None:
@@ -219,10 +222,10 @@ async def test_a_client_of_another_contract_is_told_of_both_versions() -> None:
     assert "same version" in told
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=99999999999999999999"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=99999999999999999999", "limit=1&pipeline=%00"])
 async def test_numbers_in_a_query_have_bounds(query: str) -> None:
     async with api() as served:
-        assert "limit" in problem(await served.http.get(f"/v1/runs?{query}"), 422)
+        assert "query" in problem(await served.http.get(f"/v1/runs?{query}"), 422)
 
 
 async def test_what_nobody_foresaw_is_answered_with_a_number_and_no_more() -> None:

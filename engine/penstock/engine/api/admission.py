@@ -7,11 +7,13 @@ from typing import Any
 from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.messages import SubmitRun
+from penstock.contracts.names import checked_name
 from penstock.contracts.spec import decode_spec
 from penstock.engine.api.services import Services
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 _DIGEST = re.compile(DIGEST)
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _REFS = 100_000
 """Refs in one submission that are looked at; larger lists travel as manifests."""
 
@@ -25,6 +27,11 @@ async def admitted(services: Services, submission: SubmitRun) -> None:
     name = submission.name
     if name is not None and ("/" in name or not name.isprintable() or name in (".", "..", "last")):
         raise InvalidInput(f"a run can't be named {name[:80]!r}: it needs a name without slashes that can be printed, and not `last`")
+    old = submission.options.pinned_from
+    if old is not None and not _RUN_ID.fullmatch(old):
+        raise InvalidInput(f"there is no run {old[:80]!r} to rerun: name it by its id")
+    for step, pool in submission.options.pools.items():
+        checked_name(pool, f"the pool of {step[:80]!r}")
     spec = decode_spec(submission.spec)
     plain = [spec.model_dump(), *(value.model_dump() for value in submission.parameters.values())]
     wanted: set[str] = set()

@@ -1,6 +1,7 @@
 """Errors as answers: problem documents (RFC 9457) that say what was wrong, where and what to do, and nothing of other people's data."""
 
 import secrets
+import traceback
 from typing import Any
 
 import structlog
@@ -83,7 +84,8 @@ def install(app: FastAPI) -> None:
 def unexpected(error: Exception) -> JSONResponse:
     """For what nobody foresaw: the log has it under the number that the answer names."""
     number = secrets.token_hex(6)
-    log.error("request.failed", number=number, exc_info=error)
+    # As text: structlog shows the local variables of frames that it is given, and secrets are among them.
+    log.error("request.failed", number=number, exception="".join(traceback.format_exception(error)))
     return problem(500, "InternalError", f"an internal error, number {number} in the API's log; nothing was changed by halves")
 
 

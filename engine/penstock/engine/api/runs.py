@@ -26,6 +26,7 @@ router = APIRouter(tags=["runs"])
 
 VERSION_HEADER = "Penstock-Run-Version"
 LONGEST_WAIT = 30.0
+PipelineName = Annotated[str | None, Query(max_length=255, pattern=r"^[ -~]*$")]
 _LOOK_SECONDS = 0.2
 """Between two looks at a run that somebody follows."""
 
@@ -84,7 +85,7 @@ async def submit_run(request: Request, services: Serving) -> Response:
 
 
 @router.get("/runs", summary="The newest runs")
-async def list_runs(services: Serving, pipeline: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> Response:
+async def list_runs(services: Serving, pipeline: PipelineName = None, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> Response:
     views = await services.read(lambda connection: newest_runs(connection, services.workspace, pipeline, limit, now()))
     return answer_all("runs", views)
 
