@@ -4,13 +4,18 @@ import hashlib
 import importlib
 import linecache
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from penstock.contracts.artifacts import ArtifactRef
-from penstock.contracts.errors import ArtifactLost, EngineUnavailable, InvalidInput
+from penstock.contracts.errors import ArtifactLost, EngineUnavailable, InvalidInput, UnknownVersion
+from penstock.contracts.messages import LogChunk, encode
 from penstock.contracts.states import RunState
 from penstock.deploy.embedded.client import connect as connect_embedded
 from penstock.deploy.remote.client import HttpClient, connect
@@ -20,10 +25,12 @@ from penstock.sdk.pipelines import Pipeline
 from penstock.sdk.runs.run import Run
 from penstock.sdk.runs.state_home import using_engine
 from penstock.sdk.types import File
+from penstock.transport.bus import Envelope, Exchange
 from tests.deploy.served_engine import TOKEN, ServedEngine, free_port, served, until
 from tests.sdk.written_project import WrittenProject
 
 FLOW = """
+    import time
     from collections.abc import Sequence
     from pathlib import Path
     from penstock.sdk import File, collect, each, pipeline, step
@@ -45,6 +52,16 @@ FLOW = """
     @pipeline
     def flow(raw: File, factors: Sequence[int] = (1, 2, 3)) -> File:
         return write(collect(scale(read(raw), factor=each(factors))))
+
+    @step(cache=False)
+    def wait(path: str) -> str:
+        while not Path(path).exists():
+            time.sleep(0.02)
+        return "over"
+
+    @pipeline
+    def waiting(path: str) -> str:
+        return wait(path)
 
     @step
     def fail() -> int:
@@ -233,6 +250,69 @@ def test_services_that_come_back_in_between_are_not_noticed(tmp_path: Path, priv
     assert len(pauses) >= 1
     client.close()
     first.stop()
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Answers every GET with the headers of its server."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for name, value in getattr(self.server, "headers", {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b'{"runs": []}')
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def answering(headers: dict[str, str]) -> Iterator[str]:
+    """Something on HTTP that is not these services."""
+    with ThreadingHTTPServer(("127.0.0.1", free_port()), Answer) as answering:
+        setattr(answering, "headers", headers)  # noqa: B010 - it has no such attribute
+        thread = threading.Thread(target=answering.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{answering.server_port}"
+        answering.shutdown()
+        thread.join()
+
+
+def test_services_that_are_newer_are_named_with_both_versions(private_home: Path) -> None:
+    with answering({"Penstock-Contract": "2", "Penstock-Version": "9.9.9"}) as url:
+        client = connect(private_home, url, None)
+        with pytest.raises(UnknownVersion, match=r"contract 2 \(Penstock 9\.9\.9\), this Penstock .* install the services' version"):
+            client.runs()
+        client.close()
+
+
+def test_what_is_no_penstock_is_told_as_such(private_home: Path) -> None:
+    with answering({}) as url:
+        client = connect(private_home, url, None)
+        with pytest.raises(EngineUnavailable, match="no Penstock API"):
+            client.runs()
+        client.close()
+
+
+def test_output_is_read_while_a_step_runs(project: WrittenProject, client: HttpClient, engine: ServedEngine, tmp_path: Path) -> None:
+    path = tmp_path / "go-on"
+    with using_engine(client):
+        project.forget()
+        waiting: Pipeline[..., object] = importlib.import_module("pipeline").waiting
+        run = waiting.submit(path=str(path))
+    until(lambda: bool(client.step_runs(run.run_id, "wait")[0].attempts))
+
+    def printed() -> str:
+        chunk = LogChunk(run_id=run.run_id, step="wait", attempt=1, offset=0, text="so far\n")
+        engine.call(engine.bus.publish(Envelope(exchange=Exchange.LOGS, key=run.run_id, body=encode(chunk))))
+        place = client.step_runs(run.run_id, "wait")[0].attempts[-1].log_path
+        return Path(place).read_text() if place else ""
+
+    until(lambda: printed() == "so far\n")
+    assert printed() == "so far\n"
+    path.touch()
+    assert run.wait().state is RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("url", ["penstock", "ftp://x", "http://", "http://user:secret@host", "http://host/?a=b"])
