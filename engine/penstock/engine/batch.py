@@ -16,8 +16,7 @@ from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Fact, Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
-from penstock.engine.locks import lock_runs
-from penstock.engine.slice_reader import load, load_plan, load_run
+from penstock.engine.slice_reader import load, load_plan, load_run, lock_and_load_runs
 from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
 from penstock.engine.timers import is_due
@@ -91,14 +90,12 @@ def decide_all(
     """
     outcome = Outcome()
     over: list[str] = []
-    lock_runs(connection, facts)
-    for run_no in sorted(facts):
-        over += _decide(connection, run_no, facts[run_no], circumstances, dispatcher, outcome)
+    for run_no, run in lock_and_load_runs(connection, facts).items():
+        over += _decide(connection, run, facts[run_no], circumstances, dispatcher, outcome)
     woken = _woken(connection, over)
     # Among these may be lower numbers than those above: where two coordinators wait for each other so, the store has one of them try again.
-    lock_runs(connection, woken)
-    for run_no, followers in sorted(woken.items()):
-        _decide(connection, run_no, followers, circumstances, dispatcher, outcome)
+    for run_no, run in lock_and_load_runs(connection, woken).items():
+        _decide(connection, run, woken[run_no], circumstances, dispatcher, outcome)
     return _with_chores(connection, outcome)
 
 
@@ -110,8 +107,9 @@ def give_out(connection: Connection, circumstances: Circumstances, dispatcher: D
         outcome.orders += dispatcher.dispatch(connection, slots, circumstances.now)
         if not (overtaken := dispatcher.take_overtaken()):
             break
-        for run_no, woken in sorted(_by_run(overtaken).items()):
-            _decide(connection, run_no, woken, circumstances, dispatcher, outcome)
+        woken = _by_run(overtaken)
+        for run_no, run in lock_and_load_runs(connection, woken).items():
+            _decide(connection, run, woken[run_no], circumstances, dispatcher, outcome)
     return _with_chores(connection, outcome)
 
 
@@ -122,12 +120,10 @@ def _with_chores(connection: Connection, outcome: Outcome) -> Outcome:
 
 
 def _decide(
-    connection: Connection, run_no: int, facts: Sequence[Fact], circumstances: Circumstances, dispatcher: Dispatcher, outcome: Outcome
+    connection: Connection, run: RunRow, facts: Sequence[Fact], circumstances: Circumstances, dispatcher: Dispatcher, outcome: Outcome
 ) -> list[str]:
     """One run's part; returns the cache keys whose attempts are over."""
-    run = load_run(connection, run_no)
-    if run is None:
-        return []
+    run_no = run.run_no
     over: list[str] = []
     pending = [fact for fact in facts if _is_genuine(fact, run, dispatcher) and not _is_stale(connection, fact, run_no, circumstances.now)]
     while pending:

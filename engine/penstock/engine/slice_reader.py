@@ -1,7 +1,7 @@
 """Reads the rows that a decision wants into its slice. Rows that a slice already holds are never replaced."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -31,9 +31,13 @@ _STEP = (
 )
 # CROSS JOIN tells SQLite to go through the keys and look each row up, instead of through the rows.
 _PAIRS = "elements(:keys) k CROSS JOIN {table} s WHERE s.run_no = :run_no AND s.{first} = part_of(k, 0) AND s.{second} = part_of(k, 1)"
-_load_run = Statement(
-    'SELECT run_no, run_id, workspace, pipeline, number, name, spec_digest, state, params, options, cause, tags, owner, "open", seq, '
-    "stop, error, started_at, ended_at, outputs FROM run WHERE run_no = :run_no"
+_RUN = (
+    'run_no, run_id, workspace, pipeline, number, name, spec_digest, state, params, options, cause, tags, owner, "open", seq, '
+    "stop, error, started_at, ended_at, outputs"
+)
+_load_run = Statement(f"SELECT {_RUN} FROM run WHERE run_no = :run_no")  # noqa: S608 - constants
+_lock_and_load = Statement(
+    f"SELECT {_RUN} FROM run u WHERE u.run_no IN (SELECT number_of(r) FROM elements(:runs) r) ORDER BY u.run_no locked(u)"  # noqa: S608 - constants
 )
 _load_spec = Statement("SELECT bytes FROM spec WHERE workspace = :workspace AND digest = :digest")
 _load_steps = Statement(f"SELECT {_STEP} FROM " + _PAIRS.format(table="step_run", first="node", second="item"))  # noqa: S608 - constants
@@ -69,8 +73,18 @@ _plans: dict[str, Plan] = {}
 def load_run(connection: Connection, run_no: int) -> RunRow | None:
     """The run of that number."""
     row = _load_run.first(connection, run_no=run_no)
-    if row is None:
-        return None
+    return None if row is None else _run(row)
+
+
+def lock_and_load_runs(connection: Connection, runs: Iterable[int]) -> dict[int, RunRow]:
+    """Those of the runs that exist, in the order of their numbers. Nobody else decides them before this transaction ends."""
+    wanted = sorted(set(runs))
+    if not wanted:
+        return {}
+    return {row[0]: _run(row) for row in _lock_and_load.rows(connection, runs=json.dumps(wanted))}
+
+
+def _run(row: Sequence[Any]) -> RunRow:
     values = list(row)
     values[7] = RunState(values[7])
     values[9:12] = [json.loads(text) for text in values[9:12]]
