@@ -261,6 +261,38 @@ async def test_a_cancellation_of_our_own_stays_one() -> None:
         await task
 
 
+async def test_a_cancellation_that_the_library_swallows_is_raised_again() -> None:
+    async def send() -> None:
+        with translated("sending"), suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(send())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancellation_by_the_library_is_known_also_while_cleaning_up() -> None:
+    async def send() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            try:
+                with translated("cleaning up"):
+                    raise asyncio.CancelledError
+            except BusUnavailable as error:
+                return str(error)
+        return ""
+
+    task = asyncio.ensure_future(send())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    assert await task == "cleaning up: the connection was lost"
+
+
 async def test_an_acknowledgement_after_the_connection_was_lost_does_nothing(proxy: Proxy) -> None:
     async with RabbitBus(proxy.url, name="test") as bus:
         await bus.publish(order(b"kept"))

@@ -36,20 +36,32 @@ class BusChannel(Channel):
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         # A message id is never used twice, on whatever channel: returned messages are known by theirs.
         self._prefix = secrets.token_hex(8)
-        self.on_closed(self._reject)
+        self._end: str | None = None
+        self._listening: list[Callable[[str], None]] = [self._reject]
+        closing: asyncio.Future[object] = self.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # untyped there
+        closing.add_done_callback(lambda ended: self.abandon(why_closed(ended)))
 
     def on_closed(self, call: Callable[[str], None]) -> None:
         """`call` is told why, once the channel is closed."""
-        closing: asyncio.Future[object] = self.closing  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # untyped there
-        closing.add_done_callback(lambda ended: call(why_closed(ended)))
+        if self._end is None:
+            self._listening.append(call)
+        else:
+            call(self._end)
+
+    def abandon(self, reason: str) -> None:
+        """Tells everybody that nothing comes of it any more, without waiting for a broker that may never answer."""
+        if self._end is None:
+            self._end = reason
+            for call in self._listening:
+                call(reason)
 
     def post(self, message: OutgoingMessage) -> "asyncio.Future[None] | None":
         """Sends a message; what it returns is done when the broker has confirmed it.
 
         :raises ChannelInvalidStateError: the channel is closed.
         """
-        if self.is_closed:
-            raise ChannelInvalidStateError("the channel is closed")
+        if self._end is not None or self.is_closed:
+            raise ChannelInvalidStateError(self._end or "the channel is closed")
         number = self._sent + 1
         self.write(publish_frames(self.number, self.connection.connection_tune.frame_max, f"{self._prefix}-{number}", message))
         self._sent = number
@@ -151,6 +163,9 @@ class BusChannel(Channel):
 
 async def open_channel(connection: AbstractConnection, *, confirms: bool = False) -> BusChannel:
     """A new channel with the lowest number that is free."""
+    if not connection.is_opened:
+        # It would wait for an answer that nobody reads.
+        raise ChannelInvalidStateError("the connection is lost")
     number = next(number for number in range(1, connection.connection_tune.channel_max or 2047) if number not in connection.channels)
     channel = BusChannel(connection, number, confirms=confirms)
     connection.channels[number] = channel

@@ -62,7 +62,9 @@ class RabbitConsumer:
     async def start(self, prefetch: int) -> None:
         self._channel.on_closed(self._fail)
         self._channel.receive = self._take
-        self._channel.on_consumer_cancel_callbacks.add(lambda _: self._fail("the broker ended it: the queue was deleted or moved"))
+        self._channel.on_consumer_cancel_callbacks.add(
+            lambda _: self._fail("the broker ended it: the queue was deleted, or a delivery was held for longer than its consumer timeout")
+        )
         await self._channel.basic_qos(prefetch_count=prefetch, timeout=CALL_SECONDS)
         begun = await self._channel.basic_consume(self._queue, unused, timeout=CALL_SECONDS)
         self._tag = begun.consumer_tag or ""
@@ -148,12 +150,20 @@ async def open_consumer(connection: AbstractConnection, queue: str, prefetch: in
 
     :raises BusUnavailable: there is no such queue, and the user may not declare it.
     """
-    with translated(f"consuming {queue!r}"):
-        try:
-            return await _started(connection, queue, prefetch)
-        except ChannelNotFoundEntity:
-            await _declare(connection, queue)
-            return await _started(connection, queue, prefetch)
+    consumer = None
+    try:
+        with translated(f"consuming {queue!r}"):
+            try:
+                consumer = await _started(connection, queue, prefetch)
+            except ChannelNotFoundEntity:
+                await _declare(connection, queue)
+                consumer = await _started(connection, queue, prefetch)
+    except BaseException:
+        # One that nobody gets would keep its deliveries.
+        if consumer is not None:
+            await consumer.close()
+        raise
+    return consumer
 
 
 async def _started(connection: AbstractConnection, queue: str, prefetch: int) -> RabbitConsumer:

@@ -23,20 +23,26 @@ FULL = "the broker refused it: its queue is full, or has no leader"
 def translated(what: str) -> Generator[None, None, None]:
     """Raises `BusUnavailable` for whatever goes wrong inside; `what` was attempted.
 
-    A lost connection cancels what waits for it, which is told from a cancellation of our own task by that task's own count.
+    A lost connection cancels what waits for it, which is told from a cancellation of our own task by that task's own count. The library
+    also swallows a cancellation that comes at the moment of an answer or of an error, which is made good for.
     """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
     try:
         yield
     except BusUnavailable as error:
         raise BusUnavailable(f"{what}: {error}") from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if task is not None and task.cancelling() > before:
             raise
         raise BusUnavailable(f"{what}: the connection was lost") from error
     except Exception as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
         # aiormq rejects what waits with whatever ended the connection, a bare Exception among it.
         raise BusUnavailable(f"{what}: {explained(error)}") from error
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def explained(error: BaseException) -> str:

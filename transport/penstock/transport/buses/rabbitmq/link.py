@@ -15,6 +15,7 @@ from aiormq.abc import AbstractConnection
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.buses.rabbitmq.address import Address
+from penstock.transport.buses.rabbitmq.channel import BusChannel
 from penstock.transport.buses.rabbitmq.failures import refused_connection
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ class Link(Generic[SessionT]):
     async def close(self) -> None:
         if self._keeper is not None:
             await ended(self._keeper)
+        self._reason = "the bus is closed"
         await self._disconnect()
 
     def drop(self, reason: str) -> None:
@@ -133,9 +135,17 @@ class Link(Generic[SessionT]):
         self._session = None
         connection, self._connection = self._connection, None
         if connection is not None:
+            _abandon(connection, self._reason)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await connection.close()
+
+
+def _abandon(connection: aio_pika.abc.AbstractConnection, reason: str) -> None:
+    if connection.transport is not None:
+        for channel in list(connection.transport.connection.channels.values()):
+            if isinstance(channel, BusChannel):
+                channel.abandon(reason)
 
 
 async def ended(task: "asyncio.Task[None]") -> None:

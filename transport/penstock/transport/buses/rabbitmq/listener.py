@@ -64,12 +64,13 @@ class RabbitListener:
 
 async def open_listener(connection: AbstractConnection, user: str, exchange: Exchange | None = None, key: str = "#") -> RabbitListener:
     """A new queue, named so that the user's permissions can be limited to its own; without an exchange only answers reach it."""
-    with translated(f"listening to {exchange or 'answers'}"):
-        channel = await open_channel(connection)
-        listener = RabbitListener(channel, f"r.{user}.{secrets.token_hex(8)}")
-        try:
+    listener = None
+    try:
+        with translated(f"listening to {exchange or 'answers'}"):
+            listener = RabbitListener(await open_channel(connection), f"r.{user}.{secrets.token_hex(8)}")
             await listener.start(exchange, key)
-        except BaseException:
+    except BaseException:
+        if listener is not None:
             await listener.close()
-            raise
-        return listener
+        raise
+    return listener
