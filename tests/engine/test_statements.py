@@ -97,7 +97,9 @@ async def _largest_batch(counted: Callable[[], Counted], reports: int) -> int:
         run_no = await c.submit(spec, f"fan{reports}")
         orders = [await c.order() for _ in range(reports)]
         counted().counts.clear()
-        await c.report(*(c.completed(order, n, metrics=(Metric(name="loss", value=0.5),)) for n, order in enumerate(orders)))
+        await c.report(
+            *(c.completed(order, reports * 1000 + n, metrics=(Metric(name="loss", value=0.5),)) for n, order in enumerate(orders))
+        )
         orders = [await c.order() for _ in range(reports)]
         found = max(counted().counts)
         await c.report(*(c.completed(order) for order in orders))
