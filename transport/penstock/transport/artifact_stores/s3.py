@@ -5,6 +5,7 @@ Keys are `<prefix>/blobs/sha256/ab/<hex>`. Everything that is read went through 
 
 import asyncio
 import secrets
+import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from penstock.transport.blobs import ALWAYS_HASHED_BYTES, BlobFolder
 _LOOKS_AT_ONCE = 64
 # A transfer may have been garbled on its way; twice in a row, the object is.
 _FETCHES = 2
+_ABANDONED_SECONDS = 24 * 3600
 
 
 class S3ArtifactStore:
@@ -43,6 +45,7 @@ class S3ArtifactStore:
     async def __aenter__(self) -> Self:
         """:raises StoreUnavailable: no such bucket, wrong credentials, missing rights, or no answer; the text says which."""
         await self._stack.enter_async_context(self._bucket)
+        await asyncio.to_thread(_remove_abandoned, self.staging)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -147,3 +150,11 @@ class S3ArtifactStore:
 
     def _unusable(self, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(f"the host's cache of artifacts {self.cache.staging.parent} can't be used: {error}; is its disk full?")
+
+
+def _remove_abandoned(staging: Path) -> None:
+    """What processes were fetching when they were killed. No fetch pauses for a day."""
+    for path in staging.glob("fetch-*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
