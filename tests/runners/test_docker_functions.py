@@ -1,6 +1,7 @@
 """Functions in containers: they are guests as in processes, in an image that has Python and nothing of Penstock."""
 
 import asyncio
+import sysconfig
 import textwrap
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from penstock.contracts.artifacts import DIRECTORY, LIST, ArtifactRef, DirectoryEntry, DirectoryManifest, ListManifest, manifest_bytes
 from penstock.contracts.spec import OutputSpec, ResourcesSpec, SecretRef
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.docker.software import software_folder
 from penstock.runners.log_file import log_path
 from tests.runners.docker_bench import DockerBench
 from tests.runners.workbench import an_order, unheard, until
@@ -255,6 +257,20 @@ async def test_a_checkpoint_outlives_a_failed_attempt(containers: DockerBench) -
 
     assert first.outcome == AttemptState.FAILED
     assert containers.bench.value(second) == "from before"
+
+
+async def test_penstock_in_the_image_comes_before_the_runners(docker: DockerEngine, containers: DockerBench, tmp_path: Path) -> None:
+    container = docker.docker("create", IMAGE, "sh").stdout.strip()
+    copied = docker.docker("cp", f"{software_folder(tmp_path / 'state')}/.", f"{container}:{sysconfig.get_path('stdlib')}/site-packages")
+    assert copied.returncode == 0, copied.stderr
+    docker.docker("commit", container, "penstock-test:with-penstock")
+    docker.docker("rm", container)
+    code = "import penstock.contracts, sys\ndef main() -> list[str]:\n    return [*penstock.contracts.__path__, *sys.path]"
+
+    places = containers.bench.value(await containers.call(code, image="penstock-test:with-penstock"))
+
+    assert places[0].endswith("/site-packages/penstock/contracts")
+    assert "/penstock/software" not in places
 
 
 async def test_an_image_with_another_python_says_so(docker: DockerEngine, containers: DockerBench, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from penstock.contracts.errors import InfrastructureError
 from penstock.contracts.names import PYTHON
 from penstock.contracts.spec import OutputSpec, ResourcesSpec, SecretRef
 from penstock.contracts.states import AttemptState, FailureKind
-from penstock.runners.launchers.chosen import LauncherByIsolation
+from penstock.runners.launchers.chosen import LauncherByIsolation, LauncherOnDemand
 from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.memory import MemoryLauncher
 from penstock.runners.log_file import log_path
@@ -299,3 +299,20 @@ async def test_steps_go_to_the_launcher_of_their_isolation(workbench: Workbench)
     without = await LauncherByIsolation(processes, None).execute(an_order(contained), contained, unheard)
     assert without.failure is not None
     assert without.failure.message == "this runner has no Docker engine, and the step runs in an image"
+
+
+async def test_a_launcher_on_demand_is_made_by_its_first_order() -> None:
+    made: list[MemoryLauncher] = []
+
+    def make() -> MemoryLauncher:
+        made.append(MemoryLauncher({"main": lambda _: {}}))
+        return made[-1]
+
+    launcher, step = LauncherOnDemand(make), a_step(output=None)
+    assert made == []
+
+    for _ in range(2):
+        await launcher.execute(an_order(step), step, unheard)
+    await launcher.close()
+
+    assert [len(other.executed) for other in made] == [2]

@@ -57,7 +57,7 @@ class FunctionStep:
         """
         workshop, config = self._attempt.workshop, await self._config()
         with listening(self._attempt.box.talk / "socket") as listener:
-            async with started(workshop.engine, config, self._hear_early, workshop.grace_seconds) as container:
+            async with started(self._attempt.engine, config, self._hear_early, workshop.grace_seconds) as container:
                 guest = await self._guest(listener, container)
                 ending = await self._converse(guest, container)
                 # It has told its outcome, so it is about to end.

@@ -37,6 +37,8 @@ class Attempt:
     """An attempt that is about to begin. `variables` are the step's own, but for those that are `secrets`."""
 
     workshop: Workshop
+    engine: Docker
+    """A client of its own: what waits for a container keeps its connections, and a client has a limited number of them."""
     order: Order
     step: StepSpec
     image: Image

@@ -134,10 +134,12 @@ class DockerLauncher(Launcher):
         secrets: list[str],
     ) -> dict[str, Any]:
         """The plain data of a `Completed`."""
+        engine = Docker(url=self._url, api_version=workshop.engine.api_version)
         hidden = {name for name, value in step.env_vars.items() if isinstance(value, SecretRef)}
         try:
             attempt = Attempt(
                 workshop=workshop,
+                engine=engine,
                 order=order,
                 step=step,
                 image=await self._image(workshop, step, log),
@@ -155,6 +157,8 @@ class DockerLauncher(Launcher):
             return failed(error.plain)
         except ArtifactLost as error:
             return {"outcome": AttemptState.INPUT_LOST.value, "lost_digest": error.digest}
+        finally:
+            await engine.close()
 
     async def _image(self, workshop: Workshop, step: StepSpec, log: LogFile) -> Image:
         name = step.software.image if step.software is not None else None
