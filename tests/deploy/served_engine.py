@@ -14,10 +14,12 @@ from penstock.engine.api.app import create_app
 from penstock.engine.api.services import now
 from penstock.engine.api.settings import ApiSettings
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
+from penstock.engine.store import Store
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.runner import Pace, Runner
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
+from penstock.transport.bus import Bus
 from penstock.transport.buses.memory import MemoryBus
 
 T = TypeVar("T")
@@ -45,8 +47,8 @@ class ServedEngine:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.bus = MemoryBus()
-        self.store = SqliteStore(folder / "penstock.sqlite")
+        self.bus: Bus = MemoryBus()
+        self.store: Store = SqliteStore(folder / "penstock.sqlite")
         self.artifacts = FolderArtifactStore(folder / "artifacts")
         self._slots = slots
         self._settings = ApiSettings(token=token)

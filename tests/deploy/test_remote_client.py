@@ -5,7 +5,7 @@ import importlib
 import linecache
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -268,7 +268,7 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering(headers: dict[str, str]) -> Iterator[str]:
+def answering(headers: dict[str, str]) -> Generator[str]:
     """Something on HTTP that is not these services."""
     with ThreadingHTTPServer(("127.0.0.1", free_port()), Answer) as answering:
         setattr(answering, "headers", headers)  # noqa: B010 - it has no such attribute
