@@ -1,6 +1,7 @@
 """The topology of the broker that the settings name."""
 
 import json
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,10 @@ from penstock.transport.buses.rabbitmq.policies import POLICIES
 from penstock.transport.buses.rabbitmq.topology import Topology
 from penstock.transport.buses.rabbitmq.topology_apply import Applied, apply
 from penstock.transport.buses.rabbitmq.topology_check import check
+
+# What they would print of a broker that refuses is in the error that ends the command.
+for _driver in ("aio_pika", "aiormq"):
+    logging.getLogger(_driver).addHandler(logging.NullHandler())
 
 
 async def apply_topology(settings: ServiceSettings, wanted: Topology, on_wait: Callable[[str], None]) -> Applied:
