@@ -166,6 +166,17 @@ async def test_a_link_in_a_directory_output_is_refused(containers: DockerBench) 
     assert "is a link" in completed.failure.message
 
 
+async def test_folders_without_end_fail_the_step_and_are_removed(containers: DockerBench) -> None:
+    code = "import os\nfor _ in range(3000):\n    os.mkdir('e')\n    os.chdir('e')\nopen('end', 'w').close()"
+    outputs = (OutputSpec(name="out", kind="directory", path="d"),)
+
+    completed = await containers.execute(containers.command("python3", "-c", code, outputs=outputs))
+
+    assert completed.failure is not None
+    assert completed.failure.kind == FailureKind.OUTPUT
+    assert list(containers.artifacts.staging.rglob("box")) == []
+
+
 @pytest.mark.parametrize("path", ["../../../../escaped", "/escaped", "a/../../escaped"])
 async def test_an_output_path_that_leads_outside_is_refused(containers: DockerBench, path: str) -> None:
     outputs = (OutputSpec(name="out", kind="file", path=path),)

@@ -6,6 +6,7 @@ What a container wrote is not trusted: no link is followed, nothing but plain fi
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path, PurePosixPath
 
 from penstock.contracts.states import FailureKind
@@ -36,8 +37,14 @@ class Box:
             _own(self.inputs, *self._owner)
 
     def take_back(self) -> None:
-        """Once nothing runs in the container any more."""
-        _own(self.folder / "box", os.geteuid(), os.getegid())
+        """Once nothing runs in the container any more.
+
+        :raises AttemptFailed: it left something that can't be walked through.
+        """
+        try:
+            _own(self.folder / "box", os.geteuid(), os.getegid())
+        except (OSError, RecursionError) as error:
+            raise AttemptFailed(failure(FailureKind.OUTPUT, f"what it wrote can't be read: {error}")) from error
 
     def outside(self, inside: str | PurePosixPath) -> Path:
         """The plain file or folder on the host that has a path inside the container.
@@ -55,7 +62,11 @@ class Box:
         return found
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        except RecursionError:
+            # Folders may be in each other deeper than Python goes.
+            subprocess.run(["/bin/rm", "-rf", "--", str(self.folder)], check=False, capture_output=True)
 
 
 def _check(found: Path, path: PurePosixPath, *, last: bool) -> None:
