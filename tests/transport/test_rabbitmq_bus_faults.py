@@ -348,6 +348,33 @@ async def test_a_broker_without_memory_delivers_and_takes_again_later(rabbitmq: 
     assert [delivery.body for delivery in found] == [b"unknown", b"after"]
 
 
+def set_consumer_timeout(rabbitmq: RabbitServer, *, milliseconds: int, checked_each: int) -> None:
+    """For channels opened from now on."""
+    setting = "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})."
+    rabbitmq.rabbitmqctl("eval", setting.format(milliseconds, checked_each))
+
+
+async def test_a_delivery_held_for_longer_than_the_broker_allows_ends_the_iteration_and_comes_again(
+    rabbitmq: RabbitServer, url: str
+) -> None:
+    async with RabbitBus(url, name="test") as bus:
+        await bus.publish(order(b"slow"))
+        await asyncio.to_thread(set_consumer_timeout, rabbitmq, milliseconds=300, checked_each=300)
+        try:
+            async with bus.consume(POOL, prefetch=2) as consumer:
+                delivery = await first(aiter(consumer))
+
+                with pytest.raises(BusUnavailable, match="delivery acknowledgement on channel"):
+                    await first(aiter(consumer))
+                await delivery.acknowledge()
+        finally:
+            await asyncio.to_thread(set_consumer_timeout, rabbitmq, milliseconds=1_800_000, checked_each=60_000)
+
+        async with bus.consume(POOL, prefetch=1) as consumer:
+            again = await first(aiter(consumer))
+            assert (again.body, again.redelivered) == (b"slow", True)
+
+
 def wrong_password(url: URL) -> URL:
     return url.with_password("wr0ng secret")
 
