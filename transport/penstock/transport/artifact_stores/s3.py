@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -80,7 +81,7 @@ class S3ArtifactStore:
         task = self._fetches.get(digest)
         if task is None:
             task = self._fetches[digest] = asyncio.create_task(self._fetch(digest))
-            task.add_done_callback(lambda _: self._fetches.pop(digest, None))
+            task.add_done_callback(partial(self._fetched, digest))
         # Whoever is cancelled while waiting leaves it to the others.
         return await asyncio.shield(task)
 
@@ -117,6 +118,11 @@ class S3ArtifactStore:
             return None
         except OSError as error:
             raise self._unusable(error) from error
+
+    def _fetched(self, digest: str, task: asyncio.Task[Path]) -> None:
+        del self._fetches[digest]
+        if not task.cancelled():
+            task.exception()  # seen, also if nobody waits any more
 
     async def _fetch(self, digest: str) -> Path:
         for _ in range(_FETCHES - 1):
