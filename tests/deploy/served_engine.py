@@ -42,16 +42,16 @@ def free_port() -> int:
 class ServedEngine:
     """`url` is where its API is. `slots` 0: no runner takes orders. Without a coordinator, runs are accepted and not begun."""
 
-    def __init__(self, folder: Path, *, slots: int = 2, has_coordinator: bool = True, token: str | None = TOKEN) -> None:
-        folder.mkdir(parents=True)
+    def __init__(self, folder: Path, *, slots: int = 2, has_coordinator: bool = True, port: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.bus: Bus = MemoryBus()
         self.store: Store = SqliteStore(folder / "penstock.sqlite")
         self.artifacts = FolderArtifactStore(folder / "artifacts")
         self._slots = slots
-        self._settings = ApiSettings(token=token)
+        self._settings = ApiSettings(token=TOKEN)
         self._has_coordinator = has_coordinator
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()

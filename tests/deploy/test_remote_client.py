@@ -315,6 +315,33 @@ def test_output_is_read_while_a_step_runs(project: WrittenProject, client: HttpC
     assert run.wait().state is RunState.SUCCEEDED
 
 
+def test_a_follower_waits_for_services_that_are_started_anew(tmp_path: Path, private_home: Path, project: WrittenProject) -> None:
+    first = ServedEngine(tmp_path / "state", slots=0, has_coordinator=False)
+    second = ServedEngine(tmp_path / "state", port=first.port)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 6:
+            # What rang for the run is lost with the first bus: a coordinator finds it.
+            second.start()
+
+    client = HttpClient(private_home, Connection(first.url, TOKEN, pause=pause))
+    first.start()
+    with using_engine(client):
+        project.forget()
+        run = importlib.import_module("pipeline").flow.submit(raw=File(project.root / "raw.txt"))
+    following = client.follow(run.run_id)
+    assert next(following).state is RunState.QUEUED
+    first.stop()
+
+    assert list(following)[-1].state is RunState.SUCCEEDED
+
+    assert len(pauses) >= 6
+    client.close()
+    second.stop()
+
+
 @pytest.mark.parametrize("url", ["penstock", "ftp://x", "http://", "http://user:secret@host", "http://host/?a=b"])
 def test_an_address_that_is_none_is_refused(private_home: Path, url: str) -> None:
     with pytest.raises(InvalidInput, match="PENSTOCK_API_URL"):

@@ -1,16 +1,18 @@
 """The engine client over HTTP: services elsewhere, asked through their API."""
 
 import os
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 from pydantic import TypeAdapter
 
 from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest, ListManifest, ListValue, Value, inline
-from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.errors import ContractError, EngineUnavailable, InvalidInput
 from penstock.contracts.fleet_views import PoolView, RunnerView, StatusView
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.spec import decode_spec
@@ -25,6 +27,8 @@ from penstock.transport.directories import file_digest
 
 _WAIT_SECONDS = 20.0
 """So long the services wait for a change before they answer that there is none."""
+_OUTAGE_SECONDS = 120.0
+"""So long a follower waits for services that are away."""
 _views = TypeAdapter(list[RunView])
 _step_views = TypeAdapter(list[StepRunView])
 
@@ -129,7 +133,7 @@ class HttpClient:
         path = _path(run)
         version: str | None = None
         while True:
-            answer = self._connection.get(path, after=version, wait=_WAIT_SECONDS if version is not None else None)
+            answer = self._latest(path, version)
             if answer.status_code == HTTPStatus.NOT_MODIFIED:
                 continue
             version = answer.headers.get("Penstock-Run-Version")
@@ -138,6 +142,16 @@ class HttpClient:
             if view.state.is_terminal:
                 return
             path = _path(view.run_id)
+
+    def _latest(self, path: str, version: str | None) -> httpx.Response:
+        """The run once it is not at `version` any more; services that are started anew meanwhile are waited for."""
+        deadline = time.monotonic() + _OUTAGE_SECONDS
+        while True:
+            try:
+                return self._connection.get(path, after=version, wait=_WAIT_SECONDS if version is not None else None)
+            except EngineUnavailable:
+                if version is None or time.monotonic() > deadline:
+                    raise
 
     def cancel(self, run: str, reason: str = "") -> None:
         # Asked twice, a run would not even wait for its `on_exit` steps.
