@@ -1,31 +1,30 @@
 """A whole cluster of real processes: broker, database, coordinators and runners, each of which can be killed, paused and started.
 
-with Cluster(tmp_path, coordinators=2, runners=[{"cpu": 2}] * 3) as cluster:
+with Cluster(tmp_path, coordinators=2, runners=[{"cpu": 2}] * 3, has_s3=True) as cluster:
     run = cluster.run(pipeline, raw=File("wine.csv"))     # waits
     cluster.kill("runner-1")
     cluster.start("runner-1")
 """
 
-import asyncio
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-import aio_pika
-
-from penstock.engine.stores.postgres import PostgresStore
+from penstock.deploy.remote.client import HttpClient, connect
+from penstock.sdk.client import EngineClient
 from penstock.sdk.pipelines import Pipeline
 from penstock.sdk.runs.run import Run
 from penstock.sdk.runs.state_home import using_engine
-from penstock.transport.buses.rabbitmq.topology import declare, topology
 from tests.servers.cluster_client import ClusterClient
 from tests.servers.postgres import PostgresServer
-from tests.servers.process import Server, wait_until
+from tests.servers.process import Server, free_port, wait_until
 from tests.servers.rabbitmq import RabbitServer
-from tests.servers.service import Service
+from tests.servers.s3 import S3Server
+from tests.servers.service import PROGRAM, Service
 
 READY_SECONDS = 60.0
 SHOWN_CHARACTERS = 6000
@@ -33,9 +32,12 @@ SHOWN_CHARACTERS = 6000
 
 class Cluster:
     """`folder` holds the artifacts and the runners' caches. A `broker` and a `database` that run already are shared: the cluster takes a
-    virtual host and a database of its own in them, and leaves them running. `settings` are more variables for every service."""
+    virtual host and a database of its own in them, and leaves them running. `settings` are more variables for every service.
 
-    def __init__(
+    Artifacts are in a folder, with `has_s3` in a bucket of a server named `s3`. With `has_api` (implied by `has_s3`) runs go to the API.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has a default
         self,
         folder: Path,
         *,
@@ -43,36 +45,49 @@ class Cluster:
         runners: Sequence[Mapping[str, int]] = ({"cpu": 2}, {"cpu": 2}, {"cpu": 2}),
         broker: RabbitServer | None = None,
         database: PostgresServer | None = None,
+        has_s3: bool = False,
+        has_api: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._has_s3, self._has_api = has_s3, has_api or has_s3
+        self._http: HttpClient | None = None
         self._stack = ExitStack()
         self._given = broker, database
         self._wanted = coordinators, [dict(pools) for pools in runners]
         self._more = dict(settings or {})
-        self._client: ClusterClient | None = None
+        self._bus: ClusterClient | None = None
         self.services: dict[str, Service] = {}
         """By name: coordinator-1, runner-1 and so on."""
         self.servers: dict[str, Server] = {}
-        """`broker` and `database`."""
+        """`broker`, `database` and, if there is one, `s3`."""
         self.settings: dict[str, str] = {}
 
     @property
-    def client(self) -> ClusterClient:
-        assert self._client is not None, "the cluster is not started"
-        return self._client
+    def bus(self) -> ClusterClient:
+        """A client on the bus and in the database: for messages of a test's own, and for looking at rows."""
+        assert self._bus is not None, "the cluster is not started"
+        return self._bus
+
+    @property
+    def client(self) -> EngineClient:
+        """Whom runs are handed to: the API if there is one, else the bus."""
+        return self._http if self._http is not None else self.bus
 
     def __enter__(self) -> Self:
         try:
             self._start_servers()
+            self._prepare()
             coordinators, runners = self._wanted
+            if self._has_api:
+                self.add_api()
             for _ in range(coordinators):
                 self.add_coordinator()
             for pools in runners:
                 self.add_runner(pools)
             self.wait_ready()
-            self._client = ClusterClient(self.folder, self.settings["PENSTOCK_BROKER_URL"], self.settings["PENSTOCK_DATABASE_URL"])
-            self._stack.callback(self._client.close)
+            self._connect()
         except BaseException:
             self.show_logs()
             self._stack.close()
@@ -97,27 +112,52 @@ class Cluster:
         for server in self.servers.values():
             server.wait_until_ready()
         vhost = self._stack.enter_context(broker.virtual_host())
-        artifacts = self.folder / "artifacts"
         self.settings = {
             "PENSTOCK_BROKER_URL": vhost.url,
             "PENSTOCK_BROKER_MANAGEMENT_URL": vhost.management_url,
             "PENSTOCK_DATABASE_URL": database.create_database(),
-            "PENSTOCK_ARTIFACTS_URL": artifacts.as_uri(),
             "PENSTOCK_CACHE_FOLDER": str(self.folder / "cache"),
             "PENSTOCK_SIGNING_KEY": secrets.token_hex(32),
+            "PENSTOCK_API_TOKEN": secrets.token_urlsafe(32),
+            **self._artifact_settings(),
             **self._more,
         }
-        asyncio.run(self._prepare())
 
-    async def _prepare(self) -> None:
-        """What an operator does once: the schema, and the broker's exchanges and queues."""
-        store = PostgresStore(self.settings["PENSTOCK_DATABASE_URL"])
-        await store.upgrade()
-        await store.close()
-        pools = {("default", pool) for wanted in self._wanted[1] for pool in wanted}
-        async with await aio_pika.connect(self.settings["PENSTOCK_BROKER_URL"]) as connection:
-            channel = await connection.channel()
-            await declare(await channel.get_underlay_channel(), topology(sorted(pools)))
+    def _artifact_settings(self) -> dict[str, str]:
+        if not self._has_s3:
+            return {"PENSTOCK_ARTIFACTS_URL": (self.folder / "artifacts").as_uri()}
+        s3 = self._stack.enter_context(S3Server())
+        self.servers["s3"] = s3.start()
+        bucket = self._stack.enter_context(s3.bucket())
+        return {"PENSTOCK_ARTIFACTS_URL": bucket.url, **bucket.environment}
+
+    def _prepare(self) -> None:
+        """What an operator does once: the schema, and the broker's exchanges, queues and policies."""
+        pools = sorted({pool for wanted in self._wanted[1] for pool in wanted} | {"cpu"})
+        for arguments in (["db", "upgrade"], ["topology", "apply", *(part for pool in pools for part in ("--pool", pool))]):
+            self.command(*arguments)
+
+    def command(self, *arguments: str, expected: int = 0) -> str:
+        """What `penstock <arguments>` prints in the surroundings of the services. It must end with that exit code."""
+        variables = Service.surroundings() | self.settings
+        done = subprocess.run(
+            [*PROGRAM, *arguments], cwd=self.folder, env=variables, capture_output=True, text=True, check=False, timeout=READY_SECONDS
+        )
+        assert done.returncode == expected, f"penstock {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}{done.stdout}"
+        return done.stdout
+
+    def _connect(self) -> None:
+        self._bus = ClusterClient(self.folder, self.settings["PENSTOCK_BROKER_URL"], self.settings["PENSTOCK_DATABASE_URL"])
+        self._stack.callback(self._bus.close)
+        if self._has_api:
+            home = self.folder / "home"
+            self._http = connect(home, self.settings["PENSTOCK_API_URL"], self.settings["PENSTOCK_API_TOKEN"])
+            self._stack.callback(self._http.close)
+
+    def add_api(self) -> Service:
+        port = free_port()
+        self.settings["PENSTOCK_API_URL"] = f"http://127.0.0.1:{port}"
+        return self._add("api", ["api", "--port", str(port)], {})
 
     def add_coordinator(self, **settings: str) -> Service:
         return self._add("coordinator", ["coordinator"], settings)
@@ -127,6 +167,7 @@ class Cluster:
         return self._add("runner", ["runner", *(part for pool, slots in pools.items() for part in ("--pool", f"{pool}={slots}"))], settings)
 
     def _add(self, kind: str, arguments: list[str], settings: Mapping[str, str]) -> Service:
+        # Numbers are not used again: a name says which log is meant.
         number = 1 + sum(name.startswith(f"{kind}-") for name in self.services)
         service = Service(f"{kind}-{number}", arguments, {**self.settings, **settings})
         self._stack.callback(service.close)

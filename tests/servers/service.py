@@ -2,12 +2,13 @@
 
 import http.client
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
 from typing_extensions import override
 
-from tests.servers.process import Server, free_port
+from tests.servers.process import Server, free_port, wait_until
 
 PROGRAM = [sys.executable, "-c", "import sys; sys.argv[0] = 'penstock'; from penstock.deploy.main import main; main()"]
 
@@ -29,16 +30,38 @@ class Service(Server):
     def command(self) -> list[str]:
         return [*PROGRAM, *self._arguments]
 
+    @staticmethod
+    def surroundings() -> dict[str, str]:
+        """What commands of this project inherit from the tests."""
+        names = ("PATH", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START")
+        return {"LANG": "C.UTF-8"} | {name: os.environ[name] for name in names if name in os.environ}
+
     @override
     def environment(self) -> dict[str, str]:
         health = {"PENSTOCK_HEALTH_ADDRESS": f"127.0.0.1:{self.health_port}"} if self.health_port is not None else {}
-        # Guests of several runners on few cores: numeric libraries shall not start a thread for each.
-        passed = {name: os.environ[name] for name in ("TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START") if name in os.environ}
-        return {**super().environment(), **passed, "PENSTOCK_NAME": self.name, "PENSTOCK_LOG_FORMAT": "json", **health, **self.settings}
+        return {
+            **super().environment(),
+            **self.surroundings(),
+            "PENSTOCK_NAME": self.name,
+            "PENSTOCK_LOG_FORMAT": "json",
+            **health,
+            **self.settings,
+        }
 
     @override
     def is_ready(self) -> bool:
         return self.health_port is None or self.page("/readyz")[0] == 200
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the service alone, as an orchestrator sends it."""
+        if self.is_running:
+            os.kill(self.process_id, number)
+
+    def wait(self, seconds: float = 30.0) -> int:
+        """Its exit code, once it has ended by itself."""
+        wait_until(lambda: not self.is_running, seconds=seconds, what=f"{self.name} ends")
+        assert self._process is not None
+        return self._process.returncode
 
     def page(self, path: str) -> tuple[int, str]:
         """Status and text of a page of its health address; 0 where nobody answers."""

@@ -17,6 +17,12 @@ _step_runs = Statement(
     "SELECT state, CASE WHEN hit_run IS NULL THEN 0 ELSE 1 END, count(*) FROM step_run WHERE run_no = :run_no GROUP BY 1, 2"
 )
 
+_beginnings = Statement(
+    "SELECT started_at - made_at FROM attempt WHERE run_no = :run_no AND started_at IS NOT NULL ORDER BY node, item, number LIMIT :count"
+)
+_BEGINNINGS = 1000
+"""Of one run: a sample."""
+
 PoolKey = tuple[str, str]
 """Workspace and pool."""
 
@@ -40,12 +46,13 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """How a run ended. `step_runs` counts by state and whether the cache had them."""
+    """How a run ended. `step_runs` counts by state and whether the cache had them; `beginnings` are microseconds from orders to starts."""
 
     workspace: str
     state: str
     ended_at: int
     step_runs: dict[tuple[str, bool], int]
+    beginnings: list[int]
 
 
 def backlog(connection: Connection) -> Backlog:
@@ -65,4 +72,5 @@ def ended_run(connection: Connection, run_no: int) -> EndedRun | None:
     if found is None:
         return None
     counts = {(row[0], bool(row[1])): int(row[2]) for row in _step_runs.rows(connection, run_no=run_no)}
-    return EndedRun(workspace=found[0], state=found[1], ended_at=int(found[2]), step_runs=counts)
+    beginnings = [int(row[0]) for row in _beginnings.rows(connection, run_no=run_no, count=_BEGINNINGS)]
+    return EndedRun(workspace=found[0], state=found[1], ended_at=int(found[2]), step_runs=counts, beginnings=beginnings)

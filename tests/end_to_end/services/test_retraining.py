@@ -17,12 +17,6 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "retrain"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster"), runners=[{"cpu": 1}, {"cpu": 1}, {"cpu": 1}]) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The pipeline file, imported from a copy of its project."""
     folder = tmp_path_factory.mktemp("project") / "retrain"
@@ -39,7 +33,7 @@ def test_a_model_is_retrained_by_three_runners(cluster: Cluster, example: Module
     run = cluster.run(example.retrain, raw=File("drops/week-1.csv"), trees=(5, 10), depths=(2,))
 
     assert run.state is RunState.SUCCEEDED
-    runners = {row[0] for row in cluster.client.rows("SELECT DISTINCT runner FROM attempt WHERE state = 'succeeded'")}
+    runners = {row[0] for row in cluster.bus.rows("SELECT DISTINCT runner FROM attempt WHERE state = 'succeeded'")}
     assert runners <= {"runner-1", "runner-2", "runner-3"}
 
 

@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 from typing_extensions import override
 
 from penstock.contracts.errors import StoreUnavailable
-from penstock.contracts.messages import AttemptKey, Completed, Started
+from penstock.contracts.messages import Completed
 from penstock.deploy.services.dependencies import now as now_in_microseconds
 from penstock.deploy.services.metrics import LONG_SECONDS, SHORT_SECONDS, SIZES, Metrics
 from penstock.deploy.services.traces import Tracer
@@ -24,7 +24,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.metrics")
 
 LOOK_SECONDS = 5.0
 REMEMBERED = 10_000
-"""Orders whose beginning is awaited, to tell how long it took."""
+"""Runs that ended and were not looked at yet."""
 
 
 class CoordinatorMetrics(Observations):
@@ -32,7 +32,6 @@ class CoordinatorMetrics(Observations):
 
     def __init__(self, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._tracer = tracer
-        self._sent: dict[AttemptKey, float] = {}
         self._ended: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
         """Runs, and since when: a late report tells once more of the end of a run that ended before."""
         self.batch_size = metrics.histogram("penstock_batch_size", "Messages that one transaction took in.", buckets=SIZES)
@@ -42,7 +41,9 @@ class CoordinatorMetrics(Observations):
         self.attempts = metrics.counter("penstock_attempts_ended_total", "Attempts that were reported as ended, by outcome.", "outcome")
         self.attempt_seconds = metrics.histogram("penstock_user_code_seconds", "What user code took.", buckets=LONG_SECONDS)
         self.order_to_start = metrics.histogram(
-            "penstock_order_to_start_seconds", "From an order to the beginning of its user code.", buckets=SHORT_SECONDS
+            "penstock_order_to_start_seconds",
+            "From an order to its user code, in runs that ended.",
+            buckets=SHORT_SECONDS,
         )
         self.orders = metrics.counter("penstock_orders_total", "Orders that were sent, by pool.", "pool")
         self.runs_ended = metrics.counter("penstock_runs_ended_total", "Runs that ended, by state.", "workspace", "state")
@@ -61,26 +62,14 @@ class CoordinatorMetrics(Observations):
         self.batch_seconds.observe(seconds)
         if batch.deliveries:
             self.batch_size.observe(len(batch.deliveries))
-        now = asyncio.get_running_loop().time()
         for fact in chain.from_iterable(batch.facts.values()):
             if isinstance(fact, Completed):
                 self.attempts.labels(fact.outcome.value).inc()
                 self.attempt_seconds.observe(fact.seconds)
-                self._began(fact.attempt, now - fact.seconds)
-            elif isinstance(fact, Started):
-                self._sent.pop(fact.attempt, None)
         for order in outcome.orders:
             self.orders.labels(order.pool).inc()
-            if len(self._sent) < REMEMBERED:
-                self._sent[order.attempt] = now
         since = now_in_microseconds() - int(seconds * 1_000_000) - 1_000
         self._ended.extend((run_no, since) for run_no in outcome.ended)
-
-    def _began(self, attempt: AttemptKey, at: float) -> None:
-        # Another coordinator's order is not known here; a sample is enough.
-        sent = self._sent.pop(attempt, None)
-        if sent is not None:
-            self.order_to_start.observe(max(0.0, at - sent))
 
     async def run(self, store: Store) -> None:
         """Looks at the rows until it is cancelled."""
@@ -119,6 +108,8 @@ class CoordinatorMetrics(Observations):
 
     def _count(self, run: EndedRun) -> None:
         self.runs_ended.labels(run.workspace, run.state).inc()
+        for microseconds in run.beginnings:
+            self.order_to_start.observe(max(0, microseconds) / 1_000_000)
         for (state, is_hit), count in run.step_runs.items():
             self.steps_ended.labels(run.workspace, state).inc(count)
             if state == "succeeded":
