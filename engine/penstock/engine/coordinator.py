@@ -358,8 +358,8 @@ class Coordinator:
     def _all_slots(self) -> dict[str, int]:
         total: dict[str, int] = defaultdict(int)
         for slots in self._slots.values():
-            for pool, count in slots.items():
-                total[pool] += count
+            for pool, offered in slots.items():
+                total[pool] += offered
         return total
 
     # What is owed after a commit

@@ -46,12 +46,12 @@ _wanted = Statement(
 )
 _IN_ORDER = "ORDER BY r.urgency, r.fair, r.run_no, r.node, r.item LIMIT :count"
 _candidates = Statement(
-    "SELECT DISTINCT c.run_no FROM (SELECT r.run_no FROM ready r JOIN run u ON u.run_no = r.run_no AND same(u.owner, :owner) "
+    "SELECT DISTINCT c.run_no FROM (SELECT r.run_no FROM ready r JOIN run u ON u.run_no = r.run_no AND same(u.owner, :owner) "  # noqa: S608 - constants
     "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no NOT IN (SELECT number_of(f) FROM elements(:full) f) "
     f"{_IN_ORDER}) c"
 )
 _take = Statement(
-    "SELECT r.run_no, r.node, r.item, r.fair, s.key, s.inputs, s.attempts, c.made_at > r.since FROM ready r "
+    "SELECT r.run_no, r.node, r.item, r.fair, s.key, s.inputs, s.attempts, c.made_at > r.since FROM ready r "  # noqa: S608 - constants
     "JOIN step_run s ON s.run_no = r.run_no AND s.node = r.node AND s.item = r.item "
     "LEFT JOIN cache_entry c ON c.workspace = r.workspace AND c.key = s.key "
     "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no IN (SELECT number_of(t) FROM elements(:taken) t) "
