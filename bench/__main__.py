@@ -3,26 +3,22 @@
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-
-import psutil
 
 from bench.demo import demo_runs
 from bench.limits import Limits, measured_limits
+from bench.machine import machine
 from bench.measure import Measurement, environment
 from bench.peers import peer_rows
 from bench.table import Case, comparison, demo_row, limit_rows, rows_of, table
+from bench.written import write_results
 
 _MODULES = {"bare": "bench.pipelines_bare", "scientific": "bench.pipelines_scientific"}
-_README = Path(__file__).with_name("README.md")
-_BEGIN, _END = "<!-- results -->", "<!-- end of results -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(demo_row(demo_runs(folder / "demo", asked.runs)[1:], limits))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    parts = [_machine(cores, asked), table(rows), table(limit_rows(limits), ("limit, measured in the same run", "median"))]
+    parts = [machine(asked.runs), table(rows), table(limit_rows(limits), ("limit, measured in the same run", "median"))]
     if asked.peers:
         parts.append(table(peer_rows(asked.peers, asked.runs), ("peer", "chain of 100, ms a step", "fan of 1,000, steps/s")))
     text = "\n\n".join(parts)
     print(text)
     if asked.write:
-        _write(text)
+        write_results("results", text)
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -95,22 +91,6 @@ def _rows(cases: list[Case], limits: Limits, cores: int) -> list[tuple[str, ...]
     rows = [row for case in cases for row in rows_of(case, limits, cores)]
     fans = [case for case in cases if case.name == "fan"]
     return [*rows, comparison(*fans)] if len(fans) == 2 else rows  # the small one and the large one
-
-
-def _machine(cores: int, asked: argparse.Namespace) -> str:
-    load, memory = os.getloadavg()[0], psutil.virtual_memory().total / 2**30
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
-        f"{platform.system()} {platform.release()}; medians of {asked.runs}; load average at the end {load:.1f}."
-        + " Other work was running: read the CPU times, not the wall times."
-        * (load > 2 * cores)
-    )
-
-
-def _write(text: str) -> None:
-    before, _, rest = _README.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    _README.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}")
 
 
 def _note(text: str) -> None:
