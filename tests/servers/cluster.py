@@ -65,15 +65,15 @@ class Cluster:
         self.settings: dict[str, str] = {}
 
     @property
-    def bus(self) -> ClusterClient:
+    def client(self) -> ClusterClient:
         """A client on the bus and in the database: for messages of a test's own, and for looking at rows."""
         assert self._bus is not None, "the cluster is not started"
         return self._bus
 
     @property
-    def client(self) -> EngineClient:
+    def engine(self) -> EngineClient:
         """Whom runs are handed to: the API if there is one, else the bus."""
-        return self._http if self._http is not None else self.bus
+        return self._http if self._http is not None else self.client
 
     def __enter__(self) -> Self:
         try:
@@ -210,7 +210,7 @@ class Cluster:
 
     def submit(self, pipeline: Pipeline[..., Any], **parameters: Any) -> Run[Any]:
         """A run that has just been accepted."""
-        with using_engine(self.client):
+        with using_engine(self.engine):
             return pipeline.submit(**parameters)
 
     def run(self, pipeline: Pipeline[..., Any], **parameters: Any) -> Run[Any]:

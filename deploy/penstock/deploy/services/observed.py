@@ -159,12 +159,12 @@ class ObservedLauncher(Launcher):
 
     @override
     async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
-        completed: Completed | None = None
         began = time.time_ns()
+        completed: Completed | None = None
         with bound(run=order.run_name, step="/".join([step.name, *map(str, order.index)]), attempt=order.attempt.attempt_no):
             self._running.labels(order.pool).inc()
             try:
-                completed = await self._launcher.execute(order, step, progress)
+                completed = ended_as = await self._launcher.execute(order, step, progress)
             finally:
                 self._running.labels(order.pool).dec()
                 outcome = completed.outcome.value if completed is not None else "not_executed"
@@ -173,7 +173,7 @@ class ObservedLauncher(Launcher):
                 self._seconds.labels(order.pool).observe((ended - began) / 1e9)
                 if self._tracer is not None:
                     self._tracer.execution(order, step, (began // 1000, ended // 1000), completed)
-        return completed
+        return ended_as
 
     @override
     async def close(self) -> None:

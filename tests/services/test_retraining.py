@@ -13,7 +13,7 @@ from penstock.contracts.states import RunState
 from penstock.sdk.types import File
 from tests.servers.cluster import Cluster
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "retrain"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "retrain"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_a_model_is_retrained_by_three_runners(cluster: Cluster, example: Module
     run = cluster.run(example.retrain, raw=File("drops/week-1.csv"), trees=(5, 10), depths=(2,))
 
     assert run.state is RunState.SUCCEEDED
-    runners = {row[0] for row in cluster.bus.rows("SELECT DISTINCT runner FROM attempt WHERE state = 'succeeded'")}
+    runners = {row[0] for row in cluster.client.rows("SELECT DISTINCT runner FROM attempt WHERE state = 'succeeded'")}
     assert runners <= {"runner-1", "runner-2", "runner-3"}
 
 

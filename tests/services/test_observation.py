@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from penstock.contracts.states import RunState
 from penstock.sdk.pipelines import Pipeline
-from tests.end_to_end.services.trace_receiver import ReceivedSpan, TraceReceiver
 from tests.end_to_end.user_project import until
 from tests.servers.cluster import Cluster
+from tests.services.trace_receiver import ReceivedSpan, TraceReceiver
 
 Written = Callable[[str], Pipeline[..., object]]
 

@@ -71,7 +71,7 @@ def test_a_runner_drains_when_a_message_asks(cluster: Cluster, written: Written,
     until(lambda: begun(tmp_path) == 2)
     runner, other = executing(cluster)
 
-    cluster.bus.send(Envelope(exchange=Exchange.CONTROL, body=encode(DrainRunner(runner=runner.name))))
+    cluster.client.send(Envelope(exchange=Exchange.CONTROL, body=encode(DrainRunner(runner=runner.name))))
     until(lambda: runner.page("/readyz")[0] == 503)
     (tmp_path / "go").touch()
 
@@ -92,10 +92,12 @@ def test_a_second_signal_ends_a_runner_at_once(cluster: Cluster, written: Writte
     (tmp_path / "go").touch()
 
     assert runner.wait() == 128 + signal.SIGTERM
-    # Its work goes to another once it was silent for long enough; so there must be one.
     runner.launch()
     assert run.wait().state is RunState.SUCCEEDED
-    assert [attempt.state for attempt in run["patient"][0].view.attempts] == [AttemptState.LOST, AttemptState.SUCCEEDED]
+    first, second = run["patient"][0].view.attempts
+    # Its order was still the broker's when the step was young, and was delivered again at once; later it is lost.
+    assert AttemptState(first.state) in (AttemptState.SUPERSEDED, AttemptState.LOST)
+    assert AttemptState(second.state) is AttemptState.SUCCEEDED
 
 
 def test_a_coordinator_that_is_stopped_loses_nothing(cluster: Cluster, written: Written, tmp_path: Path) -> None:
