@@ -24,8 +24,12 @@ Check = Callable[[], Awaitable[None]]
 class Health:
     """What a service knows of itself: when its event loop last turned, and what of its surroundings it can't reach."""
 
-    def __init__(self, dependencies: tuple[str, ...] = ()) -> None:
-        self._pulse_at = time.monotonic()
+    def __init__(
+        self, dependencies: tuple[str, ...] = (), *, check_seconds: float = CHECK_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._check_seconds = check_seconds
+        self._clock = clock
+        self._pulse_at = clock()
         self._reasons: dict[str, str] = dict.fromkeys(dependencies, "not reached yet")
         self._checks: dict[str, Check] = {}
         self.loop_lag_seconds = 0.0
@@ -47,7 +51,7 @@ class Health:
 
     def live(self) -> tuple[bool, str]:
         """Whether the event loop turns. From any thread."""
-        silence = time.monotonic() - self._pulse_at
+        silence = self._clock() - self._pulse_at
         if silence > STALLED_SECONDS:
             return False, f"the event loop has not turned for {silence:.1f} s"
         return True, "alive"
@@ -70,14 +74,14 @@ class Health:
 
     async def _beat(self) -> None:
         while True:
-            before = time.monotonic()
+            before = self._clock()
             await asyncio.sleep(PULSE_SECONDS)
-            self._pulse_at = time.monotonic()
+            self._pulse_at = self._clock()
             self.loop_lag_seconds = max(0.0, self._pulse_at - before - PULSE_SECONDS)
 
     async def _check(self) -> None:
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(self._check_seconds)
             await asyncio.gather(*(self._ask(name, check) for name, check in list(self._checks.items())))
 
     async def _ask(self, name: str, check: Check) -> None:

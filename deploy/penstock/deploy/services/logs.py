@@ -43,7 +43,13 @@ class Redaction:
 
 
 def _spellings(secret: str) -> set[str]:
-    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    """As libraries write it, and as a renderer writes what they wrote."""
+    once = {secret, quote(secret, safe="")} | _escaped(secret)
+    return once | {spelling for text in once for spelling in _escaped(text)}
+
+
+def _escaped(text: str) -> set[str]:
+    return {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
 
 
 def configure_logs(secrets: Sequence[str], *, style: str = "auto") -> Redaction:

@@ -1,0 +1,147 @@
+"""Where settings of services come from, and what is said of those that can't be used."""
+
+from pathlib import Path
+
+import pytest
+
+from penstock.contracts.errors import InvalidInput
+from penstock.deploy.service_settings import ServiceSettings
+from penstock.deploy.services.slots import slots_by_pool
+
+KEY = "8f2b6c1d9e4a7f305b8c2d1e6f9a0b3c"
+PROFILE = """
+[profiles.staging]
+broker_url = "amqp://penstock:profile-password@profile/"
+workspace = "from-profile"
+drain_seconds = 7
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "penstock.toml").write_text(PROFILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_environment_goes_before_flags_and_flags_before_the_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_PROFILE", "staging")
+    monkeypatch.setenv("PENSTOCK_WORKSPACE", "from-environment")
+
+    settings = ServiceSettings.read({"workspace": "from-flag", "drain_seconds": 9.0, "name": None}, folder)
+
+    assert settings.workspace == "from-environment"
+    assert settings.drain_seconds == 9
+    assert settings.needed("broker_url") == "amqp://penstock:profile-password@profile/"
+    assert settings.name is None
+
+
+def test_a_flag_chooses_the_profile(folder: Path) -> None:
+    assert ServiceSettings.read({"profile": "staging"}, folder).workspace == "from-profile"
+
+
+def test_a_secret_can_stand_in_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "key").write_text(f"{KEY}\n")
+    monkeypatch.setenv("PENSTOCK_SIGNING_KEY_FILE", str(folder / "key"))
+
+    assert ServiceSettings.read().needed("signing_key") == KEY
+
+
+def test_a_profile_can_name_the_file_of_a_secret(folder: Path) -> None:
+    (folder / "key").write_text(KEY)
+    (folder / "penstock.toml").write_text(f'[profiles.staging]\nsigning_key_file = "{folder / "key"}"\n')
+
+    assert ServiceSettings.read({"profile": "staging"}, folder).needed("signing_key") == KEY
+
+
+def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_SIGNING_KEY", KEY)
+    monkeypatch.setenv("PENSTOCK_DATABASE_URL", "postgresql://someone:p%40ssword@database/penstock")
+
+    settings = ServiceSettings.read()
+
+    assert KEY not in repr(settings)
+    assert "p%40ssword" not in repr(settings)
+    assert {KEY, "p%40ssword", "p@ssword"} <= set(settings.secret_values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SIGNING_KEY", "short", "it has 5 bytes; it needs 32 at least"),
+        ("SIGNING_KEY", "changeme" * 4, "anybody can guess it"),
+        ("SIGNING_KEY", "x" * 40, "anybody can guess it"),
+        ("BROKER_URL", "somewhere:5672", "begins with amqp://"),
+        ("DATABASE_URL", "mysql://h/d", "begins with postgresql://"),
+        ("ARTIFACTS_URL", "/srv/artifacts", "file:///FOLDER"),
+        ("HEALTH_ADDRESS", "9090", "it is not HOST:PORT"),
+        ("DRAIN_SECONDS", "soon", "PENSTOCK_DRAIN_SECONDS"),
+        ("WORKSPACE", "Team A", "PENSTOCK_WORKSPACE"),
+        ("SIGNING_KEY_FILE", "/nowhere/key", "can't be read"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_places_and_an_example(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"PENSTOCK_{name}", value)
+
+    with pytest.raises(InvalidInput) as error:
+        ServiceSettings.read()
+
+    assert said in str(error.value)
+    assert f"PENSTOCK_{name}" in str(error.value)
+    assert value not in str(error.value) or not name.endswith(("KEY", "URL"))
+
+
+def test_what_is_missing_is_named_with_its_places_and_an_example() -> None:
+    with pytest.raises(InvalidInput) as error:
+        ServiceSettings.read().needed("database_url")
+
+    for part in ("PENSTOCK_DATABASE_URL", "PENSTOCK_DATABASE_URL_FILE", "[profiles.NAME]", "postgresql://penstock:PASSWORD@"):
+        assert part in str(error.value)
+
+
+def test_a_setting_and_its_file_together_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_SIGNING_KEY", KEY)
+    monkeypatch.setenv("PENSTOCK_SIGNING_KEY_FILE", str(folder / "key"))
+
+    with pytest.raises(InvalidInput, match="are both set"):
+        ServiceSettings.read()
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "said"),
+    [
+        (PROFILE, "stageing", "did you mean 'staging'"),
+        ("[profiles.staging]\nbroker_ulr = 'amqp://h/'\n", "staging", "did you mean 'broker_url'"),
+        ("[profiles", "staging", "can't be read"),
+        ("profiles = 3\n", "staging", "is not a table"),
+    ],
+)
+def test_a_wrong_profile_is_explained(text: str, profile: str, said: str, folder: Path) -> None:
+    (folder / "penstock.toml").write_text(text)
+
+    with pytest.raises(InvalidInput, match=said):
+        ServiceSettings.read({"profile": profile}, folder)
+
+
+def test_slots_are_given_by_pool() -> None:
+    assert slots_by_pool(["cpu", "gpu"], [4, 1]) == {"cpu": 4, "gpu": 1}
+    assert slots_by_pool(["cpu=4", "gpu"], [2]) == {"cpu": 4, "gpu": 2}
+    assert slots_by_pool(["cpu", "gpu"], [3]) == {"cpu": 3, "gpu": 3}
+    assert slots_by_pool(["cpu"], [])["cpu"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("pools", "slots", "said"),
+    [
+        ([], [], "needs a pool"),
+        (["cpu"], [1, 2], "--slots is given 2 times"),
+        (["cpu=four"], [], "NAME=SLOTS"),
+        (["cpu=0"], [], "one slot at least"),
+        (["cpu", "cpu"], [1], "given twice"),
+        (["lane"], [1], "lane"),
+        (["a b"], [1], "a b"),
+    ],
+)
+def test_slots_that_make_no_sense_are_refused(pools: list[str], slots: list[int], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        slots_by_pool(pools, slots)
