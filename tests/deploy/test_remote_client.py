@@ -14,12 +14,13 @@ import pytest
 from typing_extensions import override
 
 from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost, EngineUnavailable, InvalidInput, UnknownVersion
 from penstock.contracts.messages import LogChunk, encode
 from penstock.contracts.states import RunState
 from penstock.deploy.embedded.client import connect as connect_embedded
 from penstock.deploy.remote.client import HttpClient, connect
-from penstock.deploy.remote.connection import Connection
+from penstock.deploy.remote.connection import Body, Connection
 from penstock.sdk.client import EngineClient, Housekeeping
 from penstock.sdk.pipelines import Pipeline
 from penstock.sdk.runs.run import Run
@@ -168,22 +169,37 @@ def test_why_spec_cache_and_status_are_answered(project: WrittenProject, client:
         client.run(run.run_id)
 
 
-def test_only_what_is_missing_goes_up(client: HttpClient, tmp_path: Path, engine: ServedEngine) -> None:
+class RecordingConnection(Connection):
+    """Notes what goes up."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, TOKEN)
+        self.uploads: list[str] = []
+
+    @override
+    def upload(self, path: str, body: Body, size: int) -> None:
+        self.uploads.append(path.removeprefix("/artifacts/"))
+        super().upload(path, body, size)
+
+
+def test_only_what_is_missing_goes_up(engine: ServedEngine, private_home: Path, tmp_path: Path) -> None:
+    connection = RecordingConnection(engine.url)
+    client = HttpClient(private_home, connection)
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("a", "b", "c"):
         (folder / name).write_text(f"{name} of {tmp_path}")
     first = client.put_path(folder)
-    stored = {path.name: path.stat().st_mtime_ns for path in (engine.folder / "artifacts" / "blobs").rglob("*") if path.is_file()}
+    assert len(connection.uploads) == 4  # and the manifest
+    connection.uploads.clear()
     (folder / "c").write_text("another")
 
     second = client.put_path(folder)
 
-    now = {path.name: path.stat().st_mtime_ns for path in (engine.folder / "artifacts" / "blobs").rglob("*") if path.is_file()}
-    assert {name: at for name, at in now.items() if name in stored} == stored
-    assert len(set(now) - set(stored)) == 2  # c, and the manifest
+    assert sorted(connection.uploads) == sorted([digest_bytes(b"another"), second.digest])
     assert sorted(path.name for path in client.local(first).iterdir()) == ["a", "b", "c"]
     assert (client.local(second) / "c").read_text() == "another"
+    client.close()
 
 
 def test_a_corrupt_copy_is_fetched_again_and_lost_bytes_are_told(client: HttpClient, engine: ServedEngine) -> None:
