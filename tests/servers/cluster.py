@@ -62,6 +62,7 @@ class Cluster:
         """By name: coordinator-1, runner-1 and so on."""
         self.servers: dict[str, Server] = {}
         """`broker`, `database` and, if there is one, `s3`."""
+        self._database: PostgresServer | None = None
         self.settings: dict[str, str] = {}
 
     @property
@@ -106,6 +107,7 @@ class Cluster:
         broker = given_broker or self._stack.enter_context(RabbitServer())
         database = given_database or self._stack.enter_context(PostgresServer())
         self.servers = {"broker": broker, "database": database}
+        self._database = database
         for server in self.servers.values():
             if not server.is_running:
                 server.launch()
@@ -137,9 +139,9 @@ class Cluster:
         for arguments in (["db", "upgrade"], ["topology", "apply", *(part for pool in pools for part in ("--pool", pool))]):
             self.command(*arguments)
 
-    def command(self, *arguments: str, expected: int = 0) -> str:
+    def command(self, *arguments: str, expected: int = 0, settings: Mapping[str, str] | None = None) -> str:
         """What `penstock <arguments>` prints in the surroundings of the services. It must end with that exit code."""
-        variables = Service.surroundings() | self.settings
+        variables = {**Service.surroundings(), **self.settings, **(settings or {})}
         done = subprocess.run(
             [*PROGRAM, *arguments], cwd=self.folder, env=variables, capture_output=True, text=True, check=False, timeout=READY_SECONDS
         )
@@ -182,6 +184,11 @@ class Cluster:
         for name, service in self.services.items():
             if name in names or (not names and service.is_running):
                 service.wait_until_ready()
+
+    def create_database(self) -> str:
+        """The URL of one more database, an empty one."""
+        assert self._database is not None, "the cluster is not started"
+        return self._database.create_database()
 
     # What happens to them
 
