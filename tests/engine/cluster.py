@@ -21,6 +21,7 @@ from penstock.transport.bus import Delivery, Envelope, Exchange, work_queue
 from penstock.transport.buses.memory import MemoryBus
 
 PATIENCE_SECONDS = 60.0
+SETTINGS = CoordinatorSettings(name="coordinator", token_key=b"key")
 _EPOCH = 1_800_000_000_000_000
 _state = Statement("SELECT state, error FROM run WHERE run_no = :run_no")
 _outputs = Statement("SELECT outputs FROM run WHERE run_no = :run_no")
@@ -55,14 +56,19 @@ def parameter(name: str, value: object) -> ParameterSpec:
 class Cluster:
     """What a test sees of it. `work` takes orders by itself where `answer` is set: the result of each, by order."""
 
-    def __init__(self, store: Store, bus: MemoryBus | None = None, artifacts: MemoryArtifactStore | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bus: MemoryBus | None = None,
+        artifacts: MemoryArtifactStore | None = None,
+        settings: CoordinatorSettings = SETTINGS,
+    ) -> None:
         self.bus = bus or MemoryBus()
         self.store = store
         self.artifacts = artifacts or MemoryArtifactStore()
         self.answer: Callable[[Order], object] | None = None
         self.orders: asyncio.Queue[Order] = asyncio.Queue()
         self.executed: list[str] = []
-        settings = CoordinatorSettings(name="coordinator", token_key=b"key", owner=None)
         self.coordinator = Coordinator(self.bus, self.store, self.artifacts, settings, self._now)
         self.coordinator.set_slots("hand", {"cpu": 100})
         self._ticks = 0
@@ -156,6 +162,13 @@ async def cluster(answer: Callable[[Order], object] | None = None) -> AsyncGener
     """A cluster at work. It is an error if its coordinator ends by itself."""
     made = Cluster(make_store())
     made.answer = answer
+    async with serving(made):
+        yield made
+
+
+@asynccontextmanager
+async def serving(made: Cluster) -> AsyncGenerator[Cluster]:
+    """As `cluster`, for one that was made otherwise."""
     tasks = [asyncio.create_task(work) for work in (made.coordinator.run(), made.take_orders())]
     try:
         yield made

@@ -11,11 +11,12 @@ from sqlalchemy import Connection
 from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Completed, Order, Released, Started
 from penstock.contracts.states import StepState
 from penstock.engine.core.decision import Decision
-from penstock.engine.core.rows import RunRow
+from penstock.engine.core.rows import CacheRow, RunRow
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Fact, Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
+from penstock.engine.shared_entries import NewEntry
 from penstock.engine.slice_reader import load, load_plan, load_run, lock_and_load_runs
 from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
@@ -57,6 +58,7 @@ class Outcome:
     chores: list[Chore] = field(default_factory=list[Chore])
     touched: set[int] = field(default_factory=set[int])
     ended: set[int] = field(default_factory=set[int])
+    cached: list[NewEntry] = field(default_factory=list[NewEntry])
 
     def add(self, other: "Outcome") -> None:
         """What another transaction owes is owed too."""
@@ -66,6 +68,7 @@ class Outcome:
         self.chores += other.chores
         self.touched |= other.touched
         self.ended |= other.ended
+        self.cached += other.cached
 
 
 def work(
@@ -132,6 +135,7 @@ def _decide(
         over += changes.flights_over
         outcome.cancellations += [cancellation.attempt for cancellation in changes.cancellations]
         outcome.answers += [(reply_to, _with_token(answer, run, dispatcher)) for reply_to, answer in changes.answers]
+        outcome.cached += _made_here(run, changes.cache)
         pending = []
         if changes.stop is not None:
             outcome.cancellations += _of_running(connection, run_no)
@@ -150,6 +154,15 @@ def decide(connection: Connection, run: RunRow, facts: Sequence[Fact], circumsta
         load(connection, decision, want)
     write(connection, decision)
     return decision
+
+
+def _made_here(run: RunRow, entries: Sequence[CacheRow]) -> list[NewEntry]:
+    """What other engines don't know yet; entries that came from them are not told to them again."""
+    return [
+        NewEntry(workspace=run.workspace, key=e.key, outputs=e.outputs, made_at=e.made_at, seconds=e.seconds, run_name=run.name)
+        for e in entries
+        if e.run_no == run.run_no
+    ]
 
 
 def _is_genuine(fact: Fact, run: RunRow, dispatcher: Dispatcher) -> bool:

@@ -4,7 +4,7 @@ A chore is found again from the rows after a crash, and doing it twice is harmle
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import msgpack
@@ -18,9 +18,10 @@ from penstock.contracts.states import StepState
 from penstock.engine.batch import Chore
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.fan import CHUNK, direct_items, gather
-from penstock.engine.core.rows import pack_values, unpack_values
+from penstock.engine.core.rows import CacheRow, pack_values, unpack_values
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Checked, Collected, Due, Expand, Fact, StepRuns
+from penstock.engine.core.wants import Answered, Checked, Collected, Due, Expand, Fact, StepRuns
+from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.slice_reader import load, load_plan, load_run
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
@@ -29,9 +30,10 @@ from penstock.transport.artifact_store import ArtifactStore
 class Chores:
     """Does chores. `circumstances` are those of the moment, for reading rows the way decisions do."""
 
-    def __init__(self, store: Store, artifacts: ArtifactStore) -> None:
+    def __init__(self, store: Store, artifacts: ArtifactStore, shared: SharedEntries | None = None) -> None:
         self._store = store
         self._artifacts = artifacts
+        self._shared = shared
 
     async def facts(self, chore: Chore, circumstances: Circumstances) -> AsyncIterator[Fact]:
         """The facts that come of a chore, each to be decided before the next is asked for."""
@@ -87,13 +89,27 @@ class Chores:
     async def _check(self, chore: Chore, circumstances: Circumstances) -> Fact:
         place = (chore.node, chore.item)
         decision = await self._store.read(lambda connection: _loaded(connection, chore, circumstances))
-        refs = [ref for value in decision.steps[place].values().values() for ref in refs_in(value) if not ref.is_inline]
-        digests = {ref.digest for ref in refs}
-        lost = await self._artifacts.lost(digests)
+        row = decision.steps[place]
+        if row.outputs is None:
+            return Answered(place, await self._known_elsewhere(decision.run.workspace, row.key, circumstances.now))
+        return Checked(place, tuple(sorted(await self._lost_bytes(row.values().values()))))
+
+    async def _known_elsewhere(self, workspace: str, key: str | None, now: int) -> CacheRow | None:
+        """What another engine says of a key, if all that it names is there."""
+        entry = await self._shared.find(workspace, key) if self._shared is not None and key is not None else None
+        if entry is None or key is None or await self._lost_bytes(entry.outputs.values()):
+            return None
+        outputs = pack_values(entry.outputs)
+        return CacheRow(key, outputs, run_no=0, made_at=entry.made_at, checked_at=now, node=-1, item=0, seconds=entry.seconds)
+
+    async def _lost_bytes(self, values: Iterable[Value]) -> set[str]:
+        """The digests of everything in these values, at any depth, whose bytes are gone."""
+        refs = [ref for value in values for ref in refs_in(value) if not ref.is_inline]
+        lost = await self._artifacts.lost({ref.digest for ref in refs})
         for ref in refs:
             if ref.kind != "blob" and ref.digest not in lost:
                 lost |= await self._lost_parts(ref)
-        return Checked(place, tuple(sorted(lost)))
+        return lost
 
     async def _lost_parts(self, ref: ArtifactRef) -> set[str]:
         """Those parts of a directory or a list, at any depth, whose bytes are gone."""

@@ -34,6 +34,7 @@ from penstock.engine.manifests import Manifests
 from penstock.engine.observations import Observations, Unobserved
 from penstock.engine.quarantine import quarantine
 from penstock.engine.runs import number_of, submit
+from penstock.engine.shared_entries import NewEntry, SharedEntries
 from penstock.engine.store import Store
 from penstock.engine.timers import next_timer
 from penstock.engine.upkeep import Duties, Upkeep
@@ -69,6 +70,8 @@ class CoordinatorSettings:
     is_gone: Callable[[str], bool] = _is_never_gone
     """Whether another owner is gone for good (embedded)."""
     observations: Observations = field(default_factory=Unobserved)
+    shared: SharedEntries | None = None
+    """Cache entries of other engines that use the same artifact store."""
 
 
 class Coordinator:
@@ -79,7 +82,8 @@ class Coordinator:
         self._store = store
         self._settings = settings
         self._now = now
-        self._chores = Chores(store, artifacts)
+        self._chores = Chores(store, artifacts, settings.shared)
+        self._publishing: set[asyncio.Task[None]] = set()
         self._dispatcher = Dispatcher(key=settings.token_key, owner=settings.owner, incarnation=settings.owner or "")
         self._manifests = Manifests(artifacts)
         self._slots: dict[str, dict[str, int]] = {}
@@ -353,6 +357,7 @@ class Coordinator:
             check_after=int(self._settings.check_after_seconds * 1_000_000),
             manifests=self._manifests.known,
             only_pool=self._settings.only_pool,
+            asks_others=self._settings.shared is not None,
         )
 
     def _all_slots(self) -> dict[str, int]:
@@ -372,11 +377,22 @@ class Coordinator:
             await self._publish(Envelope(reply_queue=reply_to, body=encode(answer)))
         for chore in outcome.chores:
             self._start_chore(chore, tasks)
+        self._tell_others(outcome.cached, tasks)
         for run_no in outcome.ended:
             self._dispatcher.forget(run_no)
             self._over.append(run_no)
             if run_no in self._endings:
                 self._endings.pop(run_no).set()
+
+    def _tell_others(self, entries: Sequence[NewEntry], tasks: asyncio.TaskGroup) -> None:
+        if entries and self._settings.shared is not None:
+            task = tasks.create_task(self._settings.shared.publish(entries))
+            self._publishing.add(task)
+            task.add_done_callback(self._publishing.discard)
+
+    async def settled(self) -> None:
+        """Waits until other engines were told of everything that is committed."""
+        await asyncio.gather(*self._publishing, return_exceptions=True)
 
     async def _send(self, order: Order) -> None:
         """Publishes an order. The store learns of it with the next commit; a crash before that sends it twice, which is harmless."""

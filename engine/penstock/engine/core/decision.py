@@ -24,6 +24,7 @@ from penstock.engine.core import attempts, fan, hooks
 from penstock.engine.core.plan import Alignment, Edge
 from penstock.engine.core.resolve import Position, plain_value
 from penstock.engine.core.rows import (
+    ASKED_OTHERS,
     RECOMPUTED,
     CacheRow,
     Key,
@@ -34,6 +35,7 @@ from penstock.engine.core.rows import (
 )
 from penstock.engine.core.slice import Slice, Steps
 from penstock.engine.core.wants import (
+    Answered,
     Begin,
     CacheEntries,
     Checked,
@@ -91,8 +93,8 @@ class Decision(Slice):
                 yield from fan.expand(self, fact)
             case Collected():
                 yield from fan.collected(self, fact)
-            case Checked():
-                yield from self._checked(fact)
+            case Answered() | Checked():
+                yield from self._end_checking(fact)
             case Fired() | Woken():
                 yield from self._wake(fact)
             case Stop() if self.run.state is RunState.FINISHING:
@@ -286,12 +288,18 @@ class Decision(Slice):
                 self._pin(row, pinned)
             elif entry is not None and self._is_young(row, entry):
                 self._hit(row, entry)
+            elif entry is None and self._may_ask_others(row):
+                self.touch(row)
+                row.state, row.flags = StepState.CHECKING, row.flags | ASKED_OTHERS
             else:
                 self.make_ready(row)
 
     def _may_hit(self, row: StepRow) -> bool:
         spec = self.plan.nodes[row.node].spec
         return isinstance(spec, StepSpec) and spec.cache and not self.is_forced(row) and not row.flags & RECOMPUTED
+
+    def _may_ask_others(self, row: StepRow) -> bool:
+        return self.circumstances.asks_others and row.key is not None and self._may_hit(row) and not row.flags & ASKED_OTHERS
 
     def _is_young(self, row: StepRow, entry: CacheRow) -> bool:
         spec = self.plan.nodes[row.node].spec
@@ -313,19 +321,31 @@ class Decision(Slice):
         row.hit_run, row.hit_at = pinned.hit_run, pinned.hit_at
         self.end(row, StepState.SUCCEEDED, "kept from the run that this one reruns")
 
-    def _checked(self, fact: Checked) -> Steps:
+    def _end_checking(self, fact: Answered | Checked) -> Steps:
         yield StepRuns(self.unknown([fact.place]))
         row = self.steps[fact.place]
-        if row.state is not StepState.CHECKING or row.key is None:
+        # Without outputs it asks what others know; with some, whether their bytes are there.
+        if row.state is StepState.CHECKING and isinstance(fact, Answered) == (row.outputs is None):
+            self.touch(row)
+            self._take_answer(row, fact.entry) if isinstance(fact, Answered) else self._take_check(row, fact.lost)
+
+    def _take_answer(self, row: StepRow, entry: CacheRow | None) -> None:
+        if entry is None or not self._is_young(row, entry):
+            self.make_ready(row)
             return
-        self.touch(row)
-        if not fact.lost:
+        self.changes.cache.append(entry)
+        self.cache[entry.key] = entry
+        self._hit(row, entry)
+
+    def _take_check(self, row: StepRow, lost: tuple[str, ...]) -> None:
+        assert row.key is not None  # noqa: S101 - what is checked was found by its key
+        if not lost:
             self.changes.cache_touched.append((row.key, self.now))
             self.end(row, StepState.SUCCEEDED)
             return
         row.hit_run = row.hit_at = row.outputs = row.unpacked = None
         self.changes.cache_dropped.append(row.key)
-        self.changes.lost_digests += fact.lost
+        self.changes.lost_digests += lost
         self.cache[row.key] = None
         self.make_ready(row)
 

@@ -133,6 +133,8 @@ SAW_IDENTITY = 2
 """User code read the run's identity: its outputs are not for reuse."""
 RECOMPUTED = 4
 """Executed again in the same run, since its outputs were lost."""
+ASKED_OTHERS = 8
+"""Other engines were asked for its outputs."""
 
 
 @dataclass(slots=True)

@@ -30,6 +30,8 @@ class Circumstances:
     """Of directories, by digest; or why one can't be had."""
     only_pool: str | None = None
     """Embedded: the local slots stand for every pool."""
+    asks_others: bool = False
+    """Whether other engines may know a cache key that this one's rows don't."""
 
 
 @dataclass(slots=True)

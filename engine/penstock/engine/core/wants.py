@@ -171,6 +171,14 @@ class Checked(Arrive):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered(Arrive):
+    """What other engines know of the cache key of the step run at `place`: an entry whose bytes are there, or nothing."""
+
+    place: Key
+    entry: CacheRow | None
+
+
+@dataclass(frozen=True, slots=True)
 class Fired(Arrive):
     kind: str
     place: Key
