@@ -130,8 +130,9 @@ class Ledger:
         key = order.attempt
         self.tell(key.run_no, Lost((key.step_no, key.item_no), key.attempt_no, counts=counts))
 
-    def claim(self, order: Order, runner: str = RUNNER) -> ClaimAnswer:
-        self.tell(order.attempt.run_no, Claim(attempt=order.attempt, token=order.token, runner=runner, reply_to="q"))
+    def claim(self, order: Order, runner: str = RUNNER, incarnation: str = "first") -> ClaimAnswer:
+        claim = Claim(attempt=order.attempt, token=order.token, runner=runner, incarnation=incarnation, reply_to="q")
+        self.tell(order.attempt.run_no, claim)
         return self.answers[-1]
 
     # What is in the store

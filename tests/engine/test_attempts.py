@@ -259,6 +259,15 @@ def test_the_same_runner_may_claim_again(ledger: Ledger) -> None:
     assert ledger.claim(order).granted
 
 
+
+def test_a_runner_that_was_started_again_under_its_name_holds_nothing(ledger: Ledger) -> None:
+    run = ledger.submit(pipeline(step("careful", idempotent=False)))
+    order = ledger.order(run, "careful")
+    ledger.claim(order)
+
+    assert not ledger.claim(order, incarnation="second").granted
+
+
 def test_what_another_runner_holds_is_denied(ledger: Ledger) -> None:
     run = ledger.submit(CHAIN)
     order = ledger.start(run, "first", runner="runner-1")

@@ -159,6 +159,8 @@ class Claim(_Message):
     attempt: AttemptKey
     token: Token
     runner: str
+    incarnation: str = ""
+    """Of the runner: one that was started again under its old name holds nothing of what it held."""
     reply_to: str
 
 
@@ -177,6 +179,7 @@ class ClaimAnswer(_Message):
 class Service(_Message):
     """A step that a runner serves in a lane of its own. `code`: the digest of the code that it has; empty: it serves any."""
 
+    workspace: WorkspaceText = "default"
     pipeline: str
     step: str
     code: str = ""

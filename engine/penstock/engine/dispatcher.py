@@ -35,7 +35,8 @@ _SMOOTHING = 0.2
 """The share of the newest attempt in what attempts of a pool are expected to take."""
 
 _count_live = Statement(
-    "SELECT count(*) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') AND incarnation = :incarnation"
+    "SELECT count(*) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') "
+    "AND incarnation = coalesce(:incarnation, incarnation)"
 )
 # `scanned` keeps SQLite from going through all attempts of the run instead of the few that live.
 _count_of_run = Statement("SELECT count(*) FROM attempt WHERE scanned(run_no) = :run_no AND state IN ('dispatched', 'running')")
@@ -82,7 +83,8 @@ _mark_sent = Statement(
 _unsent = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.sent_at FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
-    "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND s.state = 'running' AND a.incarnation = :incarnation "
+    "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND s.state = 'running' "
+    "AND a.incarnation = coalesce(:incarnation, a.incarnation) "
     "AND ((a.sent_at IS NULL AND a.made_at < :unsent_before) OR a.sent_at < :unseen_before) LIMIT 1000"
 )
 
@@ -141,7 +143,7 @@ class Dispatcher:
         wanted = _wanted.rows(connection, pools=json.dumps(pools), owner=self.owner) if pools else []
         for pool, found in groupby(sorted(wanted), key=itemgetter(0)):
             lock_name(connection, "slots of", pool)
-            live = _count_live.number(connection, pool=pool, incarnation=self.incarnation)
+            live = _count_live.number(connection, pool=pool, incarnation=self.incarnation or None)
             room = slots[pool] * (1 + self._surplus(pool)) - live
             for _, workspace in found:
                 made = self._fill(connection, workspace, pool, room, now)
@@ -338,7 +340,7 @@ class Dispatcher:
 
     def unsent(self, connection: Connection, unsent_before: int, unseen_before: int) -> list[tuple[Order, bool]]:
         """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent."""
-        rows = _unsent.rows(connection, incarnation=self.incarnation, unsent_before=unsent_before, unseen_before=unseen_before)
+        rows = _unsent.rows(connection, incarnation=self.incarnation or None, unsent_before=unsent_before, unseen_before=unseen_before)
         found: list[tuple[Order, bool]] = []
         paths = self._paths(connection, [(row[0], row[1], row[2]) for row in rows])
         for run_no, node, item, number, key, inputs, pool, sent_at in rows:

@@ -41,9 +41,9 @@ _put_counter = Statement.insert(
 )
 _put_attempt = Statement.insert(
     tables.attempt,
-    otherwise="ON CONFLICT (run_no, node, item, number) DO UPDATE SET state = excluded.state, runner = excluded.runner, "
-    "started_at = excluded.started_at, ended_at = excluded.ended_at, failure = excluded.failure, log = excluded.log, "
-    "seconds = excluded.seconds, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",
+    otherwise="ON CONFLICT (run_no, node, item, number) DO UPDATE SET state = excluded.state, incarnation = excluded.incarnation, "
+    "runner = excluded.runner, started_at = excluded.started_at, ended_at = excluded.ended_at, failure = excluded.failure, "
+    "log = excluded.log, seconds = excluded.seconds, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",
 )
 _insert_ready = Statement.insert(tables.ready)
 _delete_ready = Statement("DELETE FROM ready WHERE run_no = :run_no AND node = :node AND item = :item")

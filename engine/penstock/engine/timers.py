@@ -15,7 +15,7 @@ _next = Statement("SELECT t.fire_at FROM timer t JOIN run u ON u.run_no = t.run_
 _live = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, a.state = 'running' OR s.state <> 'running' FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
-    "WHERE a.state IN ('dispatched', 'running') AND a.incarnation = :incarnation"
+    "WHERE a.state IN ('dispatched', 'running') AND a.incarnation = coalesce(:incarnation, a.incarnation)"
 )
 
 
@@ -39,8 +39,9 @@ def next_timer(connection: Connection, owner: str | None) -> int | None:
     return row[0] if row is not None else None
 
 
-def live_attempts(connection: Connection, incarnation: str) -> dict[AttemptKey, bool]:
-    """Every attempt that is not closed, and whether it is lost if nobody holds it: else its order may still be on its way."""
+def live_attempts(connection: Connection, incarnation: str | None) -> dict[AttemptKey, bool]:
+    """Every attempt that is not closed, of that process if one is named, and whether it is lost if nobody holds it: else its order may
+    still be on its way."""
     return {
         AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number): bool(may_be_lost)
         for run_no, node, item, number, may_be_lost in _live.rows(connection, incarnation=incarnation)

@@ -24,8 +24,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 TICK_SECONDS = 1.0
 UNSENT_MICROSECONDS = 2_000_000
 """An attempt that was committed and not sent for so long is sent again."""
-UNSEEN_MICROSECONDS = 30_000_000
-"""A sent order that no heartbeat names for so long is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,8 @@ class Upkeep:
         self._dispatcher = dispatcher
         self._duties = duties
         self._now = now
+        self._patience = int(patience * 1_000_000)
+        """A sent order that no heartbeat names for so long is sent again."""
         self._presence: Presence[tuple[AttemptKey, bool]] = Presence(patience=patience)
         """With whether it is begun: what waited long in a queue has the whole patience from its beginning on."""
         self._runners: Presence[str] = Presence(patience=patience)
@@ -115,7 +115,7 @@ class Upkeep:
             self._duties.tell(run_no, fact)
         for run_no in await self._store.read(lambda connection: unbegun(connection, owner, now)):
             self._duties.tell(run_no, Begin())
-        live = await self._store.read(lambda connection: live_attempts(connection, self._dispatcher.incarnation))
+        live = await self._store.read(lambda connection: live_attempts(connection, self._dispatcher.incarnation or None))
         unheld = dict(self._presence.lost(live.items()))
         for attempt, may_be_lost in unheld.items():
             if may_be_lost:
@@ -149,7 +149,7 @@ class Upkeep:
             self._duties.tell(run_no, Recount())
 
     async def _send_again(self, now: int, unheld: set[AttemptKey]) -> None:
-        before = (now - UNSENT_MICROSECONDS, now - UNSEEN_MICROSECONDS)
+        before = (now - UNSENT_MICROSECONDS, now - self._patience)
         orders = await self._store.read(lambda connection: self._dispatcher.unsent(connection, *before))
         for order, was_sent in orders:
             if not self._duties.is_pending(order.attempt) and (not was_sent or order.attempt in unheld):

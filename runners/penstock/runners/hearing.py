@@ -23,12 +23,14 @@ class Hearing:
         bus: Bus,
         reporter: Reporter,
         runner: str,
+        incarnation: str,
         cancel: Callable[[AttemptKey], None],
         drain: Callable[[DrainRunner], None],
     ) -> None:
         self._bus = bus
         self._reporter = reporter
         self._runner = runner
+        self._incarnation = incarnation
         self._cancel = cancel
         self._drain = drain
         self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -58,13 +60,17 @@ class Hearing:
         try:
             while True:
                 address = await asyncio.shield(self._address)
-                asked = self._reporter.send(Claim(attempt=order.attempt, token=order.token, runner=self._runner, reply_to=address))
+                asked = self._reporter.send(self._claim(order, address))
                 await asyncio.wait([answer], timeout=_AGAIN_SECONDS)
                 asked.cancel()
                 if answer.done():
                     return answer.result()
         finally:
             self._awaited.pop(order.attempt, None)
+
+    def _claim(self, order: Order, address: str) -> Claim:
+        identity = {"runner": self._runner, "incarnation": self._incarnation}
+        return Claim(attempt=order.attempt, token=order.token, reply_to=address, **identity)
 
     async def _attend(self, listener: Listener) -> None:
         self._address.set_result(listener.name)

@@ -108,7 +108,7 @@ class Runner:
         self._reporter = Reporter(bus)
         self._machine = machine
         self._on_drain = on_drain or self.drain
-        self._hearing = Hearing(bus, self._reporter, name, self._cancel, self._asked_to_drain)
+        self._hearing = Hearing(bus, self._reporter, name, incarnation, self._cancel, self._asked_to_drain)
         self._steps = StepCache()
         self._held: dict[AttemptKey, _Held] = {}
         self._finished: OrderedDict[AttemptKey, Completed | Released | None] = OrderedDict()

@@ -244,12 +244,13 @@ def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
         deny(rows, fact, stopped_because(rows.run.stop))
         _close(rows, attempt, AttemptState.CANCELLED)
         rows.end(row, StepState.CANCELLED, stopped_because(rows.run.stop))
+    elif _is_held_by(attempt, fact):
+        # It has asked before, and the answer was lost.
+        _grant(rows, attempt, fact)
     elif attempt.state is AttemptState.RUNNING and attempt.runner != fact.runner:
         # Presence decides whether its holder is gone; until then it is the holder's.
         deny(rows, fact, "another runner holds it")
-    elif (
-        attempt.state is AttemptState.DISPATCHED and not attempt.runner and not _step_spec(rows, row).idempotent
-    ) or attempt.runner == fact.runner:
+    elif attempt.state is AttemptState.DISPATCHED and not attempt.runner and not _step_spec(rows, row).idempotent:
         _grant(rows, attempt, fact)
     elif not _step_spec(rows, row).idempotent:
         deny(rows, fact, "somebody may have begun it, and it may not run twice")
@@ -257,7 +258,13 @@ def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
         _supersede(rows, row, attempt, fact)
 
 
+def _is_held_by(attempt: AttemptRow, fact: Claim) -> bool:
+    """Whether the claimer itself, not an earlier process of its name, was granted this attempt."""
+    return attempt.state is AttemptState.RUNNING and (attempt.runner, attempt.incarnation) == (fact.runner, fact.incarnation)
+
+
 def _grant(rows: Slice, attempt: AttemptRow, fact: Claim) -> None:
+    attempt.incarnation = fact.incarnation
     attempt.state, attempt.runner, attempt.started_at = AttemptState.RUNNING, fact.runner, rows.now
     rows.dirty_attempts.add((attempt.node, attempt.item, attempt.number))
     rows.changes.answers.append((fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=True, attempt=fact.attempt)))
@@ -266,6 +273,7 @@ def _grant(rows: Slice, attempt: AttemptRow, fact: Claim) -> None:
 def _supersede(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
     """Whoever had the first delivery may still run it: the claimer gets an attempt of its own."""
     _close(rows, attempt, AttemptState.SUPERSEDED)
+    rows.note("attempt.superseded", row, attempt.number, reason=f"its order came again, and {fact.runner} took it")
     rows.touch(row)
     row.attempts += 1
     row.losses += 1
@@ -277,7 +285,7 @@ def _supersede(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> N
         state=AttemptState.RUNNING,
         pool=attempt.pool,
         runner=fact.runner,
-        incarnation=attempt.incarnation,
+        incarnation=fact.incarnation,
         made_at=rows.now,
         sent_at=rows.now,
         started_at=rows.now,
