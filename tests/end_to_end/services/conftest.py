@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.trial import Trial, trial
+from tests.faults.workload import lasting
 from tests.servers.postgres import PostgresServer
 from tests.servers.rabbitmq import RabbitServer
 
@@ -24,4 +25,6 @@ def shared_trial(
         database=postgres_of_worker,
         settings={"PENSTOCK_PATIENCE_SECONDS": str(PATIENCE_SECONDS)},
     ) as shared:
+        # Coordinators have heard of the runners once something was executed.
+        shared.cluster.run(lasting, label="first", journal=str(shared.journal("first").path), seconds=0.0)
         yield shared

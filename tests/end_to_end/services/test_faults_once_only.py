@@ -6,29 +6,34 @@ from tests.faults.invariants import virtual_host
 from tests.faults.orders import provoke_redeliveries, send_to_queue
 from tests.faults.trial import Trial
 from tests.faults.workload import delicate
+from tests.servers.rabbitmq import RabbitServer
 
 QUEUE = work_queue("default", "cpu")
-DELIVERIES = 25
+RUNNERS = ("runner-1", "runner-2")
+BEFORE, WHILE, AFTER = 16, 10, 24
+"""Redeliveries. Of those before it runs the broker bears twenty: then it takes a message for poison."""
 
 
 def test_fifty_redeliveries_run_it_once(shared_trial: Trial) -> None:
     cluster, journal = shared_trial.cluster, shared_trial.journal("fifty")
     url, broker = cluster.settings["PENSTOCK_BROKER_URL"], cluster.servers["broker"]
-    for name in ("runner-1", "runner-2"):
-        cluster.stop(name)
+    assert isinstance(broker, RabbitServer)
+    # Killed, they are still counted on: the order is given out, and nobody takes it.
+    for name in RUNNERS:
+        cluster.kill(name)
 
     run = shared_trial.begin(delicate, label="fifty", journal=str(journal.path), seconds=5.0)
-    order = provoke_redeliveries(url, QUEUE, DELIVERIES)
-    for name in ("runner-1", "runner-2"):
+    order = provoke_redeliveries(url, QUEUE, BEFORE)
+    for name in RUNNERS:
         cluster.named(name).launch()
     shared_trial.until(lambda: journal.is_running("fifty"), "the step runs")
-    send_to_queue(url, QUEUE, order, 10)
-    for _ in range(3):
-        broker.close_all_connections(vhost=virtual_host(cluster))  # type: ignore[attr-defined]
+    for _ in range(WHILE // 5):
         send_to_queue(url, QUEUE, order, 4)
+        broker.close_all_connections(vhost=virtual_host(cluster))
     state = shared_trial.wait(run)
-    send_to_queue(url, QUEUE, order, 10)
+    send_to_queue(url, QUEUE, order, AFTER)
 
+    assert BEFORE + WHILE + AFTER == 50
     assert state == "succeeded"
     shared_trial.check(run, journal)
     assert journal.counts() == {"fifty": 1}
