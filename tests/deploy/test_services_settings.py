@@ -7,6 +7,7 @@ import pytest
 from penstock.contracts.errors import InvalidInput
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.slots import slots_by_pool
+from tests.deploy.processes import penstock
 
 KEY = "8f2b6c1d9e4a7f305b8c2d1e6f9a0b3c"
 PROFILE = """
@@ -145,3 +146,22 @@ def test_slots_are_given_by_pool() -> None:
 def test_slots_that_make_no_sense_are_refused(pools: list[str], slots: list[int], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         slots_by_pool(pools, slots)
+
+
+def test_a_profile_of_the_command_line_leads_commands_to_its_services(folder: Path) -> None:
+    (folder / "penstock.toml").write_text('[profiles.staging]\napi_url = "http://127.0.0.1:9"\napi_token = "a-token-of-a-test-0123"\n')
+
+    listed = penstock(folder, "--profile", "staging", "runs", "ls")
+    unknown = penstock(folder, "--profile", "production", "runs", "ls")
+
+    assert listed.returncode == 3
+    assert "http://127.0.0.1:9" in listed.stderr
+    assert "a-token-of-a-test" not in listed.stderr
+    assert unknown.returncode == 2
+    assert "there is no profile 'production'" in unknown.stderr
+
+
+def test_a_database_can_be_named_by_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_DATABASE_URL", "postgresql:///penstock?host=/run/postgresql")
+
+    assert ServiceSettings.read().needed("database_url").startswith("postgresql:///")

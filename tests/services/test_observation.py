@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from penstock.contracts.states import RunState
+from penstock.deploy.remote.client import HttpClient
+from penstock.deploy.services.naming import host_name
 from penstock.sdk.pipelines import Pipeline
 from tests.end_to_end.user_project import until
 from tests.servers.cluster import Cluster
@@ -96,3 +99,17 @@ def test_no_log_holds_a_secret(cluster: Cluster, written: Written) -> None:
     assert [name for name, log in logs.items() for secret in secrets if secret in log] == []
     lines = [json.loads(line) for log in logs.values() for line in log.splitlines()]
     assert all({"event", "level", "timestamp", "service", "name"} <= set(line) for line in lines)
+
+
+def test_runners_tell_where_they_work(cluster: Cluster) -> None:
+    assert isinstance(cluster.engine, HttpClient)
+    client = cluster.engine
+    until(lambda: len(client.runners()) >= 3)
+
+    told = {runner.name: runner for runner in client.runners()}
+
+    assert {"runner-1", "runner-2", "runner-3"} <= set(told)
+    assert told["runner-3"].pools == {"cpu": 1, "gpu": 1}
+    assert told["runner-1"].host == host_name()
+    assert told["runner-1"].software == version("penstock")
+    assert not told["runner-1"].is_draining

@@ -30,6 +30,7 @@ EXAMPLES = {
     "api_token": "what `openssl rand -hex 32` prints",
     "health_address": "0.0.0.0:9090",
     "workspace": "default",
+    "cache_shared": "off, read or read-write",
     "drain_seconds": "30",
 }
 SECRETS = ("broker_url", "broker_management_url", "database_url", "signing_key", "api_token")
@@ -41,7 +42,8 @@ _KNOWN_KEYS = frozenset({"changeme", "secret", "password", "penstock", "signingk
 def _url(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     def checked(value: SecretStr) -> SecretStr:
         parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in schemes or not parts.hostname:
+        # A database may be named by the folder of its socket: postgresql:///name?host=/run/postgresql
+        if parts.scheme not in schemes or not (parts.hostname or "host=" in parts.query):
             raise ValueError(f"it is no URL that begins with {schemes[0]}:// and names a host")
         return value
 
@@ -96,6 +98,8 @@ class ServiceSettings(BaseSettings):
     api_token: SecretStr | None = None
     health_address: Annotated[str, AfterValidator(_address)] | None = None
     """host:port of /livez, /readyz and /metrics; None: they are not served."""
+    cache_shared: Annotated[str, Field(pattern=r"^(off|read|read-write)$")] = "off"
+    """Whether cache entries beside the artifacts are read and written: what others have made there is a hit then."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """So long a service that is asked to stop may finish what it began."""
     patience_seconds: Annotated[float, Field(ge=1)] = 30.0

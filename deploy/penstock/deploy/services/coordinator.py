@@ -12,9 +12,11 @@ from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedStore
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
+from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
+from penstock.transport.shared_caches.by_url import open_shared_cache
 
 Ports = tuple[Bus, Store, ArtifactStore]
 
@@ -50,13 +52,28 @@ async def observed_coordinator(
     notes = CoordinatorMetrics(seen.metrics, seen.tracer)
     looking = asyncio.create_task(notes.run(store))
     key: str = settings.needed("signing_key")
-    own = CoordinatorSettings(
-        name=name, token_key=key.encode(), patience_seconds=settings.patience_seconds, only_pool=only_pool, observations=notes
-    )
     observed_ports = ObservedBus(bus, seen.metrics), ObservedStore(store, seen.metrics), ObservedArtifacts(artifacts, seen.metrics)
     try:
-        yield Coordinator(*observed_ports, own, now)
+        async with _shared_entries(settings) as shared:
+            own = CoordinatorSettings(
+                name=name,
+                token_key=key.encode(),
+                patience_seconds=settings.patience_seconds,
+                only_pool=only_pool,
+                observations=notes,
+                shared=shared,
+            )
+            yield Coordinator(*observed_ports, own, now)
     finally:
         looking.cancel()
         # Runs that ended in the last seconds.
         await notes.look(store)
+
+
+@asynccontextmanager
+async def _shared_entries(settings: ServiceSettings) -> AsyncGenerator[SharedEntries | None]:
+    if settings.cache_shared == "off":
+        yield None
+        return
+    async with open_shared_cache(settings.needed("artifacts_url")) as cache:
+        yield SharedEntries(cache, writes=settings.cache_shared == "read-write")

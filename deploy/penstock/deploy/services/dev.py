@@ -19,7 +19,7 @@ from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.local_secrets import kept_secret
 from penstock.deploy.services.observation import observe
-from penstock.deploy.services.runner import observed_runner
+from penstock.deploy.services.runner import Place, observed_runner
 from penstock.engine.store import Store
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.transport.artifact_store import ArtifactStore
@@ -70,12 +70,11 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
         store = await stack.enter_async_context(_store(settings, options.home, health))
         artifacts = await stack.enter_async_context(_artifacts(settings, options.home, health))
         only_pool = LOCAL_POOL if options.pools is None else None
+        place = Place(options.home, settings.workspace, is_strict=options.pools is not None)
         coordinator = await stack.enter_async_context(
             observed_coordinator((bus, store, artifacts), name, settings, seen, only_pool=only_pool)
         )
-        runner = await stack.enter_async_context(
-            observed_runner(bus, artifacts, pools, name, (options.home, settings.workspace), seen, lifetime)
-        )
+        runner = await stack.enter_async_context(observed_runner(bus, artifacts, pools, name, place, seen, lifetime))
         api = api_server(Door(options.host, options.port), (store, bus, artifacts), settings, seen)
 
         async def work() -> None:

@@ -1,15 +1,17 @@
 """`penstock runner`: works for pools, on as many machines as there are."""
 
-import contextlib
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-import pynvml  # type: ignore[import-untyped]  # it ships no types
+import structlog
 
+from penstock.contracts.errors import InfrastructureError
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, open_artifacts, open_bus
 from penstock.deploy.services.health import Health
@@ -17,35 +19,33 @@ from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.naming import host_name
 from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedLauncher
+from penstock.runners.devices import Devices
+from penstock.runners.gpus import own_gpus
 from penstock.runners.launchers.chosen import LauncherByIsolation
 from penstock.runners.launchers.docker import DockerLauncher
+from penstock.runners.launchers.on_gpus import LauncherOnGpus
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.runner import Machine, Runner
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
 
-
-def gpu_count() -> int:
-    """How many GPUs NVML sees; none where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return 0
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return 0
-    finally:
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.runner")
 
 
-def machine() -> Machine:
-    """What heartbeats say of this machine."""
-    return Machine(host=host_name(), software=version("penstock"), gpus=gpu_count())
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a runner works. `folder` is shared by all runners of the machine. `slot_gpus`: how many GPUs a slot of each pool has; a
+    laptop that is not `is_strict` hides none from steps that state none."""
+
+    folder: Path
+    workspace: str
+    slot_gpus: Mapping[str, float] = field(default_factory=dict[str, float])
+    is_strict: bool = True
 
 
-async def serve_runner(pools: Mapping[str, int], name: str, settings: ServiceSettings, lifetime: Lifetime) -> None:
+async def serve_runner(
+    pools: Mapping[str, int], slot_gpus: Mapping[str, float], name: str, settings: ServiceSettings, lifetime: Lifetime
+) -> None:
     """Works until it is asked to stop; then it takes no more orders and finishes what it began.
 
     :raises InvalidInput: a setting is missing.
@@ -57,7 +57,7 @@ async def serve_runner(pools: Mapping[str, int], name: str, settings: ServiceSet
         seen = await stack.enter_async_context(observe("runner", name, settings, health))
         bus = await stack.enter_async_context(open_bus(settings, name, health))
         artifacts = await stack.enter_async_context(open_artifacts(settings, health))
-        place = settings.cache_folder, settings.workspace
+        place = Place(settings.cache_folder, settings.workspace, slot_gpus)
         runner = await stack.enter_async_context(observed_runner(bus, artifacts, pools, name, place, seen, lifetime))
 
         def drain() -> None:
@@ -73,43 +73,57 @@ async def observed_runner(
     artifacts: ArtifactStore,
     pools: Mapping[str, int],
     name: str,
-    place: tuple[Path, str],
+    place: Place,
     seen: Observation,
     lifetime: Lifetime,
 ) -> AsyncGenerator[Runner]:
-    """A runner whose work is counted and traced. `place`: its folder, shared by all runners of the machine, and the workspace."""
-    folder, workspace = place
+    """A runner whose work is counted and traced."""
     incarnation = secrets.token_hex(8)
-    launcher = observed_launcher(ObservedArtifacts(artifacts, seen.metrics), folder, pools, (name, incarnation), seen)
+    gpus = await asyncio.to_thread(own_gpus)
+    devices = Devices(lambda: gpus, shares=place.slot_gpus, is_strict=place.is_strict, locks=place.folder / "gpus")
+    launcher = await _launcher(ObservedArtifacts(artifacts, seen.metrics), devices, pools, (name, incarnation), place.folder, seen)
     try:
         yield Runner(
             ObservedBus(bus, seen.metrics),
             launcher,
             name=name,
             incarnation=incarnation,
-            workspace=workspace,
+            workspace=place.workspace,
             pools=pools,
-            machine=machine(),
+            machine=Machine(host=host_name(), software=version("penstock"), gpus=len(gpus)),
             on_drain=lambda: lifetime.stop("it was asked to drain"),
         )
     finally:
         await launcher.close()
 
 
-def observed_launcher(
-    artifacts: ArtifactStore, folder: Path, pools: Mapping[str, int], runner: tuple[str, str], seen: Observation
+async def _launcher(  # all that it is made of
+    artifacts: ArtifactStore,
+    devices: Devices,
+    pools: Mapping[str, int],
+    runner: tuple[str, str],
+    folder: Path,
+    seen: Observation,
 ) -> ObservedLauncher:
-    """Executes steps in processes of this machine, and in containers where it has an engine for them.
-
-    `folder` is shared by all runners of the machine. `runner`: name and incarnation.
-    """
+    """Executes steps in processes of this machine, and in containers where it has an engine for them. `runner`: name and incarnation."""
     state = folder / "runner"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()))
+    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()), devices=devices.of)
     name, incarnation = runner
-    containers = DockerLauncher(artifacts, state, runner=name, incarnation=incarnation) if has_docker() else None
-    chosen = LauncherByIsolation(processes, containers)
+    containers = DockerLauncher(artifacts, state, runner=name, incarnation=incarnation, devices=devices.of) if has_docker() else None
+    if containers is not None:
+        await _clear(containers)
+    chosen = LauncherOnGpus(LauncherByIsolation(processes, containers), devices)
     return ObservedLauncher(chosen, seen.metrics, pools, seen.tracer, lambda: processes.zygotes_started)
+
+
+async def _clear(containers: DockerLauncher) -> None:
+    """Of what this runner's earlier incarnations left. Without an engine it can still work in processes."""
+    try:
+        if count := await containers.clear_leftovers():
+            log.info("containers.cleared", count=count)
+    except InfrastructureError as error:
+        log.warning("containers.not_reached", reason=str(error), consequence="steps in containers are released until it can be")
 
 
 def has_docker() -> bool:

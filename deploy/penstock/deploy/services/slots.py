@@ -1,7 +1,8 @@
 """Which pools a runner serves and with how many slots, as the command line says: `--pool cpu --slots 4`, or `--pool cpu=4`."""
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.pools import checked_pool_name
@@ -30,4 +31,23 @@ def slots_by_pool(pools: Sequence[str], slots: Sequence[int]) -> dict[str, int]:
         found[name] = int(text) if equals else counts.pop(0)
     if low := [name for name, count in found.items() if count < 1]:
         raise InvalidInput(f"the pool {low[0]} needs one slot at least; leave it out to serve it no more")
+    return found
+
+
+def gpus_by_pool(texts: Sequence[str], pools: Mapping[str, int]) -> dict[str, float]:
+    """How many GPUs a slot of each pool has, from texts as `small-gpu=0.25`.
+
+    :raises InvalidInput: one is malformed, or about a pool that is not served.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 <= found[name] < math.inf:
+            raise InvalidInput(f"--slot-gpus {text}: write it as POOL=GPUS, --slot-gpus small-gpu=0.25 for example")
+        if name not in pools:
+            raise InvalidInput(f"--slot-gpus {text}: this runner does not serve the pool {name!r}; it serves {', '.join(pools)}")
     return found
