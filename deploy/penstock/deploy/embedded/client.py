@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from penstock.deploy.embedded.collection import delete, find_garbage, summary
 from penstock.deploy.embedded.complaints import log_to_stderr
 from penstock.deploy.embedded.engine import EmbeddedEngine, now
 from penstock.deploy.embedded.incarnation import incarnations, is_alive
+from penstock.deploy.embedded.shelf import NOT_SHARED, SharedArtifacts, shared_artifacts
 from penstock.engine.core.wants import Stop
 from penstock.engine.housekeeping import (
     cache_clear,
@@ -50,8 +52,8 @@ _OWNER = 17
 class EmbeddedClient:
     """`EngineClient` on an engine in this process. Runs of other processes that share the state folder are read from its rows."""
 
-    def __init__(self, home: Path, slots: int | None = None) -> None:
-        self._engine = EmbeddedEngine(home, slots)
+    def __init__(self, home: Path, slots: int | None = None, shared: SharedArtifacts = NOT_SHARED) -> None:
+        self._engine = EmbeddedEngine(home, slots, shared)
         self._workspace = DEFAULT_WORKSPACE
         self._is_closed = False
         atexit.register(self.close)
@@ -63,7 +65,7 @@ class EmbeddedClient:
     # Artifacts
 
     def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef:
-        digest = self._engine.artifacts.folder.write(data)
+        digest = self._engine.shelf.write(data)
         return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data), media_type=media_type, suffix=suffix)
 
     def put_path(self, path: Path) -> ArtifactRef:
@@ -91,28 +93,28 @@ class EmbeddedClient:
         for entry in manifest.files:
             self._put_file(sources[entry.digest], entry.digest)
         data = manifest_bytes(manifest)
-        digest = self._engine.artifacts.folder.write(data)
+        digest = self._engine.shelf.write(data)
         return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data), kind="directory", media_type=DIRECTORY)
 
     def _put_file(self, path: Path, digest: str) -> None:
-        folder = self._engine.artifacts.folder
-        if not folder.lost([digest]):
+        shelf = self._engine.shelf
+        if not shelf.lost([digest]):
             return
-        staged = folder.staging / f"put-{now()}-{digest[-16:]}"
+        staged = shelf.staging / f"put-{now()}-{digest[-16:]}"
         materialise_file(path, staged)
-        folder.take(staged, digest)
+        shelf.take(staged, digest)
 
     def local(self, ref: ArtifactRef) -> Path:
-        folder = self._engine.artifacts.folder
+        shelf = self._engine.shelf
         if ref.is_inline:
-            return folder.local(folder.write(ref.inline_bytes()))
-        path = folder.local(ref.digest)
+            return shelf.local(shelf.write(ref.inline_bytes()))
+        path = shelf.local(ref.digest)
         if ref.kind != "directory":
             return path
         target = self.home / "directories" / ref.digest.rsplit(":", 1)[-1]
         if not target.exists():
             manifest = DirectoryManifest.model_validate_json(path.read_bytes())
-            materialise_shared(manifest, folder.local, target)
+            materialise_shared(manifest, shelf.local, target)
         return target
 
     def value_items(self, value: Value) -> list[Value]:
@@ -248,6 +250,9 @@ class EmbeddedClient:
 
     def collect_garbage(self, *, older_than_seconds: float = 0.0, dry_run: bool = False) -> Collected:
         """Frees what neither a run nor a cache entry uses; cache entries unused for `older_than_seconds` (0: none) go first."""
+        folder = self._engine.opened.own_folder
+        if folder is None:
+            raise InvalidInput("artifacts are kept where others keep theirs too (PENSTOCK_ARTIFACTS_URL): what they use is not known here")
         before = now() - int(older_than_seconds * 1_000_000) if older_than_seconds else 0
         live = [
             name
@@ -260,10 +265,10 @@ class EmbeddedClient:
         def collect(connection: Connection) -> Collected:
             # Inside the transaction: whoever wants to submit a run waits until the bytes are gone.
             entries = drop_old_entries(connection, self._workspace, before, dry_run=dry_run)
-            garbage = find_garbage(self.home, self._engine.artifacts.folder, roots(connection, self._workspace, before), is_quiet=True)
+            garbage = find_garbage(self.home, folder, roots(connection, self._workspace, before), is_quiet=True)
             found = summary(garbage, entries)
             if not dry_run:
-                delete(self._engine.artifacts.folder, garbage)
+                delete(folder, garbage)
                 forget_artifacts(connection, list(garbage.blobs))
             return found
 
@@ -312,9 +317,10 @@ def _root_of(files: dict[str, Path]) -> Path | None:
 
 
 def connect(home: Path | str, slots: int | None = None) -> EmbeddedClient:
-    """The engine on the state folder `home`.
+    """The engine on the state folder `home`; its artifacts are where `PENSTOCK_ARTIFACTS_URL` says, if it says so.
 
     :raises StateTooNew: a newer Penstock wrote it.
+    :raises InvalidInput: a variable can't be used.
     """
     log_to_stderr()
-    return EmbeddedClient(Path(home), slots)
+    return EmbeddedClient(Path(home), slots, shared_artifacts(os.environ))

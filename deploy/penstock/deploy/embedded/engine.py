@@ -7,18 +7,20 @@ import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 from penstock.contracts.errors import StoreUnavailable
 from penstock.contracts.messages import Order, SubmitRun
 from penstock.deploy.embedded.incarnation import Incarnation, is_alive
+from penstock.deploy.embedded.shelf import NOT_SHARED, Opened, SharedArtifacts, SharedShelf, Shelf, open_artifacts
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
+from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.runner import Runner
 from penstock.sdk.runs.state_home import make_state_home
-from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from penstock.transport.buses.memory import MemoryBus
 
 T = TypeVar("T")
@@ -39,12 +41,11 @@ class EmbeddedEngine:
     :raises StoreUnavailable: the state folder can't be used.
     """
 
-    def __init__(self, home: Path, slots: int | None = None) -> None:
+    def __init__(self, home: Path, slots: int | None = None, shared: SharedArtifacts = NOT_SHARED) -> None:
         self.home = home
         self.slots = slots or max(2, os.cpu_count() or 1)
         try:
             make_state_home(home)
-            self.artifacts = FolderArtifactStore(home / "artifacts")
         except OSError as error:
             raise StoreUnavailable(
                 f"the state folder {home} can't be used: {error.strerror} (name another one in PENSTOCK_HOME)"
@@ -62,6 +63,18 @@ class EmbeddedEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="penstock-engine", daemon=True)
         self._thread.start()
+        self._sharing = shared.sharing
+        self._stack = AsyncExitStack()
+        self.opened = self._opened(shared)
+        own = self.opened.own_folder
+        self.shelf: Shelf = own if own is not None else SharedShelf(self.opened.store, self.call)
+
+    def _opened(self, shared: SharedArtifacts) -> Opened:
+        try:
+            return self.call(self._stack.enter_async_context(open_artifacts(self.home / "artifacts", shared)))
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Has the event loop do `work`; waits for it.
@@ -107,9 +120,10 @@ class EmbeddedEngine:
             check_after_seconds=0.0,
             only_pool=LOCAL_POOL,
             is_gone=lambda owner: not is_alive(self.home, owner),
+            shared=SharedEntries(cache, writes=self._sharing == "read-write") if (cache := self.opened.cache) is not None else None,
         )
-        coordinator = Coordinator(bus, self.store, self.artifacts, settings, now)
-        launcher = ProcessLauncher(self.artifacts, self.home, slots=self.slots, project_of=self._project_of)
+        coordinator = Coordinator(bus, self.store, self.opened.store, settings, now)
+        launcher = ProcessLauncher(self.opened.store, self.home, slots=self.slots, project_of=self._project_of)
         pools = {LOCAL_POOL: self.slots}
         self.runner = runner = Runner(bus, launcher, name=f"local-{incarnation}", incarnation=incarnation, pools=pools)
         coordinator.set_slots(f"local-{incarnation}", pools)
@@ -138,9 +152,12 @@ class EmbeddedEngine:
         if self._is_closed or not self._is_ours:
             return
         self._is_closed = True
+        if self.coordinator is not None and self.opened.cache is not None:
+            self._done(self.coordinator.settled())
         if self._serving is not None:
             self._loop.call_soon_threadsafe(self._serving.cancel)
             self._done(_ended(self._serving))
+        self._done(self._stack.aclose())
         self._done(self.store.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
