@@ -1,7 +1,7 @@
 """Services that start where something is missing: they wait for what may come, and say at once what won't."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from tests.servers.service import Service
 
 
 @contextmanager
-def launched(cluster: Cluster, kind: str, **settings: str) -> Iterator[Service]:
+def launched(cluster: Cluster, kind: str, **settings: str) -> Generator[Service]:
     arguments = {"coordinator": ["coordinator"], "runner": ["runner", "--pool", "cpu=1"], "api": ["api", "--port", str(free_port())]}
     service = Service(f"odd-{kind}", arguments[kind], {**cluster.settings, **settings})
     try:

@@ -56,5 +56,5 @@ def past_run(connection: Connection, run_no: int) -> PastRun | None:
     if row is None:
         return None
     nodes = plan_of(bytes(row[7])).nodes
-    attempts = tuple(PastAttempt(nodes[row[0]].name, *row) for row in _attempts.rows(connection, run_no=run_no, count=ATTEMPTS))
+    attempts = tuple(PastAttempt(nodes[int(row[0])].name, *row) for row in _attempts.rows(connection, run_no=run_no, count=ATTEMPTS))
     return PastRun(row[0], row[1], row[2], row[3], row[4], row[5], row[6], attempts)
