@@ -18,6 +18,7 @@ from penstock.contracts.messages import Completed, Order, clean_text
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.conversation import Conversation, Ending, Limits
+from penstock.runners.devices import Given, variables_of
 from penstock.runners.environments.builds import EnvironmentBroken, Recipe
 from penstock.runners.environments.shelf import Environments, Installed
 from penstock.runners.failures import failure, from_status
@@ -63,6 +64,8 @@ class Preparation:
     """In all their spellings."""
     recipe: Recipe | None = None
     """The environment that the step declares."""
+    devices: Given = None
+    """The GPUs that it was given."""
 
 
 class Execution:
@@ -128,13 +131,16 @@ class Execution:
     @property
     def _nest(self) -> Nest:
         installed = self._installed.variables if self._installed is not None else {}
-        variables = self._workshop.environment | installed | self._prepared.variables
+        # Guests are forked from a process that was told of the same GPUs: what its module asks for when it is imported holds for them.
+        variables = self._workshop.environment | installed | self._prepared.variables | variables_of(self._prepared.devices)
         module = self._step.run.module if isinstance(self._step.run, FunctionTarget) else ""
         python = self._installed.python if self._installed is not None else sys.executable
         return Nest(self._prepared.snapshot, module, self._prepared.project, tuple(sorted(variables.items())), python)
 
     async def _guest(self, isolation: str) -> Taken:
         nursery, nest = self._workshop.nursery, self._nest
+        if self._prepared.devices:
+            await nursery.clear(self._prepared.devices, nest)
         match isolation:
             case "fork" if nest.module:
                 return await nursery.forked(nest)
@@ -164,6 +170,9 @@ class Execution:
             raise
         if ending.is_kept:
             self._workshop.nursery.keep(self._nest, taken.guest)
+        elif self._prepared.devices:
+            # Until it has ended it may hold memory of a GPU that others are about to be given.
+            await taken.guest.exited
         if ending.outcome is not None and not ending.outcome.get("left", True):
             self._recycle(taken, ending)
         return ending

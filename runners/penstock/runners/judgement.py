@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 _TASKS = Path("/proc/self/task")
+_CUDA_DEVICE = "/dev/nvidia-uvm"
+"""Open wherever CUDA was started, by whichever library; asking NVML does not open it."""
 _OPENMP = ("libgomp", "libomp", "libiomp")
 
 
@@ -88,6 +90,8 @@ def verdict(watch: ThreadWatch, own_descriptors: set[int]) -> str:
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
         return "CUDA is initialised while it is imported"
+    if _has_open(_CUDA_DEVICE):
+        return "CUDA is started while it is imported"
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
         names = ", ".join(_described(thread) for thread in others[:3])
@@ -114,6 +118,15 @@ def uses_openmp() -> bool:
     except OSError:
         return False
     return any(name in maps for name in _OPENMP)
+
+
+def _has_open(place: str) -> bool:
+    descriptors = Path("/proc/self/fd")
+    for entry in descriptors.iterdir() if descriptors.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if str(entry.readlink()) == place:
+                return True
+    return False
 
 
 def _sockets(own: set[int]) -> int:

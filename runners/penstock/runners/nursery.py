@@ -1,12 +1,15 @@
 """Where guests come from: zygotes by what they have imported, the bare one for what must not be forked, and warm guests for reuse."""
 
 import asyncio
+import signal
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import structlog
 
 from penstock.contracts.errors import InfrastructureError
+from penstock.runners.devices import VISIBLE
 from penstock.runners.guest_process import Guest
 from penstock.runners.zygote_process import Readiness, ZygoteProcess
 
@@ -24,6 +27,11 @@ class Nest:
     project: str = ""
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     python: str = sys.executable
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """The GPUs that its guests see, where that is stated."""
+        return frozenset(dict(self.variables).get(VISIBLE, "").split(",")) - {""}
 
     def bare(self) -> "Nest":
         return Nest(project=self.project, variables=self.variables, python=self.python)
@@ -94,6 +102,14 @@ class Nursery:
     def keep(self, nest: Nest, guest: Guest) -> None:
         """Takes back a guest that waits for its next attempt."""
         self._warm.setdefault(nest, []).append(guest)
+
+    async def clear(self, devices: Collection[str], nest: Nest) -> None:
+        """Ends resting guests of other nests that may hold memory of these GPUs."""
+        for other in [other for other in self._warm if other != nest and not other.devices.isdisjoint(devices)]:
+            for guest in self._warm.pop(other):
+                guest.close()
+                guest.kill(signal.SIGKILL)
+                await guest.exited
 
     async def close(self) -> None:
         for guest in [guest for resting in self._warm.values() for guest in resting]:

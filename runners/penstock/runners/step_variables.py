@@ -27,7 +27,9 @@ def guest_environment(threads: int) -> dict[str, str]:
     installed = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and is_foreign(Path(entry))]
     if installed:
         seen["PYTHONPATH"] = os.pathsep.join(installed)
-    return {**seen, "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", **dict.fromkeys(counts, str(threads))}
+    # Asked whether there is a GPU while a module is imported, torch would start CUDA else, and a process that has may not fork.
+    fixed = {"PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    return {**seen, **fixed, **dict.fromkeys(counts, str(threads))}
 
 
 def secret_from_environment(name: str) -> str | None:

@@ -1,11 +1,12 @@
 """What a container may do, as the engine is told: nothing but compute, read its inputs and write into one folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from penstock.contracts.spec import ResourcesSpec
+from penstock.runners.devices import Given
 
 _TEMPORARY = "/tmp"  # noqa: S108  # inside of the container
 _GIB = 1024**3
@@ -46,8 +47,8 @@ class Program:
     labels: Mapping[str, str]
     network: str = "none"
     volumes: Sequence[str] = ()
-    devices: Sequence[str] = field(default_factory=tuple)
-    """Which GPUs; empty: as many as its resources say, whichever they are."""
+    devices: Given = None
+    """Which GPUs; None: as many as its resources say, whichever they are."""
 
 
 def container_config(program: Program, resources: ResourcesSpec, limits: Limits) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _host_config(program: Program, resources: ResourcesSpec, limits: Limits) -> 
     if resources.memory_bytes is not None:
         # The same for both: no swap.
         config |= {"Memory": resources.memory_bytes, "MemorySwap": resources.memory_bytes}
-    if resources.gpu:
+    if program.devices or (program.devices is None and resources.gpu):
         which = {"DeviceIDs": list(program.devices)} if program.devices else {"Count": resources.gpu}
         config["DeviceRequests"] = [{"Driver": "nvidia", "Capabilities": [["gpu"]], **which}]
     if limits.runtime is not None:

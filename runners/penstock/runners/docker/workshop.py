@@ -9,6 +9,7 @@ from aiodocker import Docker
 
 from penstock.contracts.messages import Order
 from penstock.contracts.spec import StepSpec
+from penstock.runners.devices import Given
 from penstock.runners.docker.box import Box
 from penstock.runners.docker.images import Image, Images
 from penstock.runners.docker.sandbox import Limits, Mount, Program
@@ -28,8 +29,8 @@ class Workshop:
     limits: Limits
     labels: Mapping[str, str]
     grace_seconds: float
-    devices: Callable[[Order], tuple[str, ...]]
-    """Which GPUs an order was given; empty: any."""
+    devices: Callable[[Order], Given]
+    """Which GPUs an order was given; None: any, as many as it states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Attempt:
             labels={**self.workshop.labels, "penstock.attempt": address},
             network=step.software.network if step.software is not None else "none",
             volumes=self.image.volumes,
-            devices=self.workshop.devices(order) if step.resources.gpu else (),
+            devices=self.workshop.devices(order),
         )
 
     @property

@@ -19,6 +19,7 @@ from penstock.contracts.errors import ArtifactLost, InfrastructureError, Invalid
 from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import CommandTarget, SecretRef, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.devices import Given
 from penstock.runners.docker.box import Box
 from penstock.runners.docker.completion import completion
 from penstock.runners.docker.container import clear_containers, reached
@@ -44,8 +45,8 @@ _NOBODY = "65532:65532"
 """Who runs in containers of a runner that is root. Another runner's containers have its own user, who can read what they wrote."""
 
 
-def _any_devices(order: Order) -> tuple[str, ...]:
-    return ()
+def _any_devices(order: Order) -> Given:
+    return None
 
 
 class DockerLauncher(Launcher):
@@ -64,7 +65,7 @@ class DockerLauncher(Launcher):
         incarnation: str,
         url: str | None = None,
         resolve_secret: ResolveSecret = secret_from_environment,
-        devices: Callable[[Order], tuple[str, ...]] = _any_devices,
+        devices: Callable[[Order], Given] = _any_devices,
         log_limit_bytes: int = _LOG_LIMIT_BYTES,
         grace_seconds: float = 5.0,
         processes: int = 4096,

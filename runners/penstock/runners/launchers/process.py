@@ -11,6 +11,7 @@ from penstock.contracts.errors import ArtifactLost, InvalidInput
 from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.devices import Given
 from penstock.runners.environments.builds import Recipe
 from penstock.runners.environments.shelf import Environments
 from penstock.runners.execution import Execution, Preparation, Workshop
@@ -30,12 +31,16 @@ def _unknown_project(order: Order) -> Path | None:
     return None
 
 
+def _whatever_is_seen(order: Order) -> Given:
+    return None
+
+
 class ProcessLauncher(Launcher):
     """`state` is a folder of this machine: snapshots, logs, checkpoints, working directories.
 
     `project_of` tells the folder that an order's snapshot was taken from, where that is known, so that reads of what is not in the
     snapshot get a hint. `log_limit_bytes` bounds the log of an attempt: half of it from its beginning, half from its end. `threads` is
-    what numeric libraries in each guest may use; slots share the cores else.
+    what numeric libraries in each guest may use; slots share the cores else. `devices` tells which GPUs an order was given.
     """
 
     def __init__(  # noqa: PLR0913  # what it needs is named at its one place of construction
@@ -46,6 +51,7 @@ class ProcessLauncher(Launcher):
         slots: int = 1,
         resolve_secret: ResolveSecret = secret_from_environment,
         project_of: Callable[[Order], Path | None] = _unknown_project,
+        devices: Callable[[Order], Given] = _whatever_is_seen,
         log_limit_bytes: int = _LOG_LIMIT_BYTES,
         grace_seconds: float = 5.0,
         threads: int | None = None,
@@ -53,6 +59,7 @@ class ProcessLauncher(Launcher):
         state = state.absolute()
         self._resolve_secret = resolve_secret
         self._project_of = project_of
+        self._devices = devices
         self._snapshots = Snapshots(state / "snapshots", artifacts)
         self._started = 0
         self._workshop = Workshop(
@@ -89,7 +96,14 @@ class ProcessLauncher(Launcher):
         snapshot = await self._snapshots.folder(order.snapshot) if order.snapshot is not None else ""
         project = str(self._project_of(order) or "")
         recipe = await self._recipe(step)
-        return Preparation(snapshot=str(snapshot), project=project, variables=variables, secrets=spellings(secrets), recipe=recipe)
+        return Preparation(
+            snapshot=str(snapshot),
+            project=project,
+            variables=variables,
+            secrets=spellings(secrets),
+            recipe=recipe,
+            devices=self._devices(order),
+        )
 
     async def _recipe(self, step: StepSpec) -> Recipe | None:
         """The environment that the step needs; None: the runner's own.

@@ -6,7 +6,7 @@ import typer
 
 from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
 from penstock.deploy.service_settings import ServiceSettings
-from penstock.deploy.services.slots import slots_by_pool
+from penstock.deploy.services.slots import gpus_by_pool, slots_by_pool
 
 _HELP = """Execute steps for pools, until SIGTERM: then finish what was begun, and end.
 
@@ -19,6 +19,8 @@ Examples:
     penstock runner --pool cpu --slots 4 --pool gpu --slots 1
 
     penstock runner --pool cpu=4 --pool gpu=1
+
+    penstock runner --pool small-gpu=4 --slot-gpus small-gpu=0.25      four attempts share a GPU
 """
 app = typer.Typer(help=_HELP)
 
@@ -28,6 +30,9 @@ def runner(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     pool: Annotated[list[str] | None, typer.Option("--pool", help="A pool to serve, or NAME=SLOTS. May be repeated.")] = None,
     slots: Annotated[list[int] | None, typer.Option("--slots", help="Attempts at a time, for each --pool or for all.")] = None,
+    slot_gpus: Annotated[
+        list[str] | None, typer.Option("--slot-gpus", help="POOL=GPUS that each of its slots has; below 1, slots share one.")
+    ] = None,
     broker_url: Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")] = None,
     artifacts_url: Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")] = None,
     workspace: Annotated[str | None, typer.Option("--workspace", help="Whose orders it takes.")] = None,
@@ -39,6 +44,7 @@ def runner(  # noqa: PLR0913 - one parameter an option
     if context.invoked_subcommand is not None:
         return
     pools = slots_by_pool(pool or [], slots or [])
+    shares = gpus_by_pool(slot_gpus or [], pools)
     given = {"broker_url": broker_url, "artifacts_url": artifacts_url, "workspace": workspace}
     settings = ServiceSettings.read(given | flags(name, health_address, drain_seconds, log_format))
     with services_extra():
@@ -46,4 +52,4 @@ def runner(  # noqa: PLR0913 - one parameter an option
         from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.runner import serve_runner  # noqa: PLC0415 -- for services alone
     own_name = settings.name or process_name()
-    run_service("runner", own_name, settings, lambda settings, lifetime: serve_runner(pools, own_name, settings, lifetime))
+    run_service("runner", own_name, settings, lambda settings, lifetime: serve_runner(pools, shares, own_name, settings, lifetime))
