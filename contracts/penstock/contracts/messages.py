@@ -161,6 +161,8 @@ class Claim(_Message):
     runner: str
     incarnation: str = ""
     """Of the runner: one that was started again under its old name holds nothing of what it held."""
+    is_first: bool = False
+    """It asks about the first delivery of the first order: if the attempt is open, nobody has begun it."""
     reply_to: str
 
 

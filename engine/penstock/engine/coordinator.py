@@ -357,6 +357,7 @@ class Coordinator:
             check_after=int(self._settings.check_after_seconds * 1_000_000),
             manifests=self._manifests.known,
             only_pool=self._settings.only_pool,
+            lanes=self._upkeep.lanes,
             asks_others=self._settings.shared is not None,
         )
 

@@ -10,9 +10,11 @@ import structlog
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
 from penstock.contracts.messages import AttemptKey, Heartbeat, Order, Tick, decode, encode
 from penstock.engine.batch import Chore, chores_left
+from penstock.engine.core.lanes import Lanes
 from penstock.engine.core.wants import Begin, Fact, Lost, Recount
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import awaited_owners, end_flights
+from penstock.engine.lanes import LaneWatch
 from penstock.engine.presence import Presence
 from penstock.engine.store import Store
 from penstock.engine.timers import due, live_attempts
@@ -60,6 +62,7 @@ class Upkeep:
         self._presence: Presence[tuple[AttemptKey, bool]] = Presence(patience=patience)
         """With whether it is begun: what waited long in a queue has the whole patience from its beginning on."""
         self._runners: Presence[str] = Presence(patience=patience)
+        self._lanes = LaneWatch(store, duties.tell, patience)
         self._known: set[str] = set()
         self._is_early = asyncio.Event()
         self._looks_at = 0
@@ -80,6 +83,11 @@ class Upkeep:
                 log.warning("store.unavailable", reason=str(error))
             self._duties.wake()
             await self._rest()
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes that runners serve now, as far as this coordinator heard."""
+        return self._lanes.served
 
     def timers_changed(self) -> None:
         """There may be a timer that fires before the next look."""
@@ -123,6 +131,8 @@ class Upkeep:
         await self._send_again(now, set(unheld))
         await self._end_flights_of_the_dead(owner)
         self._forget_runners()
+        if owner is None:
+            await self._lanes.look()
         await self._take_up_chores(owner)
 
     async def _end_flights_of_the_dead(self, owner: str | None) -> None:
@@ -139,6 +149,7 @@ class Upkeep:
         for runner in self._runners.lost(self._known):
             self._known.discard(runner)
             self._duties.set_slots(runner, {})
+            self._lanes.forget(runner)
 
     async def _take_up_chores(self, owner: str | None) -> None:
         """Whoever was to do these has died in between, or could not reach the store."""
@@ -178,10 +189,12 @@ class Upkeep:
             case Tick() if message.coordinator == self._name:
                 self._presence.tick_returned(message.sent_at)
                 self._runners.tick_returned(message.sent_at)
+                self._lanes.tick_returned(message.sent_at)
             case Heartbeat():
                 self._presence.heard(((attempt, is_begun) for attempt in message.attempts for is_begun in (True, False)), at)
                 self._runners.heard([message.runner], at)
                 self._known.add(message.runner)
                 self._duties.set_slots(message.runner, message.pools)
+                self._lanes.heard(message)
             case _:
                 pass

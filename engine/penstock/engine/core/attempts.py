@@ -68,7 +68,7 @@ def take(rows: Slice, fact: Started | Completed | Released | Claim | Lost) -> St
             if not attempt.state.is_closed:
                 has_begun = attempt.state is AttemptState.RUNNING
                 _close(rows, attempt, AttemptState.LOST)
-                _lose(rows, row, "its runner is gone", counts=fact.counts, has_begun=has_begun)
+                _lose(rows, row, fact.reason, counts=fact.counts, has_begun=has_begun)
 
 
 def take_late(rows: Slice, fact: Started | Completed | Released | Claim | Lost) -> None:
@@ -250,7 +250,7 @@ def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
     elif attempt.state is AttemptState.RUNNING and attempt.runner != fact.runner:
         # Presence decides whether its holder is gone; until then it is the holder's.
         deny(rows, fact, "another runner holds it")
-    elif attempt.state is AttemptState.DISPATCHED and not attempt.runner and not _step_spec(rows, row).idempotent:
+    elif attempt.state is AttemptState.DISPATCHED and not attempt.runner and (fact.is_first or not _step_spec(rows, row).idempotent):
         _grant(rows, attempt, fact)
     elif not _step_spec(rows, row).idempotent:
         deny(rows, fact, "somebody may have begun it, and it may not run twice")

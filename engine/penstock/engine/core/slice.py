@@ -11,6 +11,7 @@ from penstock.contracts.bindings import FromItem, walk
 from penstock.contracts.messages import AttemptKey, Failure
 from penstock.contracts.spec import CollectSpec, StepSpec, node_bindings
 from penstock.contracts.states import RunState, StepState
+from penstock.engine.core.lanes import LaneKey, Lanes, lane_if_served, pool_of
 from penstock.engine.core.plan import Alignment, Plan, PlanNode
 from penstock.engine.core.resolve import Position, Surroundings
 from penstock.engine.core.rows import AttemptRow, CacheRow, GroupRow, ItemRow, Key, Moment, ReadyRow, RunRow, StepRow
@@ -30,6 +31,7 @@ class Circumstances:
     """Of directories, by digest; or why one can't be had."""
     only_pool: str | None = None
     """Embedded: the local slots stand for every pool."""
+    lanes: Lanes = field(default_factory=dict[LaneKey, frozenset[str]])
     asks_others: bool = False
     """Whether other engines may know a cache key that this one's rows don't."""
 
@@ -229,7 +231,7 @@ class Slice:
             return
         self.touch(row)
         row.state = StepState.READY
-        pool = self.circumstances.only_pool or self.run.options.get("pools", {}).get(spec.name, spec.pool)
+        pool = self.circumstances.only_pool or lane_if_served(self.run, spec, self.circumstances.lanes) or pool_of(self.run, spec)
         priority = int(self.run.options.get("priority", 0))
         self.changes.ready.append(ReadyRow(pool=pool, priority=priority, fair=0, node=row.node, item=row.item))
 

@@ -198,6 +198,7 @@ class Lost(Arrive):
     place: Key
     number: int
     counts: bool = True
+    reason: str = "its runner is gone"
 
 
 @dataclass(frozen=True, slots=True)
