@@ -25,13 +25,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_environment_goes_before_flags_and_flags_before_the_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_go_before_the_environment_and_that_before_the_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_PROFILE", "staging")
     monkeypatch.setenv("PENSTOCK_WORKSPACE", "from-environment")
 
     settings = ServiceSettings.read({"workspace": "from-flag", "drain_seconds": 9.0, "name": None}, folder)
 
-    assert settings.workspace == "from-environment"
+    assert settings.workspace == "from-flag"
+    assert ServiceSettings.read({}, folder).workspace == "from-environment"
     assert settings.drain_seconds == 9
     assert settings.needed("broker_url") == "amqp://penstock:profile-password@profile/"
     assert settings.name is None

@@ -22,7 +22,12 @@ def traces() -> Iterator[TraceReceiver]:
 
 @pytest.fixture(scope="session")
 def cluster_of_worker(tmp_path_factory: pytest.TempPathFactory, traces: TraceReceiver) -> Iterator[Cluster]:
-    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "200", "PENSTOCK_PATIENCE_SECONDS": "8"}
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "PENSTOCK_PATIENCE_SECONDS": "8",
+        "PENSTOCK_CACHE_SHARED": "read-write",
+    }
     runners = [{"cpu": 1}, {"cpu": 1}, {"cpu": 1, "gpu": 1}]
     folder = tmp_path_factory.mktemp("cluster")
     with Cluster(folder, coordinators=2, runners=runners, has_s3=True, has_api=True, settings=settings) as cluster:

@@ -1,4 +1,4 @@
-"""The settings of the services: the environment, then flags, then the profile. Read once by a command; components get plain values.
+"""The settings of the services: flags, then the environment, then the profile. Read once by a command; components get plain values.
 
 Only services import this module: a run on the embedded engine has no time for it.
 """
@@ -122,7 +122,7 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         files = InitSettingsSource(settings_cls, _from_files(os.environ, PREFIX))
-        return env_settings, files, init_settings
+        return init_settings, env_settings, files
 
     @classmethod
     def read(cls, flags: Mapping[str, Any] | None = None, start: Path | None = None) -> "ServiceSettings":
@@ -131,10 +131,12 @@ class ServiceSettings(BaseSettings):
         :raises InvalidInput: one can't be used; the text names the variable, where else it may be set, and an example.
         """
         given = {name: value for name, value in (flags or {}).items() if value is not None}
-        profile = os.environ.get(f"{PREFIX}PROFILE") or given.get("profile")
+        profile = given.get("profile") or os.environ.get(f"{PREFIX}PROFILE")
         table = _of_profile(str(profile), start or Path.cwd()) if profile else {}
+        # What the environment says of a setting, and be it wrong, goes before the profile.
+        said = {name for name in cls.model_fields for suffix in ("", "_FILE") if os.environ.get(f"{PREFIX}{name.upper()}{suffix}")}
         try:
-            return cls(**{**table, **given})
+            return cls(**{**{name: value for name, value in table.items() if name not in said}, **given})
         except ValidationError as error:
             raise InvalidInput("\n".join(_complaint(str(e["loc"][0]) if e["loc"] else "", e["msg"]) for e in error.errors())) from None
 
