@@ -304,7 +304,7 @@ async def test_steps_go_to_the_launcher_of_their_isolation(workbench: Workbench)
 async def test_a_launcher_on_demand_is_made_by_its_first_order() -> None:
     made: list[MemoryLauncher] = []
 
-    def make() -> MemoryLauncher:
+    async def make() -> MemoryLauncher:
         made.append(MemoryLauncher({"main": lambda _: {}}))
         return made[-1]
 

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from penstock.contracts.errors import StoreUnavailable
 from penstock.contracts.messages import Order, SubmitRun
 from penstock.deploy.embedded.incarnation import Incarnation, is_alive
+from penstock.deploy.embedded.launching import local_launcher
 from penstock.deploy.embedded.shelf import NOT_SHARED, Opened, SharedArtifacts, SharedShelf, Shelf, open_artifacts
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.stores.sqlite import SqliteStore
-from penstock.runners.launchers.process import ProcessLauncher
+from penstock.runners.launcher import Launcher
 from penstock.runners.runner import Runner
 from penstock.sdk.runs.state_home import make_state_home
 from penstock.transport.buses.memory import MemoryBus
@@ -123,14 +124,14 @@ class EmbeddedEngine:
             shared=SharedEntries(cache, writes=self._sharing == "read-write") if (cache := self.opened.cache) is not None else None,
         )
         coordinator = Coordinator(bus, self.store, self.opened.store, settings, now)
-        launcher = ProcessLauncher(self.opened.store, self.home, slots=self.slots, project_of=self._project_of)
+        launcher = local_launcher(self.opened.store, self.home, self.slots, self._project_of, incarnation)
         pools = {LOCAL_POOL: self.slots}
         self.runner = runner = Runner(bus, launcher, name=f"local-{incarnation}", incarnation=incarnation, pools=pools)
         coordinator.set_slots(f"local-{incarnation}", pools)
         self._serving = asyncio.create_task(self._run(coordinator, runner, launcher))
         return coordinator
 
-    async def _run(self, coordinator: Coordinator, runner: Runner, launcher: ProcessLauncher) -> None:
+    async def _run(self, coordinator: Coordinator, runner: Runner, launcher: Launcher) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(coordinator.run())

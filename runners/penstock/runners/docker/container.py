@@ -173,7 +173,7 @@ def _not_started(reason: str) -> dict[str, str]:
     return failure(FailureKind.ENVIRONMENT, f"the container can't be started: {reason}", traceback_text=reason)
 
 
-async def clear_containers(engine: Docker, runner: str, incarnation: str) -> int:
+async def clear_containers(engine: Docker, runner: str, is_gone: Callable[[str], bool]) -> int:
     """Removes what earlier incarnations of this runner left; returns how many there were.
 
     :raises InfrastructureError: the engine can't be reached.
@@ -181,7 +181,7 @@ async def clear_containers(engine: Docker, runner: str, incarnation: str) -> int
     with reached():
         labels = {"label": [f"penstock.runner={runner}"]}
         found = await engine.containers.list(all=True, filters=labels)  # pyright: ignore[reportUnknownMemberType]  # its keywords have no types
-        left = [container for container in found if container["Labels"].get("penstock.incarnation") != incarnation]
+        left = [container for container in found if is_gone(container["Labels"].get("penstock.incarnation", ""))]
         for container in left:
             await _removed(container)
     return len(left)

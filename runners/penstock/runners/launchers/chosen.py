@@ -1,6 +1,7 @@
 """The launcher that gives each order to one of two: steps with the isolation `docker` go to containers, all others to processes."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 from typing_extensions import override
 
@@ -15,37 +16,50 @@ class LauncherByIsolation(Launcher):
 
     def __init__(self, processes: Launcher, containers: Launcher | None) -> None:
         self._processes = processes
-        self._containers = containers
+        self._containers = containers or LauncherOfNothing(_NO_ENGINE)
 
     @override
     async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
-        if step.isolation != "docker":
-            return await self._processes.execute(order, step, progress)
-        if self._containers is None:
-            return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.FAILED, failure=_NO_ENGINE)
-        return await self._containers.execute(order, step, progress)
+        chosen = self._containers if step.isolation == "docker" else self._processes
+        return await chosen.execute(order, step, progress)
 
     @override
     async def close(self) -> None:
         try:
             await self._processes.close()
         finally:
-            if self._containers is not None:
-                await self._containers.close()
+            await self._containers.close()
+
+
+class LauncherOfNothing(Launcher):
+    """Attempts fail, and say why nothing is executed here."""
+
+    def __init__(self, failure: Failure) -> None:
+        self._failure = failure
+
+    @override
+    async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
+        return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.FAILED, failure=self._failure)
+
+    @override
+    async def close(self) -> None:
+        return
 
 
 class LauncherOnDemand(Launcher):
-    """Makes the real one, and imports what that needs, when the first order comes: most runs need none."""
+    """Makes the real one, and imports what that needs, when the first order comes: most runs need none. One of nothing is not kept."""
 
-    def __init__(self, make: Callable[[], Launcher]) -> None:
+    def __init__(self, make: Callable[[], Awaitable[Launcher]]) -> None:
         self._make = make
+        self._making = asyncio.Lock()
         self._made: Launcher | None = None
 
     @override
     async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
-        if self._made is None:
-            self._made = self._make()
-        return await self._made.execute(order, step, progress)
+        async with self._making:
+            launcher = self._made or await self._make()
+            self._made = None if isinstance(launcher, LauncherOfNothing) else launcher
+        return await launcher.execute(order, step, progress)
 
     @override
     async def close(self) -> None:

@@ -53,7 +53,8 @@ class DockerLauncher(Launcher):
     """`runner` and `incarnation` label its containers, so that the next incarnation can remove what this one may leave behind.
 
     `url` is the engine's (`unix:///var/run/docker.sock`), else it is found as `docker` finds it. `state` and the artifact store's
-    folders must have the same paths for the engine as for the runner. `devices` tells which GPUs an order was given.
+    folders must have the same paths for the engine as for the runner. `devices` tells which GPUs an order was given, `is_gone` whether
+    another incarnation of this runner has ended; without it all have.
     """
 
     def __init__(  # noqa: PLR0913  # what it needs is named at its one place of construction
@@ -66,6 +67,7 @@ class DockerLauncher(Launcher):
         url: str | None = None,
         resolve_secret: ResolveSecret = secret_from_environment,
         devices: Callable[[Order], Given] = _any_devices,
+        is_gone: Callable[[str], bool] | None = None,
         log_limit_bytes: int = _LOG_LIMIT_BYTES,
         grace_seconds: float = 5.0,
         processes: int = 4096,
@@ -78,6 +80,7 @@ class DockerLauncher(Launcher):
         self._url = url
         self._resolve_secret = resolve_secret
         self._devices = devices
+        self._is_gone = is_gone or (lambda other: other != incarnation)
         self._log_limit_bytes = log_limit_bytes
         self._grace_seconds = grace_seconds
         user = _NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
@@ -112,7 +115,7 @@ class DockerLauncher(Launcher):
         :raises InfrastructureError: the engine can't be reached.
         """
         workshop = await self._workshop()
-        count = await clear_containers(workshop.engine, self._runner, self._incarnation)
+        count = await clear_containers(workshop.engine, self._runner, self._is_gone)
         await asyncio.to_thread(self._clear_boxes)
         return count
 
@@ -213,7 +216,7 @@ class DockerLauncher(Launcher):
 
     def _clear_boxes(self) -> None:
         for folder in self._boxes.iterdir() if self._boxes.is_dir() else ():
-            if not folder.name.startswith(f"{self._incarnation}-"):
+            if self._is_gone(folder.name.rpartition("-")[0]):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
