@@ -53,14 +53,14 @@ class Hearing:
         """Returns once cancellations and answers can be heard."""
         await asyncio.shield(self._address)
 
-    async def claim(self, order: Order) -> ClaimAnswer:
-        """Asks for the order until there is an answer."""
+    async def claim(self, order: Order, *, is_first: bool = False) -> ClaimAnswer:
+        """Asks for the order until there is an answer. `is_first`: nobody else was given it."""
         answer: asyncio.Future[ClaimAnswer] = asyncio.get_running_loop().create_future()
         self._awaited[order.attempt] = answer
         try:
             while True:
                 address = await asyncio.shield(self._address)
-                asked = self._reporter.send(self._claim(order, address))
+                asked = self._reporter.send(self._claim(order, address, is_first=is_first))
                 await asyncio.wait([answer], timeout=_AGAIN_SECONDS)
                 asked.cancel()
                 if answer.done():
@@ -68,9 +68,9 @@ class Hearing:
         finally:
             self._awaited.pop(order.attempt, None)
 
-    def _claim(self, order: Order, address: str) -> Claim:
+    def _claim(self, order: Order, address: str, *, is_first: bool) -> Claim:
         identity = {"runner": self._runner, "incarnation": self._incarnation}
-        return Claim(attempt=order.attempt, token=order.token, reply_to=address, **identity)
+        return Claim(attempt=order.attempt, token=order.token, reply_to=address, is_first=is_first, **identity)
 
     async def _attend(self, listener: Listener) -> None:
         self._address.set_result(listener.name)

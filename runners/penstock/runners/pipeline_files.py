@@ -91,6 +91,26 @@ def pipeline_of(entry: Entry) -> Pipeline[..., Any]:
 
     :raises GraphError: that fails, or it holds no such pipeline.
     """
+    imported, place = _imported(entry)
+    return _chosen(imported, entry.pipeline, place)
+
+
+def traced_entries(entry: Entry) -> list[Traced]:
+    """The pipeline that the entry names, else each that the file or module defines.
+
+    :raises GraphError: as `traced_entry`.
+    """
+    if entry.document is not None or entry.pipeline is not None:
+        return [traced_entry(entry)]
+    imported, place = _imported(entry)
+    own = _own(imported)
+    if not own:
+        raise GraphError(f"{place} holds no pipeline; decorate a function with @pipeline")
+    return [_explained(found.trace, f"drawing the pipeline {found.name} failed") for found in own.values()]
+
+
+def _imported(entry: Entry) -> tuple[types.ModuleType, str]:
+    """The module, and what it is called in errors."""
     module = entry.module
     if entry.file is not None:
         path = Path(entry.file).resolve()
@@ -101,8 +121,7 @@ def pipeline_of(entry: Entry) -> Pipeline[..., Any]:
     assert module is not None  # noqa: S101  # one of both is given
     place = entry.file or module
     with guest_import(module):
-        imported = _explained(lambda: importlib.import_module(module), f"{place} can't be imported")
-    return _chosen(imported, entry.pipeline, place)
+        return _explained(lambda: importlib.import_module(module), f"{place} can't be imported"), place
 
 
 def _on_path(document: Path) -> Path:
@@ -126,6 +145,14 @@ def _told(error: BaseException, what: str) -> str:
     return "\n".join(filter(None, [plain["traceback"].rstrip(), what, plain["hint"]]))
 
 
+def _own(module: types.ModuleType) -> dict[str, Pipeline[..., Any]]:
+    """The pipelines that a module defines, by its own names for them; those that it imports, where it defines none."""
+    found: dict[str, Pipeline[..., Any]] = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
+    defined = {name: value for name, value in found.items() if value.fn.__module__ == module.__name__} or found
+    # One that has two names is one.
+    return {name: value for name, value in defined.items() if name == next(n for n, v in defined.items() if v is value)}
+
+
 def _chosen(module: types.ModuleType, wanted: str | None, place: str) -> Pipeline[..., Any]:
     found: dict[str, Pipeline[..., Any]] = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
     if wanted is not None:
@@ -133,10 +160,9 @@ def _chosen(module: types.ModuleType, wanted: str | None, place: str) -> Pipelin
             if wanted in (name, value.name):
                 return value
         raise GraphError(f"{place} has no pipeline {wanted!r}; it has: {', '.join(found) or 'none'}")
-    own = {name: value for name, value in found.items() if value.fn.__module__ == module.__name__} or found
-    distinct = {id(value): (name, value) for name, value in own.items()}
-    if len(distinct) == 1:
-        return next(iter(distinct.values()))[1]
-    if not distinct:
+    own = _own(module)
+    if len(own) == 1:
+        return next(iter(own.values()))
+    if not own:
         raise GraphError(f"{place} holds no pipeline; decorate a function with @pipeline")
     raise GraphError(f"{place} holds several pipelines; name one: " + ", ".join(f"{Path(place).name}:{name}" for name in own))

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,11 +25,13 @@ from penstock.contracts.messages import (
     Order,
     Progress,
     Released,
+    Service,
     Started,
     clean_text,
     decode,
     encode,
 )
+from penstock.contracts.names import lane_of
 from penstock.contracts.states import AttemptState
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
@@ -51,6 +53,8 @@ class Pace:
     """So long a delivery stays unacknowledged."""
     heartbeat: float = 5.0
     reconnect: float = 0.5
+    doubt: float = 90.0
+    """So long after a lane was begun to serve, or could not be, its first deliveries may be of attempts that are over: they are claimed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,8 @@ class Machine:
 
 
 V = TypeVar("V")
+_SILENT_BEATS = 3
+"""Heartbeats that may be missing before others may think that this runner is gone."""
 
 
 def _remember(known: OrderedDict[AttemptKey, V], attempt: AttemptKey, value: V) -> None:
@@ -82,7 +88,9 @@ class _Held:
 
 
 class Runner:
-    """`pools` maps a pool's name to slots. `run` works until `drain` was called and everything begun has ended. Where a message asks to
+    """`pools` maps the name of a pool, or of the lane of one of its `services`, to slots.
+
+    `run` works until `drain` was called and everything begun has ended. Where a message asks to
     drain, `on_drain` is called instead if it is given: whoever drains may have more to end than a runner."""
 
     def __init__(  # noqa: PLR0913  # what it needs is named at its few places of construction
@@ -96,6 +104,7 @@ class Runner:
         pools: Mapping[str, int],
         pace: Pace = Pace(),
         machine: Machine = Machine(),
+        services: Sequence[Service] = (),
         on_drain: Callable[[], None] | None = None,
     ) -> None:
         self._bus = bus
@@ -104,6 +113,11 @@ class Runner:
         self._incarnation = incarnation
         self._workspace = workspace
         self._pools = dict(pools)
+        self._services = tuple(services)
+        self._unopened = {lane_of(service.pipeline, service.step) for service in services}
+        """Lanes whose queues may not be there yet."""
+        self._doubts_until = 0.0
+        self._beat_at = 0.0
         self._pace = pace
         self._reporter = Reporter(bus)
         self._machine = machine
@@ -151,18 +165,19 @@ class Runner:
         """One slot."""
         while not self._is_draining:
             try:
-                await self._consume(work_queue(self._workspace, pool))
+                await self._consume(pool)
             except BusUnavailable as error:
                 _log.warning("queue.lost", pool=pool, reason=str(error))
                 await self._reannounce()
 
-    async def _consume(self, queue: str) -> None:
-        """Executes orders of the queue until one lasts; then it waits for that one without being a consumer."""
+    async def _consume(self, pool: str) -> None:
+        """Executes orders of the pool or lane until one lasts; then it waits for that one without being a consumer."""
         lasting: asyncio.Task[None] | None = None
         slot = asyncio.current_task()
         self._idle[slot] = None
         try:
-            async with self._bus.consume(queue, prefetch=1) as consumer:
+            async with self._bus.consume(work_queue(self._workspace, pool), prefetch=1) as consumer:
+                self._opened(pool)
                 async for delivery in consumer:
                     del self._idle[slot]
                     lasting = await self._handle(delivery, consumer)
@@ -226,11 +241,12 @@ class Runner:
         if self._is_draining:
             await self._reporter.send(self._released(order, "the runner is draining"))
             return None
-        if not (delivery.redelivered or order.must_claim):
+        is_first = not (delivery.redelivered or order.must_claim)
+        if is_first and not self._may_be_over(order):
             return order
         # From here on a second delivery of the order is known as ours.
         self._finish(order.attempt)
-        answer = await self._hearing.claim(order)
+        answer = await self._hearing.claim(order, is_first=is_first)
         if not answer.granted:
             return None
         return order.model_copy(update={"attempt": answer.attempt or order.attempt, "token": answer.token or order.token})
@@ -272,6 +288,10 @@ class Runner:
         return completed.model_copy(update={"runner": self._name})
 
     @property
+    def _announced(self) -> tuple[Service, ...]:
+        return tuple(service for service in self._services if lane_of(service.pipeline, service.step) not in self._unopened)
+
+    @property
     def progress(self) -> tuple[Progress, ...]:
         """How far its attempts are, as far as their steps say. May be asked from any thread."""
         return tuple(held.progress for held in list(self._held.values()) if held.progress is not None)
@@ -294,6 +314,7 @@ class Runner:
     async def _reannounce(self) -> None:
         """After the connection was lost: what still runs is said first, by one of the slots for all of them."""
         lost_at = asyncio.get_running_loop().time()
+        self._doubt(lost_at)
         await asyncio.sleep(self._pace.reconnect)
         async with self._announcing:
             if self._announced_at <= lost_at:
@@ -301,14 +322,35 @@ class Runner:
                     await taken
                 self._announced_at = asyncio.get_running_loop().time()
 
+    def _opened(self, pool: str) -> None:
+        """A lane is announced once there is a queue for its orders."""
+        if pool in self._unopened:
+            self._unopened.discard(pool)
+            self._doubt(asyncio.get_running_loop().time())
+            self._beat_now.set()
+
+    def _doubt(self, now: float) -> None:
+        self._doubts_until = now + self._pace.doubt
+
+    def _may_be_over(self, order: Order) -> bool:
+        """Whether the order may have been waiting in the queue of a lane when that was taken for dead, and its step run went elsewhere."""
+        if "/" not in order.pool:
+            return False
+        now = asyncio.get_running_loop().time()
+        if now - self._beat_at > _SILENT_BEATS * self._pace.heartbeat:
+            self._doubt(now)
+        return now < self._doubts_until
+
     async def _beat(self) -> None:
         while True:
             self._beat_now.clear()
+            self._beat_at = asyncio.get_running_loop().time()
             heartbeat = Heartbeat(
                 runner=self._name,
                 incarnation=self._incarnation,
                 # What takes no more orders has no slots to offer.
-                pools={} if self._is_draining else self._pools,
+                pools={} if self._is_draining else {pool: slots for pool, slots in self._pools.items() if pool not in self._unopened},
+                services=() if self._is_draining else self._announced,
                 attempts=tuple(self._held),
                 progress=self.progress,
                 host=self._machine.host,

@@ -6,9 +6,17 @@ Answers over a pipe, since what the user's module prints goes where people read 
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from penstock.contracts.errors import GraphError
 from penstock.runners.pipeline_files import Entry, document_of, traced_entry
+from penstock.runners.served_steps import services_of
+
+_ANSWERS: dict[str, Callable[[Entry], bytes]] = {
+    "trace": lambda entry: traced_entry(entry).to_bytes(),
+    "document": lambda entry: document_of(entry).encode(),
+    "services": lambda entry: json.dumps(services_of(entry)).encode(),
+}
 
 
 def main() -> None:
@@ -17,10 +25,10 @@ def main() -> None:
     sys.argv[1:] = []
     # What is printed at import is for people; the answer has a pipe of its own.
     os.dup2(2, 1)
-    wants_document: bool = question.pop("wants_document")
+    wanted: str = question.pop("wanted")
     entry = Entry(**question)
     try:
-        answer = b"+" + (document_of(entry).encode() if wants_document else traced_entry(entry).to_bytes())
+        answer = b"+" + _ANSWERS[wanted](entry)
     except GraphError as error:
         answer = b"-" + str(error).encode("utf-8", "replace")
     with os.fdopen(descriptor, "wb") as pipe:

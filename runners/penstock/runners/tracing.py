@@ -24,7 +24,7 @@ async def trace(entry: Path | str, pipeline: str | None = None) -> bytes:
 
 def trace_blocking(entry: Path | str, pipeline: str | None = None) -> bytes:
     """`trace` for callers without an event loop."""
-    return _answer(entry, pipeline, wants_document=False)
+    return _answer(entry, pipeline, wanted="trace")
 
 
 def document_blocking(entry: Path | str, pipeline: str | None = None) -> str:
@@ -32,12 +32,21 @@ def document_blocking(entry: Path | str, pipeline: str | None = None) -> str:
 
     :raises GraphError: as `trace`; or it holds a constant that no document can.
     """
-    return _answer(entry, pipeline, wants_document=True).decode()
+    return _answer(entry, pipeline, wanted="document").decode()
 
 
-def _answer(entry: Path | str, pipeline: str | None, *, wants_document: bool) -> bytes:
+def services_blocking(entry: Path | str, pipeline: str | None = None) -> list[dict[str, str]]:
+    """`pipeline`, `step` and `code` of every step of that pipeline; of all pipelines there if none is named.
+
+    :raises GraphError: there is no such pipeline, or one can't be drawn.
+    """
+    found: list[dict[str, str]] = json.loads(_answer(entry, pipeline, wanted="services"))
+    return found
+
+
+def _answer(entry: Path | str, pipeline: str | None, *, wanted: str) -> bytes:
     file, module = (str(entry), None) if isinstance(entry, Path) else (None, entry)
-    question = json.dumps({"file": file, "module": module, "pipeline": pipeline, "wants_document": wants_document})
+    question = json.dumps({"file": file, "module": module, "pipeline": pipeline, "wanted": wanted})
     answer_read, answer_write = os.pipe()
     with open(answer_read, "rb") as answers:  # noqa: PTH123  # a descriptor, not a path
         try:
