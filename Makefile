@@ -24,7 +24,7 @@ export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),tr
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test check bench simulate schemas format lock clean
+.PHONY: help setup demo up down test check bench simulate schemas format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,12 @@ setup: $(VENV)/.ready ## Install everything that development needs into .venv
 
 demo: $(VENV)/.demo-ready ## Retrain a real model: first, again (all hits), and with new data
 	$(BIN)/penstock demo
+
+up: $(VENV)/.ready ## Start all services of a cluster from Debian's packages, in .penstock-up
+	@$(BIN)/python -m tools.up up $(ARGS)
+
+down: ## End what `make up` started (ARGS=--delete: its data too)
+	@$(BIN)/python -m tools.up down $(ARGS)
 
 test: $(VENV)/.ready ## Run all tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
