@@ -19,6 +19,7 @@ from penstock.contracts.messages import (
     Started,
     SubmitRun,
 )
+from penstock.contracts.pools import PoolSpec, decode_pool
 from penstock.contracts.spec import PipelineSpec, encode_spec
 from penstock.contracts.states import AttemptState, FailureKind, StepState
 from penstock.engine.batch import Chore, work
@@ -28,6 +29,7 @@ from penstock.engine.core.rows import pack_values, unpack_values
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, Due, Fact, Fired, Lost, Stop
 from penstock.engine.dispatcher import Dispatcher
+from penstock.engine.pools import apply_pool
 from penstock.engine.runs import submit
 
 SECOND = 1_000_000
@@ -45,17 +47,33 @@ class Ledger:
         self.answers: list[ClaimAnswer] = []
         self.chores: list[Chore] = []
         self.manifests: dict[str, DirectoryManifest] = {}
-        self._slots = {"cpu": slots}
+        self.slots: dict[str, list[int]] = {"cpu": [slots]}
+        """Those of each runner, by pool."""
         self._dispatcher = Dispatcher(key=b"key")
         self._specs: dict[int, bytes] = {}
 
-    def submit(self, spec: PipelineSpec, *, options: RunOptions | None = None, **parameters: object) -> int:
-        """Makes a run on plain parameters and begins it."""
-        return self.submit_values(spec, options, **{name: inline(value) for name, value in parameters.items()})
+    def define(self, name: str = "cpu", *, runners: int = 1, **fields: Any) -> PoolSpec:
+        """A pool with that many runners as it is defined."""
+        spec = decode_pool({"name": name, **fields})
+        apply_pool(self.connection, "default", spec, self.now)
+        self.slots[name] = [spec.slots_per_runner] * runners
+        return spec
 
-    def submit_values(self, spec: PipelineSpec, options: RunOptions | None = None, **parameters: Value) -> int:
+    def submit(
+        self, spec: PipelineSpec, *, options: RunOptions | None = None, tags: dict[str, str] | None = None, **parameters: object
+    ) -> int:
+        """Makes a run on plain parameters and begins it."""
+        return self.submit_values(spec, options, tags, **{name: inline(value) for name, value in parameters.items()})
+
+    def submit_values(
+        self, spec: PipelineSpec, options: RunOptions | None = None, tags: dict[str, str] | None = None, **parameters: Value
+    ) -> int:
         request = SubmitRun(
-            run_id=f"run-{len(self._specs) + 1}", spec=encode_spec(spec), parameters=parameters, options=options or RunOptions()
+            run_id=f"run-{len(self._specs) + 1}",
+            spec=encode_spec(spec),
+            parameters=parameters,
+            options=options or RunOptions(),
+            tags=tags or {},
         )
         number, _ = submit(self.connection, request, self.now)
         self._specs[number] = request.spec
@@ -67,13 +85,22 @@ class Ledger:
         pending: Sequence[Fact] = facts
         while pending:
             circumstances = Circumstances(now=self.now, check_after=600 * SECOND, manifests=self.manifests)
-            outcome = work(self.connection, {run: pending}, circumstances, self._dispatcher, self._slots)
+            outcome = work(self.connection, {run: pending}, circumstances, self._dispatcher, self.slots)
             self.orders += outcome.orders
             self.cancelled += outcome.cancellations
             self.answers += [answer for _, answer in outcome.answers]
             self.chores = [chore for chore in outcome.chores if chore.state is not StepState.WAITING]
             due = [(chore.node, chore.item) for chore in outcome.chores if chore.state is StepState.WAITING]
             pending = [Due(due)] if due else []
+
+    def dispatch(self) -> None:
+        """Gives out what there is room for."""
+        self.orders += self._dispatcher.dispatch(self.connection, self.slots, self.now)
+
+    @property
+    def next_at(self) -> int | None:
+        """When a rate lets the next one through."""
+        return self._dispatcher.take_next_at()
 
     def stop(self, run: int) -> None:
         self.tell(run, Stop("cancelled"))
@@ -82,6 +109,11 @@ class Ledger:
         return self._dispatcher.token("default", attempt)
 
     # Reports
+
+    @property
+    def given_out(self) -> list[str]:
+        """The names of the steps that were ordered, in order."""
+        return [order.step_name for order in self.orders]
 
     def order(self, run: int, step: str, item: int = 0) -> Order:
         """The newest order of that step run."""

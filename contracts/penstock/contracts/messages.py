@@ -73,6 +73,12 @@ class Order(_Message):
     step_name: str = ""
     index: tuple[int, ...] = ()
     pool: str
+    slots: Count = 1
+    """Of one runner, all of them at once."""
+    slots_per_runner: Count | None = None
+    """As the pool is defined; None where it is not."""
+    memory_bytes: Count | None = None
+    """What the step may use, where that is more than its resources say: it ran out of memory before."""
     step: bytes
     snapshot: ArtifactRef | None = None
     inputs: dict[str, Value] = {}

@@ -1,9 +1,9 @@
 """Pools: named, homogeneous kinds of compute. A definition says what one slot is, and so how many of them a step takes."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.names import checked_name
@@ -55,7 +55,27 @@ class Limit(_Definition):
     step: str | None = None
     key: str | None = None
     at_once: Annotated[Count, Field(ge=1)] | None = None
-    per_second: Annotated[float, Field(gt=0)] | None = None
+    per_second: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.at_once is None and self.per_second is None:
+            raise ValueError("a limit needs at_once, per_second, or both")
+        if self.step is not None and "/" not in self.step:
+            raise ValueError(f"step {self.step!r}: write it as <pipeline>/<step>")
+        return self
+
+    @property
+    def subject(self) -> str:
+        """What it is about, for people."""
+        parts = [f"of {self.step}" if self.step is not None else "", f"for each {self.key}" if self.key is not None else ""]
+        return " ".join(filter(None, parts)) or "in the pool"
+
+    def describe(self) -> str:
+        """`at most 2 at once of retrain/train`."""
+        amounts = [f"{self.at_once} at once" if self.at_once is not None else ""]
+        amounts += [f"{self.per_second:g} a second" if self.per_second is not None else ""]
+        return f"at most {' and '.join(filter(None, amounts))} {self.subject}"
 
 
 class PoolSpec(_Definition):
@@ -66,6 +86,7 @@ class PoolSpec(_Definition):
     slots_per_runner: Annotated[Count, Field(ge=1)] = 4
     min_runners: Count = 0
     max_runners: Count = 1
+    """For autoscalers; more may be started by hand."""
     idle_seconds: Seconds = 300.0
     """So long without demand before an autoscaler ends runners above `min_runners`."""
     image: str | None = None
@@ -76,16 +97,29 @@ class PoolSpec(_Definition):
     is_draining: bool = False
     """Nothing is dispatched to it; what is ready waits."""
 
-    def slots_for(self, resources: ResourcesSpec) -> int | None:
-        """How many slots a step with these needs; None where no runner of the pool has enough."""
-        slots = max(1, math.ceil(resources.cpu / self.slot.cpu))
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.min_runners > self.max_runners:
+            raise ValueError(f"min_runners ({self.min_runners}) is above max_runners ({self.max_runners})")
+        if self.on_memory == self.name:
+            raise ValueError("on_memory names the pool itself; name another one")
+        return self
+
+    def slots_needed(self, resources: ResourcesSpec) -> int | None:
+        """How many slots have what a step needs, be it more than a runner has; None where no number of slots has."""
+        slots = max(1, _quotient(resources.cpu, self.slot.cpu))
         if resources.memory_bytes is not None and self.slot.memory_bytes is not None:
             slots = max(slots, math.ceil(resources.memory_bytes / self.slot.memory_bytes))
         if resources.gpu:
             if not self.slot.gpu:
                 return None
-            slots = max(slots, math.ceil(resources.gpu / self.slot.gpu))
-        return slots if slots <= self.slots_per_runner else None
+            slots = max(slots, _quotient(resources.gpu, self.slot.gpu))
+        return slots
+
+    def slots_for(self, resources: ResourcesSpec) -> int | None:
+        """How many slots a step with these needs; None where no runner of the pool has enough."""
+        slots = self.slots_needed(resources)
+        return slots if slots is not None and slots <= self.slots_per_runner else None
 
     def offer(self) -> str:
         """What its largest step may need, for people: `4 CPUs, 16.0 GiB, 1 GPU`."""
@@ -96,6 +130,11 @@ class PoolSpec(_Definition):
         if self.slot.gpu:
             parts.append(f"{self.slot.gpu * count:g} GPUs")
         return ", ".join(parts)
+
+
+def _quotient(needed: float, each: float) -> int:
+    # 0.3 / 0.1 is a little more than 3.
+    return math.ceil(round(needed / each, 9))
 
 
 def decode_pool(plain: dict[str, Any]) -> PoolSpec:

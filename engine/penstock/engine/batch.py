@@ -3,7 +3,7 @@
 import hmac
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Fact, Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
+from penstock.engine.pools import pools_of
 from penstock.engine.shared_entries import NewEntry
 from penstock.engine.slice_reader import load, load_plan, load_run, lock_and_load_runs
 from penstock.engine.slice_writer import running_attempts, write
@@ -76,7 +77,7 @@ def work(
     facts: Mapping[int, Sequence[Fact]],
     circumstances: Circumstances,
     dispatcher: Dispatcher,
-    slots: Mapping[str, int],
+    slots: Mapping[str, Sequence[int]],
 ) -> Outcome:
     """Decides, and gives out what slots are free, in one transaction: for stores on which transactions do not run side by side."""
     outcome = decide_all(connection, facts, circumstances, dispatcher)
@@ -102,7 +103,7 @@ def decide_all(
     return _with_chores(connection, outcome)
 
 
-def give_out(connection: Connection, circumstances: Circumstances, dispatcher: Dispatcher, slots: Mapping[str, int]) -> Outcome:
+def give_out(connection: Connection, circumstances: Circumstances, dispatcher: Dispatcher, slots: Mapping[str, Sequence[int]]) -> Outcome:
     """Gives free slots to what is ready."""
     outcome = Outcome()
     # Nobody is overtaken twice at one time, so this ends.
@@ -128,6 +129,8 @@ def _decide(
     """One run's part; returns the cache keys whose attempts are over."""
     run_no = run.run_no
     over: list[str] = []
+    if circumstances.only_pool is None:
+        circumstances = replace(circumstances, pools=pools_of(connection, run.workspace))
     pending = [fact for fact in facts if _is_genuine(fact, run, dispatcher) and not _is_stale(connection, fact, run_no, circumstances.now)]
     while pending:
         decision = decide(connection, run, pending, circumstances)

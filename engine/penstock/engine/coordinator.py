@@ -272,6 +272,7 @@ class Coordinator:
         self._manifests.settle()
         if not self._store.is_concurrent:
             self._upkeep.timers_changed()
+            self._await_rates()
         self._learn(facts)
         del self._sent[: len(sent)]
         for (_, future), number in zip(batch.submits, made, strict=True):
@@ -300,9 +301,17 @@ class Coordinator:
         self._manifests.settle()
         self._upkeep.timers_changed()
         del self._sent[: len(sent)]
+        self._await_rates()
         if self._dispatcher.take_passed_over():
             loop.call_later(PASSED_OVER_SECONDS, self._inbox.wake)
         return outcome
+
+    def _await_rates(self) -> None:
+        """Looks again when a rate lets the next one through."""
+        at = self._dispatcher.take_next_at()
+        if at is not None:
+            seconds = max(PASSED_OVER_SECONDS, (at - self._now()) / 1_000_000)
+            asyncio.get_running_loop().call_later(seconds, self._inbox.wake)
 
     def _learn(self, facts: Mapping[int, Sequence[Fact]]) -> None:
         for fact in chain.from_iterable(facts.values()):
@@ -361,12 +370,13 @@ class Coordinator:
             asks_others=self._settings.shared is not None,
         )
 
-    def _all_slots(self) -> dict[str, int]:
-        total: dict[str, int] = defaultdict(int)
+    def _all_slots(self) -> dict[str, list[int]]:
+        """Those of each runner, by pool."""
+        found: dict[str, list[int]] = defaultdict(list)
         for slots in self._slots.values():
             for pool, offered in slots.items():
-                total[pool] += offered
-        return total
+                found[pool].append(offered)
+        return found
 
     # What is owed after a commit
 

@@ -4,11 +4,8 @@ It runs in a transaction of its own (on SQLite, at the end of the coordinator's)
 closed. The attempt row is the outbox: what was committed and not sent is sent again by anyone.
 """
 
-import hashlib
-import hmac
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -20,22 +17,28 @@ from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import AttemptKey, Order
 from penstock.contracts.spec import StepSpec
 from penstock.engine import tables
+from penstock.engine.core.placement import Placement, Pools
 from penstock.engine.core.plan import plan_of
-from penstock.engine.core.rows import unpack_values
+from penstock.engine.core.rows import memory_raises_in
 from penstock.engine.core.wants import Woken
 from penstock.engine.flights import Place, take_flights
+from penstock.engine.limits import Gate, Pair
 from penstock.engine.locks import lock_free_runs, lock_name
+from penstock.engine.orders import Orders, Paths, Seat
+from penstock.engine.pools import pools_of
 from penstock.engine.statement import Statement
 
 SURPLUS = 8
 """Orders a slot at most beyond the one that it executes: what hides the way from a completion to the next order."""
+LOOKED_AT = 200
+"""Step runs that are looked at together where some of them are at a limit."""
 _AHEAD_SECONDS = 0.1
 """So much work may wait behind a slot: what becomes ready later and has a higher priority waits as long."""
 _SMOOTHING = 0.2
 """The share of the newest attempt in what attempts of a pool are expected to take."""
 
 _count_live = Statement(
-    "SELECT count(*) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') "
+    "SELECT sum(slots) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') "
     "AND incarnation = coalesce(:incarnation, incarnation)"
 )
 # `scanned` keeps SQLite from going through all attempts of the run instead of the few that live.
@@ -46,25 +49,21 @@ _wanted = Statement(
     "WHERE EXISTS (SELECT 1 FROM ready r WHERE r.workspace = w.workspace AND r.pool = text_of(p))"
 )
 _IN_ORDER = "ORDER BY r.urgency, r.fair, r.run_no, r.node, r.item LIMIT :count"
+# No runner has more slots than `largest`; `shut` are at a limit.
+_POSSIBLE = (
+    "r.workspace = :workspace AND r.pool = :pool AND r.slots <= :largest "
+    "AND (r.run_no, r.node) NOT IN (SELECT part_of(x, 0), part_of(x, 1) FROM elements(:shut) x)"
+)
 _candidates = Statement(
-    "SELECT DISTINCT c.run_no FROM (SELECT r.run_no FROM ready r JOIN run u ON u.run_no = r.run_no AND same(u.owner, :owner) "  # noqa: S608 - constants
-    "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no NOT IN (SELECT number_of(f) FROM elements(:full) f) "
-    f"{_IN_ORDER}) c"
+    "SELECT DISTINCT c.run_no, c.node FROM (SELECT r.run_no, r.node FROM ready r "  # noqa: S608 - constants
+    "JOIN run u ON u.run_no = r.run_no AND same(u.owner, :owner) "
+    f"WHERE {_POSSIBLE} AND r.run_no NOT IN (SELECT number_of(f) FROM elements(:full) f) {_IN_ORDER}) c"
 )
 _take = Statement(
-    "SELECT r.run_no, r.node, r.item, r.fair, s.key, s.inputs, s.attempts, c.made_at > r.since FROM ready r "  # noqa: S608 - constants
-    "JOIN step_run s ON s.run_no = r.run_no AND s.node = r.node AND s.item = r.item "
+    "SELECT r.run_no, r.node, r.item, r.fair, r.slots, s.flags, s.key, s.inputs, s.attempts, c.made_at > r.since "  # noqa: S608 - constants
+    "FROM ready r JOIN step_run s ON s.run_no = r.run_no AND s.node = r.node AND s.item = r.item "
     "LEFT JOIN cache_entry c ON c.workspace = r.workspace AND c.key = s.key "
-    "WHERE r.workspace = :workspace AND r.pool = :pool AND r.run_no IN (SELECT number_of(t) FROM elements(:taken) t) "
-    f"{_IN_ORDER}"
-)
-_facts_of_run = Statement(
-    "SELECT u.run_id, u.name, u.pipeline, u.cause, u.tags, u.options, u.workspace, s.bytes FROM run u "
-    "JOIN spec s ON s.workspace = u.workspace AND s.digest = u.spec_digest WHERE u.run_no = :run_no"
-)
-_paths = Statement(
-    "SELECT s.each_node, s.item, s.path FROM elements(:keys) k CROSS JOIN fan_item s "
-    "WHERE s.run_no = :run_no AND s.each_node = part_of(k, 0) AND s.item = part_of(k, 1)"
+    f"WHERE {_POSSIBLE} AND r.run_no IN (SELECT number_of(t) FROM elements(:taken) t) {_IN_ORDER}"
 )
 _park = Statement("UPDATE step_run SET state = 'parked' WHERE run_no = :run_no AND node = :node AND item = :item")
 _run_step = Statement(
@@ -81,7 +80,7 @@ _mark_sent = Statement(
     "AND a.node = part_of(k, 1) AND a.item = part_of(k, 2) AND a.number = part_of(k, 3) locked_if_free(a))"
 )
 _unsent = Statement(
-    "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.sent_at FROM attempt a "
+    "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.slots, s.flags, a.sent_at FROM attempt a "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
     "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND s.state = 'running' "
     "AND a.incarnation = coalesce(:incarnation, a.incarnation) "
@@ -89,18 +88,27 @@ _unsent = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What orders of a run have in common."""
+@dataclass(slots=True)
+class Queue:
+    """What waits for a pool of a workspace, and how much of it may be taken. `room`: slots. `largest`: slots of the largest runner."""
 
-    run_id: str
-    name: str
-    pipeline: str
-    cause: dict[str, Any]
-    tags: dict[str, str]
-    max_parallel: int | None
     workspace: str
-    spec_bytes: bytes
+    pool: str
+    room: int
+    largest: int
+    pools: Pools
+    gate: Gate
+    full: set[int]
+    """Runs of which no more may be ordered."""
+
+    @property
+    def shut(self) -> str:
+        return json.dumps(sorted(self.gate.shut))
+
+    @property
+    def count(self) -> int:
+        """How many are looked at together: where some are at a limit, also those behind them."""
+        return max(self.room, LOOKED_AT) if self.gate.shut else self.room
 
 
 @dataclass(slots=True)
@@ -110,18 +118,22 @@ class Dispatcher:
     key: bytes
     owner: str | None = None
     incarnation: str = ""
-    _runs: dict[int, RunFacts] = field(default_factory=dict[int, RunFacts])
+    _orders: Orders = field(init=False)
     _seconds: dict[str, float] = field(default_factory=dict[str, float])
     """What attempts took lately, by pool."""
     _overtaken: list[tuple[int, Woken]] = field(default_factory=list[tuple[int, Woken]])
     _broken: dict[int, str] = field(default_factory=dict[int, str])
     """Runs whose orders can't be made, and why."""
     _has_passed_over: bool = False
+    _next_at: int | None = None
+    """When a rate lets the next one through."""
+
+    def __post_init__(self) -> None:
+        self._orders = Orders(self.key)
 
     def token(self, workspace: str, attempt: AttemptKey) -> str:
         """The fence of an attempt: who holds it may report on that attempt and on nothing else."""
-        text = f"{workspace}|{attempt.run_no}|{attempt.step_no}|{attempt.item_no}|{attempt.attempt_no}"
-        return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()[:32]
+        return self._orders.token(workspace, attempt)
 
     def learn(self, pools: Iterable[str], seconds: float) -> None:
         """An attempt in one of these pools took so long."""
@@ -133,45 +145,73 @@ class Dispatcher:
         seconds = self._seconds.get(pool, _AHEAD_SECONDS * 2)
         return SURPLUS if seconds * SURPLUS <= _AHEAD_SECONDS else int(_AHEAD_SECONDS / seconds)
 
-    def dispatch(self, connection: Connection, slots: Mapping[str, int], now: int) -> list[Order]:
-        """Orders for as many ready step runs as the pools have room for. `slots` is by pool.
+    def dispatch(self, connection: Connection, slots: Mapping[str, Sequence[int]], now: int) -> list[Order]:
+        """Orders for as many ready step runs as the pools have room for. `slots`: those of each runner, by pool.
 
         It never waits for a run that somebody decides: such a run's step runs are left, and `take_passed_over` says so.
         """
         orders: list[Order] = []
-        pools = sorted(pool for pool, count in slots.items() if count)
+        pools = sorted(pool for pool, counts in slots.items() if any(counts))
         wanted = _wanted.rows(connection, pools=json.dumps(pools), owner=self.owner) if pools else []
         for pool, found in groupby(sorted(wanted), key=itemgetter(0)):
             lock_name(connection, "slots of", pool)
             live = _count_live.number(connection, pool=pool, incarnation=self.incarnation or None)
-            room = slots[pool] * (1 + self._surplus(pool)) - live
+            room = sum(slots[pool]) * (1 + self._surplus(pool)) - live
             for _, workspace in found:
-                made = self._fill(connection, workspace, pool, room, now)
-                orders += made
-                room -= len(made)
+                queue = self._queue(connection, (workspace, pool), room, max(slots[pool]), now)
+                orders += self._fill(connection, queue, now) if queue is not None else []
+                room = queue.room if queue is not None else room
         return orders
 
-    def _fill(self, connection: Connection, workspace: str, pool: str, room: int, now: int) -> list[Order]:
+    def _queue(self, connection: Connection, place: tuple[str, str], room: int, largest: int, now: int) -> Queue | None:
+        """None where nothing may be taken of it."""
+        workspace, pool = place
+        pools = pools_of(connection, workspace)
+        definition = pools.get(pool)
+        if room <= 0 or (definition is not None and definition.is_draining):
+            return None
+        limits = definition.limits if definition is not None else ()
+        gate = Gate(connection, place, limits, lambda run_no: self._orders.facts(connection, run_no), now)
+        return Queue(workspace, pool, room, largest, pools, gate, set(self._broken))
+
+    def _fill(self, connection: Connection, queue: Queue, now: int) -> list[Order]:
         orders: list[Order] = []
-        full = set(self._broken)
-        while len(orders) < room:
-            count = room - len(orders)
+        full, gate = queue.full, queue.gate
+        while queue.room > 0:
+            count, changes = queue.count, gate.changes
             rows = _candidates.rows(
-                connection, owner=self.owner, workspace=workspace, pool=pool, full=json.dumps(sorted(full)), count=count
+                connection,
+                owner=self.owner,
+                workspace=queue.workspace,
+                pool=queue.pool,
+                largest=queue.largest,
+                shut=queue.shut,
+                full=json.dumps(sorted(full)),
+                count=count,
             )
-            runs = {row[0] for row in rows}
+            runs = {run_no for run_no, node in rows if gate.lets((run_no, node))}
+            if not rows:
+                break
             free = lock_free_runs(connection, runs)
             self._has_passed_over = self._has_passed_over or free != runs
             full |= runs - free
-            if not runs:
-                break
             if not free:
                 continue
-            seen, made = self._take(connection, workspace, pool, count, free, full, now)
+            seen, made = self._take(connection, queue, free, now)
             orders += made
-            if seen < count and free == runs:
+            if seen < count and free == runs and gate.changes == changes:
                 break
+        self._expect(gate.save())
         return orders
+
+    def _expect(self, at: int | None) -> None:
+        if at is not None:
+            self._next_at = at if self._next_at is None else min(at, self._next_at)
+
+    def take_next_at(self) -> int | None:
+        """When a rate lets through the next one of those that wait for it, if any do; told once."""
+        at, self._next_at = self._next_at, None
+        return at
 
     def take_passed_over(self) -> bool:
         """Whether something was left because somebody else was at its run, or at its cache key; told once."""
@@ -183,48 +223,71 @@ class Dispatcher:
         overtaken, self._overtaken = self._overtaken, []
         return overtaken
 
-    def _take(
-        self, connection: Connection, workspace: str, pool: str, count: int, runs: set[int], full: set[int], now: int
-    ) -> tuple[int, list[Order]]:
-        """How many ready step runs of these runs were looked at, `count` at most, and orders for those that may be executed.
+    def _take(self, connection: Connection, queue: Queue, runs: set[int], now: int) -> tuple[int, list[Order]]:
+        """How many ready step runs of these runs were looked at, and orders for those that may be executed.
 
-        Runs of which no more may be ordered are added to `full`.
+        Runs of which no more may be ordered become full; what is at a limit is shut in the queue's gate.
         """
-        rows = _take.rows(connection, workspace=workspace, pool=pool, taken=json.dumps(sorted(runs)), count=count)
-        parked = [(run_no, node, item) for run_no, node, item, *_, was_made_since in rows if was_made_since]
+        taken = json.dumps(sorted(runs))
+        rows = _take.rows(
+            connection,
+            workspace=queue.workspace,
+            pool=queue.pool,
+            largest=queue.largest,
+            shut=queue.shut,
+            taken=taken,
+            count=queue.count,
+        )
+        parked = [(row[0], row[1], row[2]) for row in rows if row[-1]]
         self._overtaken += [(run_no, Woken((node, item))) for run_no, node, item in parked]
-        paths = self._paths(connection, [(row[0], row[1], row[2]) for row in rows])
-        possible: list[tuple[Order, str | None]] = []
-        counts: dict[int, int] = {}
-        for run_no, node, item, _fair, key, inputs, attempts, was_made_since in rows:
-            if was_made_since or run_no in full:
-                continue
-            attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=attempts + 1)
-            order = self._order_if_any(connection, attempt, pool, key, inputs, paths)
-            if order is None or not self._may_more(connection, run_no, counts):
-                full.add(run_no)
-                continue
-            possible.append((order, key if self._is_shared(connection, attempt) else None))
-        flights = take_flights(connection, workspace, ((key, _place(order)) for order, key in possible if key is not None))
+        possible, is_too_large = self._possible(connection, queue, rows)
+        flights = take_flights(connection, queue.workspace, ((key, _place(order)) for order, key in possible if key is not None))
         orders: list[Order] = []
         for order, key in possible:
             if key is None or flights.has(key, _place(order)):
                 orders.append(order)
-            elif flights.is_taken(key):
+                continue
+            queue.room += order.slots
+            queue.gate.take(_pair(order), -1)
+            if flights.is_taken(key):
                 parked.append(_place(order))
             else:
-                full.add(order.attempt.run_no)
+                queue.full.add(order.attempt.run_no)
                 self._has_passed_over = True
         self._write(connection, orders, [{"run_no": run, "node": node, "item": item} for run, node, item in parked], now)
+        if is_too_large and len(orders) == len(possible):
+            # It is not overtaken, else it would never have its turn.
+            queue.room = 0
         if rows:
-            _put_clock(connection, workspace=workspace, pool=pool, run_no=0, tag=max(row[3] for row in rows))
+            _put_clock(connection, workspace=queue.workspace, pool=queue.pool, run_no=0, tag=max(row[3] for row in rows))
         else:
-            full |= runs
+            queue.full |= runs
         return len(rows), orders
+
+    def _possible(self, connection: Connection, queue: Queue, rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Order, str | None]], bool]:
+        """Orders, with the cache keys that others wait for, as far as room, limits and runs let; and whether one was too large."""
+        paths = self._orders.paths(connection, [(row[0], row[1], row[2]) for row in rows])
+        possible: list[tuple[Order, str | None]] = []
+        counts: dict[int, int] = {}
+        for run_no, node, item, _fair, slots, flags, key, inputs, attempts, was_made_since in rows:
+            if was_made_since or run_no in queue.full or not queue.gate.lets((run_no, node)):
+                continue
+            if slots > queue.room:
+                return possible, True
+            attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=attempts + 1)
+            seat = Seat(Placement(queue.pool, slots), memory_raises_in(flags), queue.pools)
+            order = self._order_if_any(connection, attempt, seat, key, inputs, paths)
+            if order is None or not self._may_more(connection, run_no, counts):
+                queue.full.add(run_no)
+                continue
+            queue.room -= slots
+            queue.gate.take((run_no, node))
+            possible.append((order, key if self._is_shared(connection, attempt) else None))
+        return possible, False
 
     def _may_more(self, connection: Connection, run_no: int, counts: dict[int, int]) -> bool:
         """Whether one more step run of that run may be executed; it is counted."""
-        most = self.facts(connection, run_no).max_parallel
+        most = self._orders.facts(connection, run_no).max_parallel
         if most is None:
             return True
         if run_no not in counts:
@@ -234,7 +297,7 @@ class Dispatcher:
 
     def _is_shared(self, connection: Connection, attempt: AttemptKey) -> bool:
         """Whether others with the same cache key wait for this one instead of being executed."""
-        spec = plan_of(self.facts(connection, attempt.run_no).spec_bytes).nodes[attempt.step_no].spec
+        spec = plan_of(self._orders.facts(connection, attempt.run_no).spec_bytes).nodes[attempt.step_no].spec
         return isinstance(spec, StepSpec) and spec.cache
 
     def _write(self, connection: Connection, orders: list[Order], parked: list[dict[str, int]], now: int) -> None:
@@ -247,7 +310,8 @@ class Dispatcher:
             connection,
             [
                 {
-                    **place, "number": order.attempt.attempt_no, "state": "dispatched", "pool": order.pool, "incarnation": self.incarnation,
+                    **place, "number": order.attempt.attempt_no, "state": "dispatched", "pool": order.pool, "slots": order.slots,
+                    "incarnation": self.incarnation,
                     "runner": "", "made_at": now, "sent_at": None, "started_at": None, "ended_at": None, "failure": None, "log": None,
                     "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory": 0,
                 }
@@ -256,11 +320,11 @@ class Dispatcher:
         )  # fmt: skip
 
     def _order_if_any(
-        self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None, paths: "Paths"
+        self, connection: Connection, attempt: AttemptKey, seat: Seat, key: str | None, inputs: bytes | None, paths: Paths
     ) -> Order | None:
         """None where the run's rows make no order: the run is broken then, and the others go on."""
         try:
-            return self.order(connection, attempt, pool, key, inputs, paths)
+            return self._orders.order(connection, attempt, seat, key, inputs, paths)
         except (ContractError, ValueError, LookupError, TypeError) as error:
             self._broken[attempt.run_no] = f"no order can be made: {error!r}"
             return None
@@ -269,68 +333,17 @@ class Dispatcher:
         """The runs whose orders can't be made, and why; told once."""
         return [self._broken.popitem() for _ in range(len(self._broken))]
 
-    def order(self, connection: Connection, attempt: AttemptKey, pool: str, key: str | None, inputs: bytes | None, paths: "Paths") -> Order:
-        """The order of an attempt; the same whenever it is made again."""
-        facts = self.facts(connection, attempt.run_no)
-        plan = plan_of(facts.spec_bytes)
-        node = plan.nodes[attempt.step_no]
-        return Order(
-            workspace=facts.workspace,
-            attempt=attempt,
-            token=self.token(facts.workspace, attempt),
-            run_id=facts.run_id,
-            run_name=facts.name,
-            pipeline=facts.pipeline,
-            step_name=node.name,
-            index=_index(attempt, node.chain, paths),
-            pool=pool,
-            step=node.step_bytes,
-            snapshot=plan.spec.snapshot,
-            inputs=unpack_values(inputs),
-            seed=key or "",
-            cause=facts.cause,
-            tags=facts.tags,
-            must_claim=isinstance(node.spec, StepSpec) and not node.spec.idempotent,
-        )
-
-    def _paths(self, connection: Connection, places: Iterable[tuple[int, int, int]]) -> "Paths":
-        """The index paths of step runs in nested fan-outs."""
-        wanted: dict[int, set[tuple[int, int]]] = defaultdict(set)
-        for run_no, node, item in places:
-            try:
-                chain = plan_of(self.facts(connection, run_no).spec_bytes).nodes[node].chain
-            except (ContractError, ValueError, LookupError, TypeError):
-                continue
-            if len(chain) > 1:
-                wanted[run_no].add((chain[-1], item))
-        return {
-            (run_no, each, item): tuple(json.loads(path))
-            for run_no, keys in wanted.items()
-            for each, item, path in _paths.rows(connection, run_no=run_no, keys=json.dumps(sorted(keys)))
-        }
-
-    def facts(self, connection: Connection, run_no: int) -> RunFacts:
-        """What is the same for all orders of a run; kept, since it never changes."""
-        if run_no not in self._runs:
-            row = _facts_of_run.first(connection, run_no=run_no)
-            if row is None:
-                raise LookupError(f"there is no run number {run_no}")
-            options = json.loads(row[5])
-            self._runs[run_no] = RunFacts(
-                row[0], row[1], row[2], json.loads(row[3]), json.loads(row[4]), options.get("max_parallel"), row[6], bytes(row[7])
-            )
-        return self._runs[run_no]
-
     def roll_back(self) -> None:
         """A transaction came to nothing: what was learned in it may be of runs that there are not, and whose numbers others get."""
-        self._runs.clear()
+        self._orders.clear()
         self._overtaken.clear()
         self._broken.clear()
         self._has_passed_over = False
+        self._next_at = None
 
     def forget(self, run_no: int) -> None:
         """The run has ended."""
-        self._runs.pop(run_no, None)
+        self._orders.forget(run_no)
 
     def mark_sent(self, connection: Connection, attempts: list[AttemptKey], now: int) -> None:
         """These orders are on the bus."""
@@ -342,23 +355,20 @@ class Dispatcher:
         """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent."""
         rows = _unsent.rows(connection, incarnation=self.incarnation or None, unsent_before=unsent_before, unseen_before=unseen_before)
         found: list[tuple[Order, bool]] = []
-        paths = self._paths(connection, [(row[0], row[1], row[2]) for row in rows])
-        for run_no, node, item, number, key, inputs, pool, sent_at in rows:
+        paths = self._orders.paths(connection, [(row[0], row[1], row[2]) for row in rows])
+        for run_no, node, item, number, key, inputs, pool, slots, flags, sent_at in rows:
             attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
-            order = self._order_if_any(connection, attempt, pool, key, inputs, paths)
+            seat = Seat(
+                Placement(pool, slots), memory_raises_in(flags), pools_of(connection, self._orders.facts(connection, run_no).workspace)
+            )
+            order = self._order_if_any(connection, attempt, seat, key, inputs, paths)
             if order is not None:
                 found.append((order, sent_at is not None))
         return found
 
 
-Paths = Mapping[tuple[int, int, int], tuple[int, ...]]
-"""Index paths by run, node of the innermost fan-out, and item."""
-
-
-def _index(attempt: AttemptKey, chain: tuple[int, ...], paths: Paths) -> tuple[int, ...]:
-    if len(chain) <= 1:
-        return (attempt.item_no,) if chain else ()
-    return paths.get((attempt.run_no, chain[-1], attempt.item_no), ())
+def _pair(order: Order) -> Pair:
+    return (order.attempt.run_no, order.attempt.step_no)
 
 
 def _place(order: Order) -> Place:

@@ -12,6 +12,7 @@ from penstock.engine import tables
 from penstock.engine.core.lanes import LaneKey, Lanes, lane_if_served, pool_of
 from penstock.engine.core.rows import RunRow
 from penstock.engine.core.wants import Lost
+from penstock.engine.pools import count_slots
 from penstock.engine.slice_reader import load_plan, lock_and_load_runs
 from penstock.engine.statement import Statement
 
@@ -91,6 +92,7 @@ def _move_group(connection: Connection, run: RunRow, group: tuple[int, str], poo
     shift = _load_share.number(connection, **place) + 1 - tags[0]
     _move(connection, run_no=run.run_no, node=group[0], before=group[1], pool=pool, shift=shift)
     _put_share(connection, **place, tag=tags[1] + shift)
+    count_slots(connection, run.workspace, pool, run.run_no)
 
 
 def not_begun(connection: Connection, lane: LaneKey, held: Collection[AttemptKey]) -> list[tuple[int, Lost]]:

@@ -15,6 +15,7 @@ from penstock.engine import tables
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import pack_values
 from penstock.engine.locks import lock_name
+from penstock.engine.pools import check_pools, pools_of
 from penstock.engine.slice_writer import Use, record_uses
 from penstock.engine.statement import Statement
 
@@ -39,7 +40,7 @@ _own = Statement("UPDATE run SET owner = :owner WHERE run_no = :run_no AND same(
 def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, bool]:
     """Makes the run that is asked for; its number, and whether it is new.
 
-    :raises InvalidInput: a parameter is missing or unknown, or a named step does not exist.
+    :raises InvalidInput: a parameter is missing or unknown, a named step does not exist, or a step can never be executed.
     :raises ContractError: the spec is malformed.
     """
     found = _find.first(connection, workspace=request.workspace, run_id=request.run_id)
@@ -48,6 +49,7 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
     spec = plan_of(request.spec).spec
     parameters = complete_parameters(spec, request.parameters)
     options = _options(connection, request, spec)
+    check_pools(pools_of(connection, request.workspace), spec, options)
     pipeline = dashed(spec.name)
     lock_name(connection, "numbers of", request.workspace, pipeline)
     number = _next_number.number(connection, workspace=request.workspace, pipeline=pipeline)
@@ -124,6 +126,9 @@ def _options(connection: Connection, request: SubmitRun, spec: PipelineSpec) -> 
         if name not in names:
             raise InvalidInput(f"the pipeline {spec.name} has no step {name!r} (it has {', '.join(sorted(names))})")
     options = asked.model_dump(mode="json", exclude_defaults=True)
+    if request.tags:
+        # Limits go by the tags that a run began with; its steps may add others.
+        options["given_tags"] = request.tags
     if asked.pinned_from is not None:
         options |= _pins(connection, request, spec)
     return options

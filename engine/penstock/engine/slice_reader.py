@@ -54,7 +54,7 @@ _load_items = Statement(
     "SELECT s.each_node, s.item, s.parent_item, s.path, s.value FROM " + _PAIRS.format(table="fan_item", first="each_node", second="item")  # noqa: S608 - constants
 )
 _load_attempts = Statement(
-    "SELECT s.node, s.item, s.number, s.state, s.pool, s.incarnation, s.runner, s.made_at, s.sent_at, s.started_at, "  # noqa: S608 - constants
+    "SELECT s.node, s.item, s.number, s.state, s.pool, s.slots, s.incarnation, s.runner, s.made_at, s.sent_at, s.started_at, "  # noqa: S608 - constants
     "s.ended_at, s.failure, s.log, s.seconds, s.cpu_seconds, s.peak_memory FROM "
     + _PAIRS.format(table="attempt", first="node", second="item")
     + " AND s.number = part_of(k, 2)"

@@ -163,6 +163,7 @@ def _attempt_values(run_no: int, row: AttemptRow) -> dict[str, Any]:
         "item",
         "number",
         "pool",
+        "slots",
         "incarnation",
         "runner",
         "made_at",
@@ -188,7 +189,7 @@ def _write_queue(connection: Connection, run: RunRow, changes: Changes, now: int
         rows.append(
             {
                 "workspace": run.workspace, "pool": ready.pool, "urgency": -ready.priority, "fair": tags[ready.pool],
-                "run_no": run.run_no, "node": ready.node, "item": ready.item, "since": now,
+                "run_no": run.run_no, "node": ready.node, "item": ready.item, "since": now, "slots": ready.slots,
             }
         )  # fmt: skip
     _insert_ready.many(connection, rows)

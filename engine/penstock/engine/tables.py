@@ -134,6 +134,7 @@ attempt = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("state", String(12), nullable=False),
     Column("pool", String(255), nullable=False),
+    Column("slots", Integer, nullable=False),
     Column("incarnation", String(64), nullable=False),
     Column("runner", String(255), nullable=False),
     Column("made_at", BigInteger, nullable=False),
@@ -160,7 +161,30 @@ ready = Table(
     _key("node"),
     _key("item"),
     Column("since", BigInteger, nullable=False),
+    Column("slots", Integer, nullable=False),
     Index("ready_by_run", "run_no", "node", "item"),
+    sqlite_with_rowid=False,
+)
+
+pool = Table(
+    "pool",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("name", String(63), primary_key=True),
+    Column("definition", Text, nullable=False),
+    Column("is_draining", Integer, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+bucket = Table(
+    "bucket",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("pool", String(63), primary_key=True),
+    Column("name", Text, primary_key=True, doc="Of the limit, and of the tag's value where it is about one."),
+    Column("tokens", Float, nullable=False),
+    Column("at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

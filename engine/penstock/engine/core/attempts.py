@@ -196,8 +196,12 @@ def _failed(rows: Slice, row: StepRow, failure: Failure) -> None:
         rows.end(row, StepState.FAILED, failure.message)
         return
     seed = f"{rows.run.run_id}/{row.node}/{row.item}"
-    match after_failure(_step_spec(rows, row).retries, failure, row.failures, seed, rows.now):
+    may_have_more = failure.kind is FailureKind.MEMORY and rows.can_have_more_memory(row)
+    is_granted = may_have_more and row.memory_raises == 0
+    match after_failure(_step_spec(rows, row).retries, failure, row.failures, seed, rows.now, is_granted=is_granted):
         case Retry(at):
+            if may_have_more:
+                row.raise_memory()
             row.state = StepState.BACKOFF
             row.failure = pack_failure(failure)
             rows.changes.timers.append(TimerRow("retry", row.node, row.item, at))
@@ -284,6 +288,7 @@ def _supersede(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> N
         number=row.attempts,
         state=AttemptState.RUNNING,
         pool=attempt.pool,
+        slots=attempt.slots,
         runner=fact.runner,
         incarnation=fact.incarnation,
         made_at=rows.now,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from penstock.contracts.names import lane_of
 from penstock.contracts.spec import StepSpec
+from penstock.engine.core.placement import pool_of_step
 from penstock.engine.core.rows import RunRow
 
 LaneKey = tuple[str, str]
@@ -21,5 +22,4 @@ def lane_if_served(run: RunRow, step: StepSpec, lanes: Lanes) -> str | None:
 
 def pool_of(run: RunRow, step: StepSpec) -> str:
     """The pool that the step waits for where nobody serves it: the one that the run names for it comes first."""
-    pools: dict[str, str] = run.options.get("pools", {})
-    return pools.get(step.name, step.pool)
+    return pool_of_step(run.options, step)

@@ -107,6 +107,15 @@ class StepRow:
         return (self.node, self.item)
 
     @property
+    def memory_raises(self) -> int:
+        """How many times it was given more memory, or another pool, after it had run out of it."""
+        return memory_raises_in(self.flags)
+
+    def raise_memory(self) -> None:
+        """It ran out of memory, and gets more."""
+        self.flags += 1 << _RAISES_SHIFT
+
+    @property
     def is_due(self) -> bool:
         """Whether it needs something done that no report will bring."""
         return self.state in _DUE or (self.state is StepState.WAITING and self.waiting == 0)
@@ -121,6 +130,11 @@ class StepRow:
         self.outputs = pack_values(values)
 
 
+def memory_raises_in(flags: int) -> int:
+    """As `StepRow.memory_raises`."""
+    return flags >> _RAISES_SHIFT
+
+
 def stopped_because(stop: str | None) -> str:
     """Why a step run of a stopped run was cancelled, for people."""
     return {"failed": "another step failed", "timeout": "the run was out of time"}.get(stop or "", "the run was cancelled")
@@ -131,6 +145,8 @@ NONDETERMINISTIC = 1
 """The same key gave other bytes before."""
 SAW_IDENTITY = 2
 """User code read the run's identity: its outputs are not for reuse."""
+_RAISES_SHIFT = 16
+"""A number stands above this bit."""
 RECOMPUTED = 4
 """Executed again in the same run, since its outputs were lost."""
 ASKED_OTHERS = 8
@@ -169,6 +185,7 @@ class AttemptRow:
     number: int
     state: AttemptState
     pool: str
+    slots: int = 1
     incarnation: str = ""
     runner: str = ""
     made_at: int = 0
@@ -205,6 +222,7 @@ class ReadyRow:
     fair: int
     node: int
     item: int
+    slots: int = 1
 
 
 @dataclass(slots=True, frozen=True)

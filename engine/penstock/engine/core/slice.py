@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from penstock.contracts.artifacts import DirectoryManifest
 from penstock.contracts.bindings import FromItem, walk
 from penstock.contracts.messages import AttemptKey, Failure
+from penstock.contracts.pools import PoolSpec
 from penstock.contracts.spec import CollectSpec, StepSpec, node_bindings
 from penstock.contracts.states import RunState, StepState
 from penstock.engine.core.lanes import LaneKey, Lanes, lane_if_served, pool_of
+from penstock.engine.core.placement import Placement, Pools, can_raise, placement
 from penstock.engine.core.plan import Alignment, Plan, PlanNode
 from penstock.engine.core.resolve import Position, Surroundings
 from penstock.engine.core.rows import AttemptRow, CacheRow, GroupRow, ItemRow, Key, Moment, ReadyRow, RunRow, StepRow
@@ -34,6 +36,8 @@ class Circumstances:
     lanes: Lanes = field(default_factory=dict[LaneKey, frozenset[str]])
     asks_others: bool = False
     """Whether other engines may know a cache key that this one's rows don't."""
+    pools: Pools = field(default_factory=dict[str, PoolSpec])
+    """The definitions of the run's workspace."""
 
 
 @dataclass(slots=True)
@@ -231,9 +235,24 @@ class Slice:
             return
         self.touch(row)
         row.state = StepState.READY
-        pool = self.circumstances.only_pool or lane_if_served(self.run, spec, self.circumstances.lanes) or pool_of(self.run, spec)
+        place = self._placement(row, spec)
         priority = int(self.run.options.get("priority", 0))
-        self.changes.ready.append(ReadyRow(pool=pool, priority=priority, fair=0, node=row.node, item=row.item))
+        self.changes.ready.append(ReadyRow(pool=place.pool, priority=priority, fair=0, node=row.node, item=row.item, slots=place.slots))
+
+    def _placement(self, row: StepRow, spec: StepSpec) -> Placement:
+        if self.circumstances.only_pool is not None:
+            return Placement(self.circumstances.only_pool)
+        lane = lane_if_served(self.run, spec, self.circumstances.lanes)
+        if lane is not None:
+            return Placement(lane)
+        return placement(self.circumstances.pools, pool_of(self.run, spec), spec.resources, row.memory_raises)
+
+    def can_have_more_memory(self, row: StepRow) -> bool:
+        """Whether a pool's definition has more for a step run that ran out of it."""
+        spec = self.plan.nodes[row.node].spec
+        if not isinstance(spec, StepSpec) or self.circumstances.only_pool is not None:
+            return False
+        return can_raise(self.circumstances.pools, pool_of(self.run, spec), spec.resources, row.memory_raises)
 
     def stop(self, reason: str, text: str | None = None) -> None:
         """Nothing new starts; what runs is asked to end; the rest is cancelled (the repository reaches what is not in the slice)."""
