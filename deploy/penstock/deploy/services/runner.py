@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from penstock.contracts.errors import InfrastructureError
+from penstock.contracts.messages import Service
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, open_artifacts, open_bus
 from penstock.deploy.services.health import Health
@@ -41,10 +42,17 @@ class Place:
     workspace: str
     slot_gpus: Mapping[str, float] = field(default_factory=dict[str, float])
     is_strict: bool = True
+    services: Sequence[Service] = ()
+    """The steps that it serves, in lanes among its pools."""
 
 
 async def serve_runner(
-    pools: Mapping[str, int], slot_gpus: Mapping[str, float], name: str, settings: ServiceSettings, lifetime: Lifetime
+    pools: Mapping[str, int],
+    slot_gpus: Mapping[str, float],
+    name: str,
+    settings: ServiceSettings,
+    lifetime: Lifetime,
+    services: Sequence[Service] = (),
 ) -> None:
     """Works until it is asked to stop; then it takes no more orders and finishes what it began.
 
@@ -57,7 +65,7 @@ async def serve_runner(
         seen = await stack.enter_async_context(observe("runner", name, settings, health))
         bus = await stack.enter_async_context(open_bus(settings, name, health))
         artifacts = await stack.enter_async_context(open_artifacts(settings, health))
-        place = Place(settings.cache_folder, settings.workspace, slot_gpus)
+        place = Place(settings.cache_folder, settings.workspace, slot_gpus, services=services)
         runner = await stack.enter_async_context(observed_runner(bus, artifacts, pools, name, place, seen, lifetime))
 
         def drain() -> None:
@@ -91,6 +99,7 @@ async def observed_runner(
             workspace=place.workspace,
             pools=pools,
             machine=Machine(host=host_name(), software=version("penstock"), gpus=len(gpus)),
+            services=place.services,
             on_drain=lambda: lifetime.stop("it was asked to drain"),
         )
     finally:

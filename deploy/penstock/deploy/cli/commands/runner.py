@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from penstock.deploy.cli.commands.runner_serve import serve
 from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.slots import gpus_by_pool, slots_by_pool
@@ -23,6 +24,7 @@ Examples:
     penstock runner --pool small-gpu=4 --slot-gpus small-gpu=0.25      four attempts share a GPU
 """
 app = typer.Typer(help=_HELP)
+app.command("serve")(serve)
 
 
 @app.callback(invoke_without_command=True, help=_HELP)
