@@ -242,6 +242,8 @@ class FollowLogs(_Message):
     version: Literal[1] = 1
     run_id: RunIdText
     seconds: Seconds
+    is_new: bool = False
+    """It has nothing yet: what was printed before is sent again."""
 
 
 class LogChunk(_Message):

@@ -1,6 +1,7 @@
 """One attempt in guests of this machine: what the guest is told, which guest it gets, and what its end means."""
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 import sys
@@ -24,6 +25,7 @@ from penstock.runners.environments.shelf import Environments, Installed
 from penstock.runners.failures import failure, from_status
 from penstock.runners.idempotency import idempotency_key
 from penstock.runners.launcher import ReportProgress
+from penstock.runners.log_feed import LogFeed
 from penstock.runners.log_file import LogFile, log_path
 from penstock.runners.masking import masked
 from penstock.runners.memory_watch import MemoryWatch
@@ -51,6 +53,8 @@ class Workshop:
     environment: dict[str, str]
     log_limit_bytes: int
     grace_seconds: float
+    feed: LogFeed | None = None
+    """Where those who follow hear what guests print."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,12 @@ class Execution:
 
     async def run(self, progress: ReportProgress) -> Completed:
         """Executes it, in its environment where it declares one."""
+        feed = self._workshop.feed
+        shown = feed.showing(self._order, self._step.name, lambda: self._log) if feed is not None else contextlib.nullcontext()
+        async with shown:
+            return await self._run_in_environment(progress)
+
+    async def _run_in_environment(self, progress: ReportProgress) -> Completed:
         if self._prepared.recipe is None:
             return await self._run(progress)
         try:

@@ -1,4 +1,4 @@
-"""What a runner hears: answers to its claims, which attempts to cancel, and that it shall drain."""
+"""What a runner hears: answers to its claims, which attempts to cancel, whose output is followed, and that it shall drain."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from penstock.contracts.errors import BusUnavailable, ContractError
-from penstock.contracts.messages import AttemptKey, CancelAttempts, Claim, ClaimAnswer, DrainRunner, Order, decode
+from penstock.contracts.messages import AttemptKey, CancelAttempts, Claim, ClaimAnswer, DrainRunner, FollowLogs, Order, decode
 from penstock.runners.reporting import Reporter
 from penstock.transport.bus import Bus, Exchange, Listener
 
@@ -26,6 +26,7 @@ class Hearing:
         incarnation: str,
         cancel: Callable[[AttemptKey], None],
         drain: Callable[[DrainRunner], None],
+        follow: Callable[[FollowLogs], None],
     ) -> None:
         self._bus = bus
         self._reporter = reporter
@@ -33,6 +34,7 @@ class Hearing:
         self._incarnation = incarnation
         self._cancel = cancel
         self._drain = drain
+        self._follow = follow
         self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._awaited: dict[AttemptKey, asyncio.Future[ClaimAnswer]] = {}
 
@@ -86,6 +88,8 @@ class Hearing:
                         self._cancel(attempt)
                 case DrainRunner():
                     self._drain(message)
+                case FollowLogs():
+                    self._follow(message)
                 case ClaimAnswer(asked=asked):
                     answer = self._awaited.get(asked)
                     if answer is not None and not answer.done():

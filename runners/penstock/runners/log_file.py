@@ -31,6 +31,24 @@ class LogFile:
     def is_empty(self) -> bool:
         return self._file is None
 
+    @property
+    def length(self) -> int:
+        """How many bytes were written so far, dropped ones among them; without an end that may be the beginning of a secret."""
+        return self._head + self._dropped + len(self._tail)
+
+    def since(self, offset: int, count: int) -> tuple[int, bytes]:
+        """At most `count` of the bytes from `offset` on, and where they begin: further on where some were dropped."""
+        if offset < self._head:
+            try:
+                with self.path.open("rb") as file:
+                    file.seek(offset)
+                    return offset, file.read(min(count, self._head - offset))
+            except OSError:
+                offset = self._head
+        begin = max(offset, self._head + self._dropped)
+        place = begin - self._head - self._dropped
+        return begin, bytes(self._tail[place : place + count])
+
     def write(self, data: bytes) -> None:
         """Takes a piece of output, cut anywhere."""
         if self._secrets:
@@ -95,7 +113,12 @@ class LogFile:
 
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
         """What is surely no beginning of a secret, and the rest."""
-        for length in range(min(len(data), len(self._secrets[0]) - 1), 0, -1):
-            if any(secret.startswith(data[-length:]) for secret in self._secrets):
-                return data[:-length], data[-length:]
-        return data, b""
+        end = len(data)
+        for secret in self._secrets:
+            start = data.find(secret[:1], max(0, len(data) - len(secret) + 1))
+            while 0 <= start < end:
+                if secret.startswith(data[start:]):
+                    end = start
+                else:
+                    start = data.find(secret[:1], start + 1)
+        return data[:end], data[end:]

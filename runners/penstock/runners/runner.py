@@ -35,6 +35,7 @@ from penstock.contracts.names import lane_of
 from penstock.contracts.states import AttemptState
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
+from penstock.runners.log_feed import LogFeed
 from penstock.runners.reporting import Reporter
 from penstock.runners.steps import StepCache
 from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, work_queue
@@ -91,7 +92,7 @@ class Runner:
     """`pools` maps the name of a pool, or of the lane of one of its `services`, to slots.
 
     `run` works until `drain` was called and everything begun has ended. Where a message asks to
-    drain, `on_drain` is called instead if it is given: whoever drains may have more to end than a runner."""
+    drain, `on_drain` is called instead if it is given: whoever drains may have more to end than a runner. `feed` is the launcher's."""
 
     def __init__(  # noqa: PLR0913  # what it needs is named at its few places of construction
         self,
@@ -106,6 +107,7 @@ class Runner:
         machine: Machine = Machine(),
         services: Sequence[Service] = (),
         on_drain: Callable[[], None] | None = None,
+        feed: LogFeed | None = None,
     ) -> None:
         self._bus = bus
         self._launcher = launcher
@@ -122,7 +124,8 @@ class Runner:
         self._reporter = Reporter(bus)
         self._machine = machine
         self._on_drain = on_drain or self.drain
-        self._hearing = Hearing(bus, self._reporter, name, incarnation, self._cancel, self._asked_to_drain)
+        self._feed = feed or LogFeed(bus)
+        self._hearing = Hearing(bus, self._reporter, name, incarnation, self._cancel, self._asked_to_drain, self._feed.follow)
         self._steps = StepCache()
         self._held: dict[AttemptKey, _Held] = {}
         self._finished: OrderedDict[AttemptKey, Completed | Released | None] = OrderedDict()
@@ -139,7 +142,7 @@ class Runner:
     async def run(self) -> None:
         """Returns when `drain` was called and everything that was begun has ended. Cancelled, it stops what runs and reports nothing."""
         async with asyncio.TaskGroup() as background:
-            others = [background.create_task(work) for work in (self._reporter.run(), self._hearing.run(), self._beat())]
+            others = [background.create_task(work) for work in (self._reporter.run(), self._hearing.run(), self._beat(), self._feed.run())]
             await self._hearing.listening()
             async with asyncio.TaskGroup() as slots:
                 for pool, count in self._pools.items():

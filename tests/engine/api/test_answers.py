@@ -178,7 +178,7 @@ async def test_a_live_log_comes_from_whoever_executes_the_attempt() -> None:
 
         waiting = asyncio.create_task(served.http.get("/v1/runs/run1/logs", params={"step": "first", "wait": 20}))
         async with asyncio.timeout(10):
-            assert decode(await anext(asked.__aiter__())) == FollowLogs(run_id="run1", seconds=30.0)
+            assert decode(await anext(asked.__aiter__())) == FollowLogs(run_id="run1", seconds=30.0, is_new=True)
         chunk = LogChunk(run_id="run1", step="first", attempt=1, offset=0, text="hello\n")
         for message in (chunk, chunk.model_copy(update={"offset": 3, "text": "lo\nthere"})):
             await served.bus.publish(Envelope(exchange=Exchange.LOGS, key="run1", body=encode(message)))

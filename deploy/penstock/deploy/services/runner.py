@@ -26,6 +26,7 @@ from penstock.runners.launchers.chosen import LauncherByIsolation
 from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.on_gpus import LauncherOnGpus
 from penstock.runners.launchers.process import ProcessLauncher
+from penstock.runners.log_feed import LogFeed
 from penstock.runners.runner import Machine, Runner
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
@@ -89,10 +90,12 @@ async def observed_runner(
     incarnation = secrets.token_hex(8)
     gpus = await asyncio.to_thread(own_gpus)
     devices = Devices(lambda: gpus, shares=place.slot_gpus, is_strict=place.is_strict, locks=place.folder / "gpus")
-    launcher = await _launcher(ObservedArtifacts(artifacts, seen.metrics), devices, pools, (name, incarnation), place.folder, seen)
+    observed_bus = ObservedBus(bus, seen.metrics)
+    feed = LogFeed(observed_bus)
+    launcher = await _launcher(ObservedArtifacts(artifacts, seen.metrics), devices, feed, pools, (name, incarnation), place.folder, seen)
     try:
         yield Runner(
-            ObservedBus(bus, seen.metrics),
+            observed_bus,
             launcher,
             name=name,
             incarnation=incarnation,
@@ -101,14 +104,16 @@ async def observed_runner(
             machine=Machine(host=host_name(), software=version("penstock"), gpus=len(gpus)),
             services=place.services,
             on_drain=lambda: lifetime.stop("it was asked to drain"),
+            feed=feed,
         )
     finally:
         await launcher.close()
 
 
-async def _launcher(  # all that it is made of
+async def _launcher(  # noqa: PLR0913  # all that it is made of
     artifacts: ArtifactStore,
     devices: Devices,
+    feed: LogFeed,
     pools: Mapping[str, int],
     runner: tuple[str, str],
     folder: Path,
@@ -117,10 +122,11 @@ async def _launcher(  # all that it is made of
     """Executes steps in processes of this machine, and in containers where it has an engine for them. `runner`: name and incarnation."""
     state = folder / "runner"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()), devices=devices.of)
+    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()), devices=devices.of, feed=feed)
     name, incarnation = runner
-    containers = DockerLauncher(artifacts, state, runner=name, incarnation=incarnation, devices=devices.of) if has_docker() else None
-    if containers is not None:
+    containers: DockerLauncher | None = None
+    if has_docker():
+        containers = DockerLauncher(artifacts, state, runner=name, incarnation=incarnation, devices=devices.of, feed=feed)
         await _clear(containers)
     chosen = LauncherOnGpus(LauncherByIsolation(processes, containers), devices)
     return ObservedLauncher(chosen, seen.metrics, pools, seen.tracer, lambda: processes.zygotes_started)

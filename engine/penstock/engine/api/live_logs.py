@@ -112,9 +112,11 @@ class LiveLogs:
     async def _ask(self, run_id: str) -> None:
         """Asks runners again and again, until nobody asks here any more."""
         loop = asyncio.get_running_loop()
+        is_new = True
         while (followed := self._followed.get(run_id)) is not None and loop.time() - followed.asked_at < self._seconds:
-            body = encode(FollowLogs(run_id=run_id, seconds=self._seconds))
+            body = encode(FollowLogs(run_id=run_id, seconds=self._seconds, is_new=is_new))
             await self._bus.publish(Envelope(exchange=Exchange.CONTROL, body=body))
+            is_new = False
             await asyncio.sleep(self._seconds / 3)
 
     async def _hear(self, pieces: AsyncIterator[bytes], run_id: str) -> None:

@@ -31,6 +31,7 @@ from penstock.runners.docker.sandbox import Limits
 from penstock.runners.docker.workshop import Attempt, Workshop
 from penstock.runners.failures import AttemptFailed, failure
 from penstock.runners.launcher import Launcher, ReportProgress
+from penstock.runners.log_feed import LogFeed
 from penstock.runners.log_file import LogFile, log_path
 from penstock.runners.masking import spellings
 from penstock.runners.snapshots import Snapshots
@@ -73,6 +74,7 @@ class DockerLauncher(Launcher):
         processes: int = 4096,
         scratch_bytes: int = 1024**3,
         runtime: str | None = None,
+        feed: LogFeed | None = None,
     ) -> None:
         self._artifacts = artifacts
         self._state = state.absolute()
@@ -83,6 +85,7 @@ class DockerLauncher(Launcher):
         self._is_gone = is_gone or (lambda other: other != incarnation)
         self._log_limit_bytes = log_limit_bytes
         self._grace_seconds = grace_seconds
+        self._feed = feed
         user = _NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
         self._limits = Limits(user=user, processes=processes, scratch_bytes=scratch_bytes, runtime=runtime)
         self._snapshots = Snapshots(self._state / "snapshots", artifacts)
@@ -101,10 +104,12 @@ class DockerLauncher(Launcher):
         shown = spellings(secrets)
         log = self._new_log(order, step, shown)
         box = await asyncio.to_thread(Box, self._boxes / f"{self._incarnation}-{next(self._numbers)}", self._limits.user)
+        followed = self._feed.showing(order, step.name, lambda: log) if self._feed is not None else contextlib.nullcontext()
         try:
-            plain = await self._ended(workshop, order, step, progress, log, box, variables, shown)
-            log.close()
-            return await completion(order, plain, log, shown, self._artifacts, box.folder)
+            async with followed:
+                plain = await self._ended(workshop, order, step, progress, log, box, variables, shown)
+                log.close()
+                return await completion(order, plain, log, shown, self._artifacts, box.folder)
         finally:
             log.close()
             await asyncio.shield(asyncio.to_thread(box.remove))

@@ -16,6 +16,7 @@ from penstock.runners.environments.builds import Recipe
 from penstock.runners.environments.shelf import Environments
 from penstock.runners.execution import Execution, Preparation, Workshop
 from penstock.runners.launcher import Launcher, ReportProgress
+from penstock.runners.log_feed import LogFeed
 from penstock.runners.masking import spellings
 from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nursery
@@ -55,6 +56,7 @@ class ProcessLauncher(Launcher):
         log_limit_bytes: int = _LOG_LIMIT_BYTES,
         grace_seconds: float = 5.0,
         threads: int | None = None,
+        feed: LogFeed | None = None,
     ) -> None:
         state = state.absolute()
         self._resolve_secret = resolve_secret
@@ -72,6 +74,7 @@ class ProcessLauncher(Launcher):
             environment=guest_environment(threads or max(1, (os.cpu_count() or 1) // max(1, slots))),
             log_limit_bytes=log_limit_bytes,
             grace_seconds=grace_seconds,
+            feed=feed,
         )
 
     @override
