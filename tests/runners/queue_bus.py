@@ -48,24 +48,27 @@ class QueuedConsumer(Consumer):
         self.bus = bus
         self.queue = queue
         self.handed: list[QueuedDelivery] = []
-        self.is_stopped = False
+        self.stopped = asyncio.Event()
 
     @override
     async def __aiter__(self) -> AsyncIterator[QueuedDelivery]:
-        while True:
+        while not self.stopped.is_set():
             getting = asyncio.ensure_future(self.queue.get())
-            losing = asyncio.ensure_future(self.bus.loss.wait())
-            await asyncio.wait((getting, losing), return_when=asyncio.FIRST_COMPLETED)
-            losing.cancel()
-            if not getting.done():
-                getting.cancel()
+            ends = [asyncio.ensure_future(event.wait()) for event in (self.bus.loss, self.stopped)]
+            await asyncio.wait((getting, *ends), return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+            if getting.done():
+                self.handed.append(getting.result())
+                yield self.handed[-1]
+                continue
+            getting.cancel()
+            if self.bus.loss.is_set():
                 raise BusUnavailable("the connection was cut")
-            self.handed.append(getting.result())
-            yield self.handed[-1]
 
     @override
     async def stop(self) -> None:
-        self.is_stopped = True
+        self.stopped.set()
 
 
 class QueueListener(Listener):

@@ -32,11 +32,13 @@ from penstock.contracts.messages import (
     encode,
 )
 from penstock.contracts.names import lane_of
+from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
 from penstock.runners.log_feed import LogFeed
 from penstock.runners.reporting import Reporter
+from penstock.runners.slots import Seat, Slots
 from penstock.runners.steps import StepCache
 from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, work_queue
 
@@ -68,6 +70,21 @@ class Machine:
 
 
 V = TypeVar("V")
+
+
+def with_memory(step: StepSpec, order: Order) -> StepSpec:
+    """The step with what its order lets it use."""
+    if order.memory_bytes is None:
+        return step
+    return step.model_copy(update={"resources": step.resources.model_copy(update={"memory_bytes": order.memory_bytes})})
+
+
+async def _stop(consumer: Consumer) -> None:
+    # Where the connection is lost, its iteration ends too.
+    with contextlib.suppress(BusUnavailable):
+        await consumer.stop()
+
+
 _SILENT_BEATS = 3
 """Heartbeats that may be missing before others may think that this runner is gone."""
 
@@ -83,6 +100,7 @@ class _Held:
     """An order that this runner has begun, under the attempt that it may run under."""
 
     order: Order
+    seat: Seat
     progress: Progress | None = None
     executing: "asyncio.Task[Completed] | None" = None
     is_cancelled: bool = False
@@ -130,8 +148,11 @@ class Runner:
         self._held: dict[AttemptKey, _Held] = {}
         self._finished: OrderedDict[AttemptKey, Completed | Released | None] = OrderedDict()
         """With what was told of them."""
-        self._idle: dict[asyncio.Task[Any] | None, None] = {}
-        """Slots that wait for an order."""
+        self._idle: dict[asyncio.Task[Any] | None, tuple[str, Consumer | None]] = {}
+        """Slots that wait for an order, with their pool and consumer."""
+        self._slots = {pool: Slots(count, functools.partial(self._make_room, pool)) for pool, count in self._pools.items()}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._said_sizes: set[tuple[str, int]] = set()
         self._unwanted: OrderedDict[AttemptKey, None] = OrderedDict()
         """Attempts that were cancelled before their orders came."""
         self._is_draining = False
@@ -166,27 +187,44 @@ class Runner:
 
     async def _serve(self, pool: str) -> None:
         """One slot."""
+        seat = Seat(self._slots[pool])
         while not self._is_draining:
             try:
-                await self._consume(pool)
+                await seat.hold(1)
+                await self._consume(pool, seat)
             except BusUnavailable as error:
                 _log.warning("queue.lost", pool=pool, reason=str(error))
                 await self._reannounce()
+            finally:
+                seat.leave()
 
-    async def _consume(self, pool: str) -> None:
+    def _make_room(self, pool: str, count: int) -> None:
+        """An order needs slots of the pool: so many that wait for orders stop doing so."""
+        consumers = [consumer for of, consumer in self._idle.values() if of == pool and consumer is not None]
+        for consumer in consumers[:count]:
+            task = asyncio.get_running_loop().create_task(_stop(consumer))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _consume(self, pool: str, seat: Seat) -> None:
         """Executes orders of the pool or lane until one lasts; then it waits for that one without being a consumer."""
         lasting: asyncio.Task[None] | None = None
         slot = asyncio.current_task()
-        self._idle[slot] = None
+        if not self._takes_orders(seat):
+            return
+        self._idle[slot] = (pool, None)
         try:
             async with self._bus.consume(work_queue(self._workspace, pool), prefetch=1) as consumer:
                 self._opened(pool)
+                if not self._takes_orders(seat):
+                    return
+                self._idle[slot] = (pool, consumer)
                 async for delivery in consumer:
                     del self._idle[slot]
-                    lasting = await self._handle(delivery, consumer)
-                    if lasting is not None or self._is_draining:
+                    lasting = await self._handle(delivery, consumer, seat)
+                    if lasting is not None or not self._takes_orders(seat):
                         break
-                    self._idle[slot] = None
+                    self._idle[slot] = (pool, consumer)
         except BusUnavailable:
             # A lost connection kills no work.
             if lasting is None:
@@ -200,13 +238,16 @@ class Runner:
         if lasting is not None:
             await lasting
 
-    async def _handle(self, delivery: Delivery, consumer: Consumer) -> "asyncio.Task[None] | None":
+    def _takes_orders(self, seat: Seat) -> bool:
+        return seat.held > 0 and not self._is_draining and not seat.slots.is_wanted
+
+    async def _handle(self, delivery: Delivery, consumer: Consumer, seat: Seat) -> "asyncio.Task[None] | None":
         """Deals with one delivery to its acknowledgement; the answer is a step that goes on after it."""
         order = await self._wanted(delivery)
         if order is None:
             await delivery.acknowledge()
             return None
-        held = self._held[order.attempt] = _Held(order)
+        held = self._held[order.attempt] = _Held(order, seat)
         work = asyncio.get_running_loop().create_task(self._work(held))
         try:
             await asyncio.wait((work,), timeout=self._pace.young)
@@ -268,13 +309,14 @@ class Runner:
         order = held.order
         if order.attempt in self._unwanted:
             return self._cancelled(order)
+        if order.slots > held.seat.slots.count:
+            return self._released(order, f"it needs {order.slots} slots, and this runner has {held.seat.slots.count} for {order.pool}")
         try:
             step = self._steps.step(order.step)
         except ContractError as error:
             return self._released(order, str(error))
-        held.executing = asyncio.get_running_loop().create_task(
-            self._launcher.execute(order, step, functools.partial(self._progressed, held))
-        )
+        self._compare_size(order)
+        held.executing = asyncio.get_running_loop().create_task(self._execute(held, step))
         try:
             completed = await held.executing
         except asyncio.CancelledError:
@@ -293,6 +335,21 @@ class Runner:
     @property
     def _announced(self) -> tuple[Service, ...]:
         return tuple(service for service in self._services if lane_of(service.pipeline, service.step) not in self._unopened)
+
+    async def _execute(self, held: _Held, step: StepSpec) -> Completed:
+        order = held.order
+        await held.seat.hold(order.slots)
+        try:
+            return await self._launcher.execute(order, with_memory(step, order), functools.partial(self._progressed, held))
+        finally:
+            held.seat.shrink(1)
+
+    def _compare_size(self, order: Order) -> None:
+        """Says once where this runner has another number of slots than its pool is defined with."""
+        defined, slots = order.slots_per_runner, self._pools.get(order.pool)
+        if defined is not None and slots is not None and slots != defined and (order.pool, defined) not in self._said_sizes:
+            self._said_sizes.add((order.pool, defined))
+            _log.warning("pool.defined_otherwise", pool=order.pool, slots=slots, slots_per_runner=defined)
 
     @property
     def progress(self) -> tuple[Progress, ...]:
