@@ -168,6 +168,10 @@ class Cluster:
         """Starts one more; wait for it with `wait_ready`."""
         return self._add("runner", ["runner", *(part for pool, slots in pools.items() for part in ("--pool", f"{pool}={slots}"))], settings)
 
+    def add_service(self, target: str, *options: str, **settings: str) -> Service:
+        """A runner that serves the steps of a file (`/folder/flow.py:step`)."""
+        return self._add("service", ["runner", "serve", target, *options], settings)
+
     def _add(self, kind: str, arguments: list[str], settings: Mapping[str, str]) -> Service:
         # Numbers are not used again: a name says which log is meant.
         number = 1 + sum(name.startswith(f"{kind}-") for name in self.services)
