@@ -1,0 +1,180 @@
+"""The compose file: valid, with secrets in files that a script makes, and services that are given what they need and nothing else."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+import yaml
+
+from penstock.deploy.service_settings import SECRETS, ServiceSettings
+from tests.servers.process import accepts, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "deploy" / "compose"
+FILE = COMPOSE / "compose.yaml"
+_BIN = Path(sys.executable).parent
+NEEDED = {
+    "coordinator": {"broker_url", "database_url", "signing_key"},
+    "api": {"broker_url", "database_url", "api_token"},
+    "runner-cpu": {"broker_url"},
+    "runner-gpu": {"broker_url"},
+    "migration": {"database_url"},
+    "topology": {"broker_url", "broker_management_url"},
+}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    text = FILE.read_text(encoding="utf-8")
+    # Variables are replaced by their defaults, as where nobody sets them.
+    return yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))  # type: ignore[no-any-return]  # of YAML
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "secrets"
+    _make_secrets(folder)
+    return folder
+
+
+def _make_secrets(folder: Path) -> str:
+    done = subprocess.run([str(COMPOSE / "make-secrets.sh"), str(folder)], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def _checked(file: Path) -> "subprocess.CompletedProcess[str]":
+    command = [str(_BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_file_fits_the_schema_of_compose_files() -> None:
+    done = _checked(FILE)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_mistake_in_the_file_is_seen(tmp_path: Path) -> None:
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(FILE.read_text(encoding="utf-8").replace("    healthcheck:", "    helthcheck:", 1))
+
+    assert _checked(wrong).returncode == 1
+
+
+def test_secrets_are_made_once_for_their_owner_and_no_two_are_alike(secrets: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_text() for path in secrets.iterdir()}
+
+    assert _make_secrets(secrets) == ""
+    assert {path.name: path.read_text() for path in secrets.iterdir()} == before
+    assert secrets.stat().st_mode & 0o777 == 0o700
+
+    _make_secrets(tmp_path / "others")
+    assert not [name for name, text in before.items() if (tmp_path / "others" / name).read_text() == text]
+
+
+def test_every_secret_is_made_mounted_and_declared(compose: dict[str, Any], secrets: Path) -> None:
+    declared = {name: Path(secret["file"]).name for name, secret in compose["secrets"].items()}
+    mounted = {
+        secret if isinstance(secret, str) else secret["source"]
+        for each in compose["services"].values()
+        for secret in each.get("secrets", ())
+    }
+
+    assert mounted == set(declared)
+    made = {path.name for path in secrets.iterdir()}
+    assert made - {"broker-password", "s3-key", "s3-secret"} == set(declared.values()), (
+        "those that are only parts of others are not mounted"
+    )
+
+
+@pytest.mark.parametrize("service", sorted(NEEDED))
+def test_a_service_is_given_the_secrets_that_it_needs_and_no_other(
+    service: str, compose: dict[str, Any], secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("PENSTOCK_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    for name, value in compose["services"][service]["environment"].items():
+        monkeypatch.setenv(name, str(value).replace("/run/secrets", str(secrets)))
+
+    settings = ServiceSettings.read()
+
+    assert {name for name in SECRETS if getattr(settings, name) is not None} == NEEDED[service]
+    if "AWS_REGION" in os.environ:
+        assert settings.needed("artifacts_url") == "s3://penstock/artifacts"
+        credentials = botocore.session.Session().get_credentials()
+        assert credentials.secret_key == (secrets / "s3-secret").read_text().strip()
+
+
+@pytest.mark.parametrize("service", sorted(NEEDED))
+def test_the_command_of_a_service_exists(service: str, compose: dict[str, Any]) -> None:
+    command: list[str] = compose["services"][service]["command"]
+    words = [word for word in command if not word.startswith("-") and re.fullmatch("[a-z]+", word)]
+    options = {word for word in command if word.startswith("--")}
+    names = words[:2] if words[0] in ("db", "topology") else words[:1]
+
+    helped = subprocess.run([str(_BIN / "penstock"), *names, "--help"], capture_output=True, text=True, check=False)
+
+    assert helped.returncode == 0, helped.stderr
+    assert not [option for option in options if option not in helped.stdout]
+
+
+def test_services_are_locked_up_limited_and_started_again(compose: dict[str, Any]) -> None:
+    services: dict[str, Any] = compose["services"]
+
+    for name, service in services.items():
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["restart"] == ("on-failure:5" if name in ("migration", "topology") else "unless-stopped"), name
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, name
+        assert "privileged" not in service, name
+    for name in (*NEEDED, "s3"):
+        assert services[name]["read_only"] is True, name
+        assert services[name]["cap_drop"] == ["ALL"], name
+    assert services["coordinator"]["deploy"]["replicas"] == 2
+    assert [name for name, service in services.items() if "ports" in service] == ["api"]
+    assert services["api"]["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_what_is_waited_for_can_be_waited_for(compose: dict[str, Any]) -> None:
+    services: dict[str, Any] = compose["services"]
+
+    for name, service in services.items():
+        for other, wait in service.get("depends_on", {}).items():
+            is_job = services[other]["restart"].startswith("on-failure")
+            assert wait["condition"] == ("service_completed_successfully" if is_job else "service_healthy"), (name, other)
+            assert is_job or "test" in services[other]["healthcheck"]
+
+
+def test_no_password_stands_in_the_file() -> None:
+    text = FILE.read_text(encoding="utf-8")
+
+    assert not re.findall(r"(?im)^\s*\w*(?:password|secret_access_key|api_token|signing_key)\w*:\s*(?!/run/secrets/)\S+", text)
+
+
+@pytest.fixture
+def s3_port(compose: dict[str, Any], secrets: Path, tmp_path: Path) -> Iterator[int]:
+    """The port of an S3 server that was started as the file says, without a container around it."""
+    port = free_port()
+    [script] = compose["services"]["s3"]["command"]
+    for inside, outside in (("$$", "$"), ("/run/secrets", str(secrets)), ("/data", str(tmp_path)), (":9000", f"127.0.0.1:{port}")):
+        script = script.replace(inside, outside)
+    environment = {"PATH": f"{_BIN}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    with subprocess.Popen(["/bin/sh", "-ec", script], env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: accepts(port), seconds=20, what="rclone serves")
+            yield port
+        finally:
+            process.terminate()
+
+
+def test_the_s3_server_takes_the_key_of_the_services(s3_port: int, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(secrets / "s3-credentials"))
+    client: Any = botocore.session.Session().create_client("s3", region_name="us-east-1", endpoint_url=f"http://127.0.0.1:{s3_port}")
+
+    client.put_object(Bucket="penstock", Key="artifacts/one", Body=b"1")
+
+    assert client.get_object(Bucket="penstock", Key="artifacts/one")["Body"].read() == b"1"
