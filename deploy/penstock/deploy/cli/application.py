@@ -38,6 +38,7 @@ _COMMANDS = {
     "coordinator": "coordinator",
     "runner": "runner",
     "api": "api",
+    "autoscaler": "autoscaler",
 }
 _HELP = """Run machine-learning pipelines: only what changed is run again, and `why` says why.
 
