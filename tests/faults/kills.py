@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from typing_extensions import override
 
 from penstock.sdk.runs.run import Run
 from tests.faults.invariants import ALL_STEP_RUNS, causes, extra_executions, losses
@@ -22,21 +25,25 @@ class Kill:
 
     victims: tuple[str, ...]
     at: int
-    lost_guests: int
-    """Executions that were under way and came to no end."""
+    serves: "Future[float]"
+    """The seconds until the last of them served again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
     kill: Kill
+    ready_seconds: float
+    """From the kill until all of them served again."""
     next_seconds: float
     """From the kill to the next committed completion."""
     pause_seconds: float
     """The longest time without a committed completion that began before the next kill."""
 
+    @override
     def __str__(self) -> str:
         name = " and ".join(self.kill.victims)
-        return f"kill -9 {name:<32} next completion after {self.next_seconds:6.2f} s, longest pause {self.pause_seconds:6.2f} s"
+        after = f"next completion after {self.next_seconds:5.2f} s, longest pause {self.pause_seconds:5.2f} s"
+        return f"kill -9 {name:<28} serves again after {self.ready_seconds:5.2f} s, {after}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +95,13 @@ def run_with_kills(trial: Trial, items: int, victims: Sequence[tuple[str, ...]],
     began = time.monotonic()
     run = trial.begin(mixed, **parameters)
     kills: list[Kill] = []
-    for number, names in enumerate(victims, 1):
-        _progress(trial, journal, run, steps * number // (len(victims) + 1))
-        kills.append(_kill(trial, journal, names))
-        trial.until(lambda: any(at > kills[-1].at for at in trial.completions()), f"a step is completed after the kill of {names}")
-        say(f"{names} killed, {len(journal.counts(STOP))} of {steps} steps done")
+    with ThreadPoolExecutor(1) as watcher:
+        for number, names in enumerate(victims, 1):
+            _progress(trial, journal, run, steps * number // (len(victims) + 1))
+            kills.append(_kill(trial, names, watcher))
+            trial.until(lambda: trial.completions()[-1] > kills[-1].at, f"a step is completed after the kill of {names}")
+            kills[-1].serves.result(120)
+            say(f"{' and '.join(names)} killed, {len(journal.counts(STOP))} of {steps} steps done")
     state = trial.wait(run)
     seconds = time.monotonic() - began
     assert state == "succeeded", state
@@ -110,17 +119,20 @@ def _progress(trial: Trial, journal: Journal, run: Run[Any], wanted: int) -> Non
     trial.until(reached, f"{wanted} steps have begun")
 
 
-def _kill(trial: Trial, journal: Journal, names: tuple[str, ...]) -> Kill:
+def _kill(trial: Trial, names: tuple[str, ...], watcher: ThreadPoolExecutor) -> Kill:
     """Kills them, and starts them again without waiting for them to be ready."""
-    at = time.time_ns() // 1000
+    at, began = time.time_ns() // 1000, time.monotonic()
     for name in names:
         trial.cluster.kill(name)
-    begun = {entry.execution for entry in journal.entries() if entry.event == START}
-    ended = {entry.execution for entry in journal.entries() if entry.event != START}
     time.sleep(DOWN_SECONDS[names[0].partition("-")[0]])
     for name in names:
         trial.cluster.named(name).launch()
-    return Kill(names, at, len(begun - ended))
+
+    def serves() -> float:
+        trial.cluster.wait_ready(*names)
+        return time.monotonic() - began
+
+    return Kill(names, at, watcher.submit(serves))
 
 
 def _report(trial: Trial, run: Run[Any], journal: Journal, kills: list[Kill], steps: int, seconds: float) -> Report:
@@ -141,5 +153,5 @@ def _report(trial: Trial, run: Run[Any], journal: Journal, kills: list[Kill], st
 def _recovery(kill: Kill, end: int, completions: list[int]) -> Recovery:
     after = [at for at in completions if at > kill.at]
     times = [kill.at, *after]
-    pauses = [later - earlier for earlier, later in pairwise(times) if earlier < end]
-    return Recovery(kill, (after[0] - kill.at) / 1e6, max(pauses) / 1e6)
+    pauses = [min(later, end) - earlier for earlier, later in pairwise(times) if earlier < end]
+    return Recovery(kill, kill.serves.result(), (after[0] - kill.at) / 1e6, max(pauses) / 1e6)

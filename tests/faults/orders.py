@@ -28,10 +28,12 @@ def provoke_redeliveries(url: str, queue: str, times: int) -> bytes:
         return message
 
     async def reject(channel: AbstractChannel) -> bytes:
+        body = b""
         for _ in range(times // 2):
             message = await take(channel)
+            body = message.body
             await message.nack(requeue=True)
-        return message.body
+        return body
 
     async def all_ways() -> bytes:
         for _ in range(times - times // 2):

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
+
+from pydantic import SecretStr
 
 from penstock.contracts.errors import PenstockError
 from penstock.deploy.service_settings import ServiceSettings
@@ -91,13 +93,13 @@ class Trial:
 
 
 @contextmanager
-def trial(folder: Path, **cluster: Any) -> Iterator[Trial]:
+def trial(folder: Path, **cluster: Any) -> Generator[Trial]:
     """A cluster on a broker with all its policies, as an operator sets it up."""
     with Cluster(folder, **cluster) as started:
         pools = {("default", pool) for service in started.services.values() for pool in _pools(service.command())}
         settings = ServiceSettings(
-            broker_url=started.settings["PENSTOCK_BROKER_URL"],  # type: ignore[arg-type]  # pydantic makes a secret of it
-            broker_management_url=started.settings["PENSTOCK_BROKER_MANAGEMENT_URL"],  # type: ignore[arg-type]
+            broker_url=SecretStr(started.settings["PENSTOCK_BROKER_URL"]),
+            broker_management_url=SecretStr(started.settings["PENSTOCK_BROKER_MANAGEMENT_URL"]),
         )
         asyncio.run(apply_topology(settings, topology(sorted(pools)), lambda _: None))
         yield Trial(started, folder)

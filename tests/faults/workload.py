@@ -79,15 +79,18 @@ def result_of_mixed(items: Sequence[int]) -> int:
 
 
 @step
-def last_long(label: str, journal: str, seconds: float) -> str:
+def last_long(label: str, journal: str, seconds: float, gate: str) -> str:
+    """Ends after so many seconds, or when there is a file of the name `gate`."""
     with witnessed(journal, label):
-        time.sleep(seconds)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not (gate and Path(gate).exists()):
+            time.sleep(0.05)
         return label
 
 
 @pipeline
-def lasting(label: str, journal: str, seconds: float) -> str:
-    return last_long(label, journal, seconds)
+def lasting(label: str, journal: str, seconds: float, gate: str = "") -> str:
+    return last_long(label, journal, seconds, gate)
 
 
 @step(idempotent=False)
@@ -116,9 +119,13 @@ def two_lengths(label: str, journal: str, first_seconds: float, later_seconds: f
     return uneven(label, journal, first_seconds, later_seconds)
 
 
+FAR = "far"
+"""The pool whose runners are on hosts that can be cut off."""
+
+
 @pipeline
 def two_fates(journal: str, first_seconds: float, later_seconds: float) -> tuple[str, str]:
-    """One step run's second execution is quick, the other's is slow."""
-    elsewhere = uneven.options(name="elsewhere")("elsewhere", journal, first_seconds, 0.1)
-    adopted = uneven.options(name="adopted")("adopted", journal, first_seconds, later_seconds)
+    """One step run's second execution is quick, the other's is slow. Both are on hosts of their own."""
+    elsewhere = uneven.options(name="elsewhere", pool=FAR)("elsewhere", journal, first_seconds, 0.1)
+    adopted = uneven.options(name="adopted", pool=FAR)("adopted", journal, first_seconds, later_seconds)
     return elsewhere, adopted

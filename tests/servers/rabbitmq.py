@@ -196,7 +196,7 @@ class RabbitServer(Server):
 
     def set_disk_alarm(self) -> None:
         self._disk_alarm = True
-        self.rabbitmqctl("set_disk_free_limit", "1000TB")
+        self.rabbitmqctl("set_disk_free_limit", "900000GB")
 
     def clear_disk_alarm(self) -> None:
         self.rabbitmqctl("set_disk_free_limit", "1MB")

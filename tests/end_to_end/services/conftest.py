@@ -9,7 +9,7 @@ from tests.faults.workload import lasting
 from tests.servers.postgres import PostgresServer
 from tests.servers.rabbitmq import RabbitServer
 
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 8.0
 
 
 @pytest.fixture(scope="module")
