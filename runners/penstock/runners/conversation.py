@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Protocol
 
 from penstock.contracts.errors import ArtifactLost, PenstockError
+from penstock.runners.checkpoints import LOADED, AttemptCheckpoint
 from penstock.runners.group_usage import cpu_seconds
 from penstock.runners.guest_process import Exit, Guest
 from penstock.runners.launcher import ReportProgress
@@ -46,8 +48,17 @@ class Blobs(Protocol):
 class Conversation:
     """Used once."""
 
-    def __init__(self, guest: Guest, artifacts: Blobs, log: LogFile, limits: Limits, progress: ReportProgress) -> None:
+    def __init__(  # what a guest may ask for
+        self,
+        guest: Guest,
+        artifacts: Blobs,
+        log: LogFile,
+        limits: Limits,
+        progress: ReportProgress,
+        checkpoint: AttemptCheckpoint | None = None,
+    ) -> None:
         self._guest = guest
+        self._checkpoint = checkpoint
         self._artifacts = artifacts
         self._log = log
         self._limits = limits
@@ -133,9 +144,11 @@ class Conversation:
                 # A timeout is about the step, however long its module takes to import.
                 self._start_timers(0.0)
             case ["local", str(digest)]:
-                task = self._loop.create_task(self._answer(digest))
-                self._answers.add(task)
-                task.add_done_callback(self._answers.discard)
+                self._reply(self._answer(digest))
+            case ["save checkpoint"] if self._checkpoint is not None:
+                self._reply(self._save(self._checkpoint))
+            case ["load checkpoint"] if self._checkpoint is not None:
+                self._reply(self._load(self._checkpoint))
             case _:
                 self._settle(None)
 
@@ -143,15 +156,33 @@ class Conversation:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 
-    async def _answer(self, digest: str) -> None:
+    def _reply(self, answer: Coroutine[Any, Any, list[str]]) -> None:
+        """Sends what the guest waits for, once it is known."""
+
+        async def send() -> None:
+            try:
+                found = await answer
+            except (OSError, PenstockError) as error:
+                found = ["failed", str(error)]
+            with contextlib.suppress(OSError):
+                await self._guest.send(found)
+
+        task = self._loop.create_task(send())
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, digest: str) -> list[str]:
         try:
-            answer = ["path", str(await self._artifacts.local(digest))]
+            return ["path", str(await self._artifacts.local(digest))]
         except ArtifactLost as error:
-            answer = ["lost", str(error)]
-        except (OSError, PenstockError) as error:
-            answer = ["failed", str(error)]
-        with contextlib.suppress(OSError):
-            await self._guest.send(answer)
+            return ["lost", str(error)]
+
+    async def _save(self, checkpoint: AttemptCheckpoint) -> list[str]:
+        await checkpoint.save()
+        return ["saved"]
+
+    async def _load(self, checkpoint: AttemptCheckpoint) -> list[str]:
+        return ["path", LOADED] if await checkpoint.load() else ["none"]
 
     def _finish(self) -> None:
         for timer in self._timers:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import hashlib
+import secrets
 import shutil
 import sys
 import time
@@ -18,6 +18,7 @@ from penstock.contracts.errors import InfrastructureError
 from penstock.contracts.messages import Completed, Order, clean_text
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.checkpoints import AttemptCheckpoint, checkpoint_name
 from penstock.runners.conversation import Conversation, Ending, Limits
 from penstock.runners.devices import Given, variables_of
 from penstock.runners.environments.builds import EnvironmentBroken, Recipe
@@ -32,6 +33,7 @@ from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nest, Nursery, Taken
 from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.checkpoints import CheckpointStore
 from penstock.transport.directories import file_digest
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +57,8 @@ class Workshop:
     grace_seconds: float
     feed: LogFeed | None = None
     """Where those who follow hear what guests print."""
+    checkpoints: CheckpointStore | None = None
+    """None: checkpoints stay on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,7 @@ class Execution:
         self._staging = workshop.artifacts.staging / f"outputs-{name}"
         self._workdir = Path()
         self._installed: Installed | None = None
+        self._checkpoint = self._new_checkpoint()
         self._log = self._new_log()
 
     async def run(self, progress: ReportProgress) -> Completed:
@@ -120,11 +125,11 @@ class Execution:
             plain = await self._told(ending)
             plain.setdefault("seconds", time.monotonic() - started)
             completed = await self._completed(plain)
-            if completed.outcome is AttemptState.SUCCEEDED and self._checkpoint.exists():
-                # Whoever asks for the step to be executed again wants all of it.
-                await asyncio.to_thread(shutil.rmtree, self._checkpoint, ignore_errors=True)
+            if completed.outcome is AttemptState.SUCCEEDED:
+                await self._forget_checkpoint()
             return completed
         finally:
+            await self._clear_checkpoint()
             if ending.outcome is None or ending.outcome.get("left", True):
                 await self._clear()
 
@@ -132,11 +137,24 @@ class Execution:
         path = log_path(self._workshop.state, self._order.run_id, self._step.name, self._order.index, self._order.attempt.attempt_no)
         return LogFile(path, self._workshop.log_limit_bytes // 2, [secret.encode() for secret in self._prepared.secrets])
 
+    def _new_checkpoint(self) -> AttemptCheckpoint | None:
+        if self._workshop.checkpoints is None:
+            return None
+        # What a runner that was killed has left is nobody else's.
+        folder = self._workshop.artifacts.staging / f"checkpoint-{secrets.token_hex(8)}"
+        return AttemptCheckpoint(self._workshop.checkpoints, self._order, self._step, folder / "shared", folder / "own")
+
     @property
-    def _checkpoint(self) -> Path:
-        """By what the step can observe: another run of the same code on the same inputs goes on where this one failed."""
-        name = hashlib.sha256(f"{self._order.workspace}/{self._order.seed}".encode()).hexdigest()
-        return self._workshop.state / "checkpoints" / name
+    def _checkpoint_here(self) -> Path:
+        """Where a checkpoint is that no other machine can have."""
+        return self._workshop.state / "checkpoints" / checkpoint_name(self._order, self._step)
+
+    async def _forget_checkpoint(self) -> None:
+        """Whoever asks for the step to be executed again wants all of it."""
+        if self._checkpoint is not None:
+            await self._checkpoint.forget()
+        elif self._checkpoint_here.exists():
+            await asyncio.to_thread(shutil.rmtree, self._checkpoint_here, ignore_errors=True)
 
     @property
     def _nest(self) -> Nest:
@@ -171,7 +189,7 @@ class Execution:
         def tell(done: float, total: float | None, text: str) -> None:
             progress(done, total, masked(text, self._prepared.secrets))
 
-        conversation = Conversation(taken.guest, self._workshop.artifacts, self._log, limits, tell)
+        conversation = Conversation(taken.guest, self._workshop.artifacts, self._log, limits, tell, self._checkpoint)
         try:
             with self._workshop.memory.limited(taken.guest.pid, limits.memory_bytes, conversation.exceed_memory):
                 ending = await conversation.hold(self._told_to_guest())
@@ -203,7 +221,8 @@ class Execution:
             "snapshot": self._prepared.snapshot,
             "workdir": str(self._workdir),
             "staging": str(self._staging),
-            "checkpoint": str(self._checkpoint),
+            "checkpoint": str(self._checkpoint.shared if self._checkpoint is not None else self._checkpoint_here),
+            "checkpoint_is_stored": self._checkpoint is not None,
             "inputs": {name: value.model_dump(mode="json", exclude_defaults=True) for name, value in order.inputs.items()},
             "outputs": [output.model_dump() for output in step.outputs],
             "files": step.files,
@@ -306,3 +325,8 @@ class Execution:
     async def _clear(self) -> None:
         for folder in (self._workdir, self._staging):
             await self._workshop.workdirs.remove(folder)
+        await self._clear_checkpoint()
+
+    async def _clear_checkpoint(self) -> None:
+        if self._checkpoint is not None and self._checkpoint.shared.exists():
+            await self._workshop.workdirs.remove(self._checkpoint.shared.parent)

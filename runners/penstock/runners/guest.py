@@ -19,6 +19,7 @@ from penstock.contracts.errors import ArtifactLost, ContractError
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.failures import AttemptFailed, failure, from_exception, hidden_folders
 from penstock.runners.frames import pack, receive
+from penstock.runners.guest_checkpoint import StoredCheckpoint
 from penstock.runners.hints import import_hint, missing_file_hint
 from penstock.runners.program import run_program
 from penstock.runners.randomness import seed_everything
@@ -130,7 +131,7 @@ class Attempt:
         run = CurrentRun(
             self._identity(seed),
             self._record,
-            checkpoint=Checkpoint(Path(self._order["checkpoint"])),
+            checkpoint=self._checkpoint(),
             on_progress=self._progress,
             on_attach=self._attach,
         )
@@ -201,13 +202,19 @@ class Attempt:
             positional.append(named.pop(name))
         return positional, named
 
+    def _checkpoint(self) -> Checkpoint:
+        folder = Path(self._order["checkpoint"])
+        return StoredCheckpoint(folder, self._ask) if self._order.get("checkpoint_is_stored") else Checkpoint(folder)
+
+    def _ask(self, frame: list[Any]) -> Any:
+        with self._lock:
+            self._stream.sendall(pack(frame))
+            return receive(self._stream)
+
     def _local(self, ref: ArtifactRef) -> Path:
         """A verified file of this machine with these bytes: the runner knows where."""
         digest = ref.digest
-        with self._lock:
-            self._stream.sendall(pack(["local", digest]))
-            answer = receive(self._stream)
-        match answer:
+        match self._ask(["local", digest]):
             case ["path", str(path)]:
                 return Path(path)
             case ["failed", str(reason)]:

@@ -26,6 +26,8 @@ from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from penstock.transport.bus import Bus
 from penstock.transport.buses.memory import MemoryBus
+from penstock.transport.checkpoint_stores.by_url import open_checkpoints
+from penstock.transport.checkpoints import CheckpointStore
 
 LOCAL_POOL = "local"
 """Stands for every pool that a pipeline names, where no pools are given."""
@@ -70,7 +72,8 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
         store = await stack.enter_async_context(_store(settings, options.home, health))
         artifacts = await stack.enter_async_context(_artifacts(settings, options.home, health))
         only_pool = LOCAL_POOL if options.pools is None else None
-        place = Place(options.home, settings.workspace, is_strict=options.pools is not None)
+        checkpoints = await stack.enter_async_context(_checkpoints(settings))
+        place = Place(options.home, settings.workspace, is_strict=options.pools is not None, checkpoints=checkpoints)
         coordinator = await stack.enter_async_context(
             observed_coordinator((bus, store, artifacts), name, settings, seen, only_pool=only_pool)
         )
@@ -154,3 +157,13 @@ async def _artifacts(settings: ServiceSettings, home: Path, health: Health) -> A
         return
     async with open_artifacts(settings, health) as artifacts:
         yield artifacts
+
+
+@asynccontextmanager
+async def _checkpoints(settings: ServiceSettings) -> AsyncGenerator[CheckpointStore | None]:
+    """None: those of one machine need no store."""
+    if settings.artifacts_url is None:
+        yield None
+        return
+    async with open_checkpoints(settings.artifacts_url) as checkpoints:
+        yield checkpoints

@@ -30,6 +30,8 @@ from penstock.runners.log_feed import LogFeed
 from penstock.runners.runner import Machine, Runner
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
+from penstock.transport.checkpoint_stores.by_url import open_checkpoints
+from penstock.transport.checkpoints import CheckpointStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.runner")
 
@@ -45,6 +47,8 @@ class Place:
     is_strict: bool = True
     services: Sequence[Service] = ()
     """The steps that it serves, in lanes among its pools."""
+    checkpoints: CheckpointStore | None = None
+    """None: checkpoints stay on this machine."""
 
 
 async def serve_runner(
@@ -66,7 +70,8 @@ async def serve_runner(
         seen = await stack.enter_async_context(observe("runner", name, settings, health))
         bus = await stack.enter_async_context(open_bus(settings, name, health))
         artifacts = await stack.enter_async_context(open_artifacts(settings, health))
-        place = Place(settings.cache_folder, settings.workspace, slot_gpus, services=services)
+        checkpoints = await stack.enter_async_context(open_checkpoints(settings.needed("artifacts_url")))
+        place = Place(settings.cache_folder, settings.workspace, slot_gpus, services=services, checkpoints=checkpoints)
         runner = await stack.enter_async_context(observed_runner(bus, artifacts, pools, name, place, seen, lifetime))
 
         def drain() -> None:
@@ -92,7 +97,7 @@ async def observed_runner(
     devices = Devices(lambda: gpus, shares=place.slot_gpus, is_strict=place.is_strict, locks=place.folder / "gpus")
     observed_bus = ObservedBus(bus, seen.metrics)
     feed = LogFeed(observed_bus)
-    launcher = await _launcher(ObservedArtifacts(artifacts, seen.metrics), devices, feed, pools, (name, incarnation), place.folder, seen)
+    launcher = await _launcher(ObservedArtifacts(artifacts, seen.metrics), devices, feed, pools, (name, incarnation), place, seen)
     try:
         yield Runner(
             observed_bus,
@@ -110,23 +115,25 @@ async def observed_runner(
         await launcher.close()
 
 
-async def _launcher(  # noqa: PLR0913  # all that it is made of
+async def _launcher(  # all that it is made of
     artifacts: ArtifactStore,
     devices: Devices,
     feed: LogFeed,
     pools: Mapping[str, int],
     runner: tuple[str, str],
-    folder: Path,
+    place: Place,
     seen: Observation,
 ) -> ObservedLauncher:
     """Executes steps in processes of this machine, and in containers where it has an engine for them. `runner`: name and incarnation."""
-    state = folder / "runner"
+    state = place.folder / "runner"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()), devices=devices.of, feed=feed)
+    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()), devices=devices.of, feed=feed, checkpoints=place.checkpoints)
     name, incarnation = runner
     containers: DockerLauncher | None = None
     if has_docker():
-        containers = DockerLauncher(artifacts, state, runner=name, incarnation=incarnation, devices=devices.of, feed=feed)
+        containers = DockerLauncher(
+            artifacts, state, runner=name, incarnation=incarnation, devices=devices.of, feed=feed, checkpoints=place.checkpoints
+        )
         await _clear(containers)
     chosen = LauncherOnGpus(LauncherByIsolation(processes, containers), devices)
     return ObservedLauncher(chosen, seen.metrics, pools, seen.tracer, lambda: processes.zygotes_started)

@@ -47,6 +47,8 @@ class FunctionStep:
         self._progress = progress
         self._early = bytearray()
         """What it printed before it talked."""
+        self._checkpoint = attempt.stored_checkpoint()
+        self._checkpoint_folder = self._checkpoint.shared if self._checkpoint is not None else attempt.checkpoint_here
         self._staged = StagedInputs(attempt.workshop.artifacts, attempt.box.folder / "blobs", attempt.order.inputs.values())
 
     async def run(self) -> dict[str, Any]:
@@ -72,9 +74,9 @@ class FunctionStep:
         mounts.append(Mount(await asyncio.to_thread(software_folder, attempt.workshop.state), SOFTWARE))
         if attempt.snapshot is not None:
             mounts.append(Mount(attempt.snapshot, SNAPSHOT))
-        attempt.checkpoint.mkdir(parents=True, exist_ok=True)
-        _give(attempt.checkpoint, attempt.workshop.limits.user)
-        mounts.append(Mount(attempt.checkpoint, CHECKPOINT, writable=True))
+        self._checkpoint_folder.mkdir(parents=True, exist_ok=True)
+        _give(self._checkpoint_folder, attempt.workshop.limits.user)
+        mounts.append(Mount(self._checkpoint_folder, CHECKPOINT, writable=True))
         await asyncio.to_thread(box.hand_over)
         # Secrets come over the socket: the engine shows the variables of a container to whoever may ask it.
         return container_config(attempt.program(program(PYTHON), WORK, {}, mounts), attempt.step.resources, attempt.workshop.limits)
@@ -123,7 +125,8 @@ class FunctionStep:
 
         with contextlib.suppress(ConnectionError):
             await guest.send(["secrets", dict(attempt.secret_variables)])
-        return await Conversation(guest, self._staged, attempt.log, limits, tell).hold(self._told_to_guest())
+        conversation = Conversation(guest, self._staged, attempt.log, limits, tell, self._checkpoint)
+        return await conversation.hold(self._told_to_guest())
 
     def _told_to_guest(self) -> dict[str, Any]:
         order, step = self._attempt.order, self._attempt.step
@@ -133,7 +136,8 @@ class FunctionStep:
             "snapshot": str(SNAPSHOT) if self._attempt.snapshot is not None else "",
             "workdir": str(WORK),
             "staging": str(STAGING),
-            "checkpoint": str(CHECKPOINT / "saved"),
+            "checkpoint": str(CHECKPOINT if self._checkpoint is not None else CHECKPOINT / "saved"),
+            "checkpoint_is_stored": self._checkpoint is not None,
             "inputs": {name: value.model_dump(mode="json", exclude_defaults=True) for name, value in order.inputs.items()},
             "outputs": [output.model_dump() for output in step.outputs],
             "files": step.files,
@@ -171,8 +175,15 @@ class FunctionStep:
         for name, value in values.items():
             await self._check(name, value, known)
         if outcome.get("outcome") == AttemptState.SUCCEEDED.value:
-            await asyncio.to_thread(_cleared, self._attempt.checkpoint)
+            await self._forget_checkpoint()
         return outcome
+
+    async def _forget_checkpoint(self) -> None:
+        """Whoever asks for the step to be executed again wants all of it."""
+        if self._checkpoint is not None:
+            await self._checkpoint.forget()
+        else:
+            await asyncio.to_thread(shutil.rmtree, self._checkpoint_folder, ignore_errors=True)
 
     async def _take(self, path: str, digest: str) -> None:
         place = self._attempt.box.outside(path)
@@ -241,8 +252,3 @@ def _give(folder: Path, user: str) -> None:
     if os.geteuid() == 0:
         owner, group = map(int, user.split(":"))
         os.chown(folder, owner, group)
-
-
-def _cleared(checkpoint: Path) -> None:
-    """Whoever asks for the step to be executed again wants all of it."""
-    shutil.rmtree(checkpoint, ignore_errors=True)

@@ -1,6 +1,5 @@
 """What all attempts of a Docker launcher share, and what each of them is made of."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -9,12 +8,14 @@ from aiodocker import Docker
 
 from penstock.contracts.messages import Order
 from penstock.contracts.spec import StepSpec
+from penstock.runners.checkpoints import AttemptCheckpoint, checkpoint_name
 from penstock.runners.devices import Given
 from penstock.runners.docker.box import Box
 from penstock.runners.docker.images import Image, Images
 from penstock.runners.docker.sandbox import Limits, Mount, Program
 from penstock.runners.log_file import LogFile
 from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.checkpoints import CheckpointStore
 
 _FIXED = {"HOME": "/tmp", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108  # inside
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -31,6 +32,8 @@ class Workshop:
     grace_seconds: float
     devices: Callable[[Order], Given]
     """Which GPUs an order was given; None: any, as many as it states."""
+    checkpoints: CheckpointStore | None = None
+    """None: checkpoints stay on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +70,14 @@ class Attempt:
             devices=self.workshop.devices(order),
         )
 
+    def stored_checkpoint(self) -> AttemptCheckpoint | None:
+        """What goes through a store that other machines have, too; None where there is none."""
+        store, folder = self.workshop.checkpoints, self.box.folder
+        if store is None:
+            return None
+        return AttemptCheckpoint(store, self.order, self.step, folder / "checkpoint", folder / "checkpoint-own")
+
     @property
-    def checkpoint(self) -> Path:
-        """By what the step can observe, as for steps in processes."""
-        name = hashlib.sha256(f"{self.order.workspace}/{self.order.seed}".encode()).hexdigest()
-        return self.workshop.state / "checkpoints" / f"{name}-docker"
+    def checkpoint_here(self) -> Path:
+        """Where a checkpoint is that no other machine can have; other users own those of steps in processes."""
+        return self.workshop.state / "checkpoints" / f"{checkpoint_name(self.order, self.step)}-docker"

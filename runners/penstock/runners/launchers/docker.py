@@ -37,6 +37,7 @@ from penstock.runners.masking import spellings
 from penstock.runners.snapshots import Snapshots
 from penstock.runners.step_variables import ResolveSecret, secret_from_environment, step_variables
 from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.checkpoints import CheckpointStore
 
 _log = structlog.get_logger(__name__)
 _LOG_LIMIT_BYTES = 16 * 1024 * 1024
@@ -75,6 +76,7 @@ class DockerLauncher(Launcher):
         scratch_bytes: int = 1024**3,
         runtime: str | None = None,
         feed: LogFeed | None = None,
+        checkpoints: CheckpointStore | None = None,
     ) -> None:
         self._artifacts = artifacts
         self._state = state.absolute()
@@ -86,6 +88,7 @@ class DockerLauncher(Launcher):
         self._log_limit_bytes = log_limit_bytes
         self._grace_seconds = grace_seconds
         self._feed = feed
+        self._checkpoints = checkpoints
         user = _NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
         self._limits = Limits(user=user, processes=processes, scratch_bytes=scratch_bytes, runtime=runtime)
         self._snapshots = Snapshots(self._state / "snapshots", artifacts)
@@ -208,6 +211,7 @@ class DockerLauncher(Launcher):
             labels={"penstock.runner": self._runner, "penstock.incarnation": self._incarnation},
             grace_seconds=self._grace_seconds,
             devices=self._devices,
+            checkpoints=self._checkpoints,
         )
 
     def _new_log(self, order: Order, step: StepSpec, secrets: list[str]) -> LogFile:

@@ -24,6 +24,7 @@ from penstock.runners.snapshots import Snapshots
 from penstock.runners.step_variables import ResolveSecret, guest_environment, secret_from_environment, step_variables
 from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.checkpoints import CheckpointStore
 
 _LOG_LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -42,6 +43,7 @@ class ProcessLauncher(Launcher):
     `project_of` tells the folder that an order's snapshot was taken from, where that is known, so that reads of what is not in the
     snapshot get a hint. `log_limit_bytes` bounds the log of an attempt: half of it from its beginning, half from its end. `threads` is
     what numeric libraries in each guest may use; slots share the cores else. `devices` tells which GPUs an order was given.
+    With `checkpoints`, what a step saves is found by its next attempt on any machine, else on this one only.
     """
 
     def __init__(  # noqa: PLR0913  # what it needs is named at its one place of construction
@@ -57,6 +59,7 @@ class ProcessLauncher(Launcher):
         grace_seconds: float = 5.0,
         threads: int | None = None,
         feed: LogFeed | None = None,
+        checkpoints: CheckpointStore | None = None,
     ) -> None:
         state = state.absolute()
         self._resolve_secret = resolve_secret
@@ -75,6 +78,7 @@ class ProcessLauncher(Launcher):
             log_limit_bytes=log_limit_bytes,
             grace_seconds=grace_seconds,
             feed=feed,
+            checkpoints=checkpoints,
         )
 
     @override

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -25,14 +26,15 @@ _SENDINGS = 3
 
 
 class Transfers:
-    """All transfers of one store."""
+    """All transfers of one store. `key_of` tells the key for a digest: that of a blob, if nothing else is said."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, key_of: Callable[[str], str] | None = None) -> None:
         self._bucket = bucket
+        self._key_of = key_of or bucket.location.blob
         self._parts = asyncio.Semaphore(_PARTS_OF_ALL)
 
     async def send_bytes(self, data: bytes, digest: str) -> None:
-        key = self._bucket.location.blob(digest)
+        key = self._key_of(digest)
         if len(data) > _UNASKED_BYTES and await self._holds(key, data):
             return
         async with self._parts:
@@ -47,7 +49,7 @@ class Transfers:
                 if await asyncio.to_thread(digest_bytes, data) != digest:
                     raise _other_bytes(path, digest)
             return await self.send_bytes(data, digest)
-        key = self._bucket.location.blob(digest)
+        key = self._key_of(digest)
         stored = await self._bucket.head(key)
         if stored is not None and stored.size == size:
             return None
@@ -64,7 +66,7 @@ class Transfers:
 
         :raises OSError: a full disk, say.
         """
-        key = self._bucket.location.blob(digest)
+        key = self._key_of(digest)
         with target.open("xb") as file:
 
             async def keep(offset: int, data: bytes) -> None:
