@@ -107,6 +107,7 @@ def test_a_service_is_given_the_secrets_that_it_needs_and_no_other(
     if "AWS_REGION" in os.environ:
         assert settings.needed("artifacts_url") == "s3://penstock/artifacts"
         credentials = botocore.session.Session().get_credentials()
+        assert credentials is not None
         assert credentials.secret_key == (secrets / "s3-secret").read_text().strip()
 
 
