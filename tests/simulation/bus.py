@@ -15,6 +15,10 @@ from functools import partial
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.bus import INBOX, Envelope, Exchange, queue_for_key
 
+LANE_QUEUES = "penstock.lane."
+LANE_SECONDS = 60.0
+"""So long the queue of a lane outlives its last consumer."""
+
 
 @dataclass(slots=True)
 class BusFaults:
@@ -40,6 +44,8 @@ class BusFaults:
 class _Queue:
     waiting: list[tuple[bytes, bool]] = field(default_factory=list[tuple[bytes, bool]])
     consumers: "list[SimConsumer]" = field(default_factory=lambda: list[SimConsumer]())
+    uses: int = 0
+    """How often somebody has begun to consume it."""
 
     def wake(self) -> None:
         for consumer in self.consumers:
@@ -56,6 +62,8 @@ class SimBroker:
         self.queues: dict[str, _Queue] = {}
         self.listeners: list[SimListener] = []
         self.named = 0
+        self.lanes: set[str] = set()
+        """Queues of served steps that exist."""
 
     def chance(self, probability: float) -> bool:
         return probability > 0 and self.rng.random() < probability
@@ -70,6 +78,25 @@ class SimBroker:
     def purge(self, name: str) -> None:
         """An operator's mistake, or a queue that lost its disk."""
         self.queue(name).waiting.clear()
+
+    def has_queue_for(self, envelope: Envelope) -> bool:
+        """Whether a queue takes it; only those of lanes come and go."""
+        if envelope.exchange is not Exchange.WORK or envelope.reply_queue is not None:
+            return True
+        name = queue_for_key(envelope.key)
+        return not name.startswith(LANE_QUEUES) or name in self.lanes
+
+    def expire(self, name: str) -> None:
+        """Of the queue of a lane that nobody consumes for a while nothing is left."""
+        queue = self.queue(name)
+        if not queue.consumers and name in self.lanes:
+            self.later(LANE_SECONDS, lambda: self._end_lane(name, queue.uses))
+
+    def _end_lane(self, name: str, uses: int) -> None:
+        queue = self.queue(name)
+        if not queue.consumers and queue.uses == uses:
+            self.lanes.discard(name)
+            queue.waiting.clear()
 
     def route(self, envelope: Envelope) -> None:
         if envelope.reply_queue is None and envelope.exchange is Exchange.WORK:
@@ -225,6 +252,8 @@ class SimBus:
         faults = self.broker.faults
         await self.pause()
         self._fail("the message was not taken", faults.refused)
+        if not self.broker.has_queue_for(envelope):
+            raise BusUnavailable("no queue takes the message")
         self.broker.route(envelope)
         self.broker.trace("publish", envelope.exchange, len(envelope.body))
         await self.pause()
@@ -239,6 +268,9 @@ class SimBus:
         if self.is_down:
             raise BusUnavailable("there is no connection")
         consumer = SimConsumer(self, queue, prefetch)
+        if queue.startswith(LANE_QUEUES):
+            self.broker.lanes.add(queue)
+        consumer.queue.uses += 1
         consumer.queue.consumers.append(consumer)
         self.consumers.append(consumer)
         try:
@@ -251,6 +283,7 @@ class SimBus:
         if consumer in self.consumers:
             self.consumers.remove(consumer)
             consumer.queue.consumers.remove(consumer)
+            self.broker.expire(consumer.name)
 
     @asynccontextmanager
     async def listen(self, exchange: Exchange, key: str = "#") -> AsyncGenerator[SimListener, None]:

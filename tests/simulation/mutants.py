@@ -8,13 +8,16 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from penstock.contracts.messages import Failure, Heartbeat
+from penstock.contracts.names import lane_of
 from penstock.contracts.spec import RetrySpec
 from penstock.contracts.states import AttemptState, StepState
 from penstock.engine import batch, dispatcher, slice_writer, timers
 from penstock.engine.core import attempts, decision, fan
+from penstock.engine.core import slice as slice_
 from penstock.engine.core.retry import GiveUp, Retry, after_failure
 from penstock.engine.core.slice import Slice
 from penstock.engine.inbox import Inbox
+from penstock.engine.lanes import LaneWatch
 from penstock.engine.presence import Presence
 from penstock.engine.statement import Statement
 from penstock.engine.upkeep import Upkeep
@@ -214,6 +217,39 @@ def names_no_attempts_in_heartbeats() -> AbstractContextManager[None]:
 @mutant
 def never_takes_a_runner_for_dead() -> AbstractContextManager[None]:
     return exchanged(Presence, "lost", lambda self, live: [])
+
+
+# Lanes
+
+
+@mutant
+def leaves_what_waits_in_dead_lanes() -> AbstractContextManager[None]:
+    async def idle(self: LaneWatch, lane: object) -> None:
+        return
+
+    return exchanged(LaneWatch, "_settle", idle)
+
+
+@mutant
+def leaves_what_was_sent_to_dead_lanes() -> AbstractContextManager[None]:
+    async def idle(self: LaneWatch, lane: object) -> None:
+        return
+
+    return exchanged(LaneWatch, "_give_up", idle)
+
+
+@mutant
+def serves_code_that_nobody_has() -> AbstractContextManager[None]:
+    def careless(run: Any, step: Any, lanes: Any) -> Any:
+        lane = lane_of(run.pipeline, step.name)
+        return lane if (run.workspace, lane) in lanes else None
+
+    return exchanged(slice_, "lane_if_served", careless)
+
+
+@mutant
+def begins_unasked_what_waited_in_a_dead_lane() -> AbstractContextManager[None]:
+    return exchanged(runner.Runner, "_may_be_over", lambda *_: False)
 
 
 # Joins, groups, queues

@@ -309,6 +309,21 @@ def _capacity(world: World) -> list[str]:
     return found
 
 
+def _services(world: World) -> list[str]:
+    """Steps are served by those alone who announced them, as long as one of them has the code."""
+    announced = {(service.step, service.code) for planned in world.scenario.services for service in planned.services}
+    serving = {member.party.name: member.served for member in world.members if member.served is not None}
+    found: list[str] = []
+    for entry in world.journal.entries:
+        if (served := serving.get(entry.runner)) is None:
+            continue
+        if entry.step.name not in {service.step for service in served.services}:
+            found.append(f"{entry.runner} executed {entry.step.name}, which it does not serve")
+        elif not {(entry.step.name, ""), (entry.step.name, entry.step.code.digest)} & announced:
+            found.append(f"{entry.runner} executed {entry.step.name}, of which nobody serves that code")
+    return found
+
+
 def _stops(world: World) -> list[str]:
     """Once it is committed that a run stops, nothing new is given out for it."""
     plan = plan_of(world.spec)
@@ -357,5 +372,6 @@ CHECKS = (
     _executions,
     _order_of_execution,
     _capacity,
+    _services,
     _stops,
 )

@@ -3,7 +3,8 @@
 import random
 from dataclasses import dataclass, field, replace
 
-from penstock.contracts.messages import RunOptions
+from penstock.contracts.messages import RunOptions, Service
+from penstock.contracts.names import lane_of
 from penstock.contracts.spec import PipelineSpec, StepSpec
 from tests.simulation.bus import BusFaults
 from tests.simulation.pipelines import is_long, random_pipeline
@@ -25,6 +26,8 @@ FAULTS = (
     "drain runner",
 )
 
+FAULTS_OF_SERVICES = ("kill service", "freeze service", "drain service", "retire service", "retire service", "cut service", "purge lane")
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
@@ -32,6 +35,19 @@ class PlannedRun:
     at: float
     options: RunOptions = field(default_factory=RunOptions)
     cancel_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedService:
+    """A runner that serves steps from `at` on."""
+
+    at: float
+    services: tuple[Service, ...]
+    slots: int
+
+    @property
+    def lanes(self) -> dict[str, int]:
+        return {lane_of(service.pipeline, service.step): self.slots for service in self.services}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,8 @@ class Scenario:
     """The store is one on which transactions run side by side; drawn apart, so that the rest of a seed's scenario is as without."""
     coordinators: int
     runners: tuple[dict[str, int], ...]
+    services: tuple[PlannedService, ...]
+    """These and what befalls them are drawn apart too."""
     patience: float
     young: float
     heartbeat: float
@@ -79,6 +97,7 @@ def scenario(seed: int) -> Scenario:
         is_concurrent=not is_embedded and random.Random(f"store {seed}").random() < 0.5,
         coordinators=rng.choice([1, 1, 2]),
         runners=_runners(rng),
+        services=() if is_embedded else _services(random.Random(f"services {seed}"), spec, horizon),
         patience=rng.choice([6.0, 12.0, 12.0, 30.0]),
         slow=0.0 if is_long(spec) else rng.choice([0.05, 0.2, 0.5]),
         young=rng.choice([0.2, 1.0, 3.0]),
@@ -87,7 +106,7 @@ def scenario(seed: int) -> Scenario:
         horizon=horizon,
         bus=BusFaults() if calm or is_embedded else _bus_faults(rng),
         store=StoreFaults() if calm else _store_faults(rng),
-        misfortunes=() if calm else _misfortunes(rng, horizon, is_embedded=is_embedded),
+        misfortunes=() if calm else _misfortunes(rng, horizon, seed, is_embedded=is_embedded),
     )
 
 
@@ -115,6 +134,18 @@ def _runners(rng: random.Random) -> tuple[dict[str, int], ...]:
     return (first, *more)
 
 
+def _services(rng: random.Random, spec: PipelineSpec, horizon: float) -> tuple[PlannedService, ...]:
+    """Most have the steps' own code, some another, some serve any."""
+    planned: list[PlannedService] = []
+    for _ in range(rng.choice([0, 1, 1, 2])):
+        steps = rng.sample(spec.steps, min(len(spec.steps), rng.randint(1, 3)))
+        services = tuple(
+            Service(pipeline=spec.name, step=step.name, code=rng.choice([step.code.digest] * 4 + ["", "other"])) for step in steps
+        )
+        planned.append(PlannedService(rng.choice([0.0, 0.0, rng.uniform(0.0, horizon / 2)]), services, rng.randint(1, 2)))
+    return tuple(planned)
+
+
 def _bus_faults(rng: random.Random) -> BusFaults:
     strength = rng.choice([0.0, 0.05, 0.25])
     return BusFaults(
@@ -134,6 +165,11 @@ def _store_faults(rng: random.Random) -> StoreFaults:
     return StoreFaults(unreachable=rng.random() * strength, rolled_back=rng.random() * strength, unknown=rng.random() * strength)
 
 
-def _misfortunes(rng: random.Random, horizon: float, *, is_embedded: bool) -> tuple[tuple[float, str], ...]:
+def _misfortunes(rng: random.Random, horizon: float, seed: int, *, is_embedded: bool) -> tuple[tuple[float, str], ...]:
     kinds = ("kill coordinator", "kill coordinator", "lose blob", "drain runner") if is_embedded else FAULTS
-    return tuple(sorted((rng.uniform(0.0, horizon), rng.choice(kinds)) for _ in range(rng.choice([0, 1, 2, 4, 7, 10]))))
+    happen = [(rng.uniform(0.0, horizon), rng.choice(kinds)) for _ in range(rng.choice([0, 1, 2, 4, 7, 10]))]
+    apart = random.Random(f"misfortunes of services {seed}")
+    happen += (
+        [] if is_embedded else [(apart.uniform(0.0, horizon), apart.choice(FAULTS_OF_SERVICES)) for _ in range(apart.choice([0, 1, 3, 5]))]
+    )
+    return tuple(sorted(happen))

@@ -12,7 +12,7 @@ from penstock.contracts.messages import RunOptions
 from tests.simulation.loop import Deadlock
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.oracle import Watch, environment_failures, judge, outcomes
-from tests.simulation.scenario import PlannedRun, Scenario, scenario
+from tests.simulation.scenario import PlannedRun, PlannedService, Scenario, scenario
 from tests.simulation.world import World
 
 PATIENCE_SECONDS = 200.0
@@ -118,6 +118,8 @@ async def _happen(world: World) -> None:
     async with asyncio.TaskGroup() as tasks:
         for run in plan.runs:
             tasks.create_task(_ask_for(world, run))
+        for number, planned in enumerate(plan.services):
+            tasks.create_task(_serve(world, f"v{number}", planned))
         tasks.create_task(_befall(world))
     await _until(world, lambda: _is_quiet(world))
 
@@ -133,6 +135,11 @@ async def _ask_for(world: World, run: PlannedRun) -> None:
     while (state := world.run_state(run.run_id)) is not None and not state[0].is_terminal and state[1] is None:
         world.cancel(run)
         await asyncio.sleep(2.0)
+
+
+async def _serve(world: World, role: str, planned: PlannedService) -> None:
+    await asyncio.sleep(planned.at)
+    world.start_service(role, planned)
 
 
 async def _befall(world: World) -> None:

@@ -20,7 +20,7 @@ from penstock.transport.artifact_stores.memory import MemoryArtifactStore
 from penstock.transport.bus import INBOX, Envelope, Exchange, work_queue
 from tests.simulation.bus import BusFaults, SimBroker, SimBus
 from tests.simulation.loop import Party, SimLoop
-from tests.simulation.scenario import PlannedRun, Scenario
+from tests.simulation.scenario import PlannedRun, PlannedService, Scenario
 from tests.simulation.store import Database, SimStore, StoreFaults
 from tests.simulation.work import Journal, SimLauncher, Temper
 
@@ -41,6 +41,9 @@ class Member:
     launcher: SimLauncher | None = None
     runner: Runner | None = None
     coordinator: Coordinator | None = None
+    served: PlannedService | None = None
+    has_retired: bool = False
+    """Nobody takes its place."""
 
     @property
     def is_alive(self) -> bool:
@@ -121,12 +124,19 @@ class World:
         self._spawn(member, lambda: self._execute(member))
         return member
 
+    def start_service(self, role: str, planned: PlannedService) -> Member:
+        member = self._member(role, SimBus(self.broker))
+        member.slots, member.served = planned.lanes, planned
+        self._spawn(member, lambda: self._execute(member))
+        return member
+
     async def _execute(self, member: Member) -> None:
         name = member.party.name
         rng = random.Random(f"{name} {self.scenario.seed}")
         member.launcher = SimLauncher(name, self.journal, self.artifacts, self.temper, rng)
         pace = Pace(young=self.scenario.young, heartbeat=self.scenario.heartbeat, reconnect=0.5)
-        member.runner = Runner(member.bus, member.launcher, name=name, incarnation=name, pools=member.slots, pace=pace)
+        services = member.served.services if member.served is not None else ()
+        member.runner = Runner(member.bus, member.launcher, name=name, incarnation=name, pools=member.slots, pace=pace, services=services)
         await member.runner.run()
         # It was drained: another one takes its place.
         self.loop.kill(member.party)
@@ -205,6 +215,11 @@ class World:
         delay = self.rng.uniform(0.0, 4.0)
         if role == "p":
             self.broker.later(delay, lambda: self._alone(self.start_process))
+        elif member.served is not None:
+            # At times longer than anybody waits for it.
+            again = partial(self._alone, partial(self.start_service, role, member.served))
+            if not member.has_retired:
+                self.broker.later(self.rng.choice([delay, delay + self.scenario.patience * 1.5]), again)
         elif role.startswith("c"):
             self.broker.later(delay, lambda: self._alone(lambda: self.start_coordinator(role)))
         else:
@@ -225,7 +240,7 @@ class World:
             return
         self.trace("misfortune", kind)
         what, _, who = kind.partition(" ")
-        happens = {"kill": self._doom, "freeze": self._freeze, "cut": self._cut, "drain": self._drain}
+        happens = {"kill": self._doom, "freeze": self._freeze, "cut": self._cut, "drain": self._drain, "retire": self._retire}
         if what not in happens:
             self._befall_things(kind)
         elif (victim := self._pick(who)) is not None:
@@ -235,6 +250,9 @@ class World:
         match kind:
             case "purge pool":
                 self.broker.purge(work_queue("default", self.rng.choice(["cpu", "gpu"])))
+            case "purge lane":
+                for name in sorted(self.broker.lanes):
+                    self.broker.purge(name)
             case "purge inbox":
                 self.reports_lost += 1
                 self.broker.purge(INBOX)
@@ -251,6 +269,8 @@ class World:
         alive = [member for member in self.members if member.is_alive and not member.party.is_frozen]
         if who == "coordinator":
             alive = [member for member in alive if member.coordinator is not None]
+        elif who == "service":
+            alive = [member for member in alive if member.served is not None]
         elif who == "runner":
             alive = [member for member in alive if member.launcher is not None]
             # Whoever is at work has more to lose.
@@ -261,6 +281,13 @@ class World:
         self.suspects.add(victim.party.name)
         if victim.runner is not None:
             victim.party.context.run(victim.runner.drain)
+
+    def _retire(self, victim: Member) -> None:
+        victim.has_retired = True
+        if self.rng.random() < 0.5:
+            self._doom(victim)
+        else:
+            self._drain(victim)
 
     def _cut(self, victim: Member) -> None:
         self.suspects.add(victim.party.name)
@@ -340,6 +367,8 @@ class World:
         return (RunState(rows[0][0]), rows[0][1]) if rows else None
 
     def close(self) -> None:
+        # Nothing is timed any more.
+        self.broker.lanes.clear()
         for member in self.members:
             member.bus.cut()
         self.loop.finish()
