@@ -6,12 +6,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 from tests.faults.kills import in_turn, run_with_kills
 from tests.faults.long_step import LongStep, run_long_step
 from tests.faults.partition import cut_off_and_reconnected
 from tests.faults.trial import trial
+from tests.faults.workload import steps_of_mixed
 
 
 def say(text: str) -> None:
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _kills(folder: Path, steps: int, rounds: int, milliseconds: int) -> None:
     with trial(folder, coordinators=2, runners=[{"cpu": 2}, {"cpu": 2}, {"cpu": 2}]) as started:
-        report = run_with_kills(started, max(1, (steps - 22) // 3), in_turn(started, rounds), milliseconds, say)
+        report = run_with_kills(started, max(1, ceil((steps - steps_of_mixed(0)) / 3)), in_turn(started, rounds), milliseconds, say)
     for line in report.lines():
         say(line)
 

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import aio_pika
 import structlog
 from aiormq.abc import AbstractConnection
+from typing_extensions import override
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.buses.rabbitmq.address import Address
@@ -26,6 +27,14 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
 _CLOSE_SECONDS = 3.0
 _CANCEL_SECONDS = 0.5
+
+
+class _Connection(aio_pika.Connection):
+    """One that was never made ends silently: aio-pika's would be closed by the collector, in whatever thread that happens."""
+
+    @override
+    def __del__(self) -> None:
+        pass
 
 
 class Session(Protocol):
@@ -111,7 +120,10 @@ class Link(Generic[SessionT]):
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = self._connection = await aio_pika.connect(
-                    self._address.url, heartbeat=HEARTBEAT_SECONDS, client_properties={"connection_name": self._name}
+                    self._address.url,
+                    heartbeat=HEARTBEAT_SECONDS,
+                    client_properties={"connection_name": self._name},
+                    connection_class=_Connection,
                 )
                 transport = _transport(connection)
                 connection.close_callbacks.add(lambda _, error: self._ended(lost, str(error or "") or "the connection was closed"))
