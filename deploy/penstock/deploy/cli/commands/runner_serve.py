@@ -14,6 +14,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only this pipeline's steps.")] = None,
     slots: Annotated[int, typer.Option("--slots", min=1, help="Attempts of each step at a time.")] = 1,
     any_version: Annotated[bool, typer.Option("--any-version", help="Also for runs whose code of the step is another.")] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="Print what would be served, and end.")] = False,
     broker_url: Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")] = None,
     artifacts_url: Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")] = None,
     workspace: Annotated[str | None, typer.Option("--workspace", help="Whose runs it serves.")] = None,
@@ -40,6 +41,10 @@ def serve(  # noqa: PLR0913 - one parameter an option
         from penstock.deploy.services.runner import serve_runner  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.served_steps import served_steps  # noqa: PLC0415 -- for services alone
     services = served_steps(target, pipeline, settings.workspace, any_version=any_version)
+    if only_list:
+        for service in services:
+            typer.echo(f"{lane_of(service.pipeline, service.step)}  {service.code or 'any version'}")
+        return
     lanes = {lane_of(service.pipeline, service.step): slots for service in services}
     own_name = settings.name or process_name()
     run_service("runner", own_name, settings, lambda settings, lifetime: serve_runner(lanes, {}, own_name, settings, lifetime, services))
