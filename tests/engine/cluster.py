@@ -21,7 +21,7 @@ from penstock.transport.bus import Delivery, Envelope, Exchange, work_queue
 from penstock.transport.buses.memory import MemoryBus
 
 PATIENCE_SECONDS = 60.0
-SETTINGS = CoordinatorSettings(name="coordinator", token_key=b"key")
+SETTINGS = CoordinatorSettings(name="coordinator", token_key=b"key", again_seconds=0.01)
 _EPOCH = 1_800_000_000_000_000
 _state = Statement("SELECT state, error FROM run WHERE run_no = :run_no")
 _outputs = Statement("SELECT outputs FROM run WHERE run_no = :run_no")

@@ -6,6 +6,7 @@ from penstock.contracts.artifacts import inline
 from penstock.contracts.messages import AttemptOutcome, Claim, RunOptions, Started
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET
+from penstock.engine.core.wants import Stop
 from tests.engine.ledger import Ledger
 from tests.engine.small_pipelines import ONCE_MORE, pipeline, step
 
@@ -259,7 +260,6 @@ def test_the_same_runner_may_claim_again(ledger: Ledger) -> None:
     assert ledger.claim(order).granted
 
 
-
 def test_a_runner_that_was_started_again_under_its_name_holds_nothing(ledger: Ledger) -> None:
     run = ledger.submit(pipeline(step("careful", idempotent=False)))
     order = ledger.order(run, "careful")
@@ -382,3 +382,82 @@ def test_reports_of_an_ended_run_close_their_attempts_and_change_nothing_else(le
     assert ledger.claim(d).reason == "its run has ended"
     assert ledger.run(run) == "cancelled"
     assert [ledger.state(run, name) for name in "abcd"] == ["cancelled"] * 4
+
+
+def test_who_lost_the_answer_to_a_claim_is_granted_the_same_attempt_again(ledger: Ledger) -> None:
+    run = ledger.submit(CHAIN)
+    order = ledger.order(run, "first")
+
+    granted = ledger.claim(order)
+
+    assert ledger.claim(order) == granted
+    assert granted.attempt is not None
+    assert granted.attempt.attempt_no == 2
+    assert not ledger.claim(order, incarnation="second").granted
+
+
+def test_an_order_that_ends_one_runner_after_the_other_ends_with_its_step(ledger: Ledger) -> None:
+    run = ledger.submit(CHAIN)
+    order = ledger.order(run, "first")
+    for number in range(INFRASTRUCTURE_BUDGET):
+        granted = ledger.claim(order, runner=f"runner-{number}")
+        assert granted.attempt is not None
+        ledger.lose(order.model_copy(update={"attempt": granted.attempt}), counts=False)
+        order = ledger.order(run, "first")
+
+    answer = ledger.claim(order, runner="runner-last")
+
+    assert not answer.granted
+    assert "its attempts were lost 6 times" in ledger.run(run)
+
+
+def test_nobody_gives_back_what_another_runner_holds(ledger: Ledger) -> None:
+    run = ledger.submit(WARY)
+    order = ledger.order(run, "once")
+    assert ledger.claim(order, runner="holder").granted
+
+    ledger.release(order)
+    ledger.tell(run, ledger.success(order, inline(1)).model_copy(update={"runner": "holder"}))
+
+    assert len(ledger.orders) == 1
+    assert ledger.run(run) == "succeeded"
+
+
+def test_a_success_counts_though_somebody_else_gave_the_order_back(ledger: Ledger) -> None:
+    run = ledger.submit(CHAIN)
+    order = ledger.order(run, "first")
+
+    ledger.release(order)
+    ledger.tell(run, ledger.success(order, inline(1)))
+
+    assert ledger.state(run, "first") == "succeeded"
+
+
+def test_what_is_given_back_again_and_again_is_ordered_after_growing_pauses(ledger: Ledger) -> None:
+    run = ledger.submit(CHAIN)
+    pauses: list[int] = []
+    for _ in range(INFRASTRUCTURE_BUDGET):
+        ledger.release(ledger.order(run, "first"))
+        if timers := ledger.timers(run):
+            pauses += [seconds for _, seconds in timers]
+            ledger.fire(run, "retry")
+
+    assert pauses == [1, 4, 15, 60]
+
+
+# Cancelling
+
+
+HOOKED = pipeline(step("first"), hooks={"on_exit": step("told")})
+
+
+def test_a_cancellation_that_is_heard_twice_leaves_no_hook(ledger: Ledger) -> None:
+    run = ledger.submit(HOOKED)
+    ledger.end(ledger.order(run, "first"), AttemptState.FAILED)
+    assert ledger.run(run).startswith("finishing")
+
+    ledger.stop(run)
+
+    assert ledger.state(run, "told") == "running"
+    ledger.tell(run, Stop("cancelled", leaves_hooks=True))
+    assert ledger.run(run).startswith("failed")

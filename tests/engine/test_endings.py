@@ -43,7 +43,7 @@ async def test_a_run_that_is_cancelled_while_its_hooks_run_ends_as_it_would_have
         hook = await c.order()
         assert (await c.state(run_no))[0] is RunState.FINISHING
 
-        await c.publish(encode(CancelRun(run_id="run1", reason="enough")))
+        await c.publish(encode(CancelRun(run_id="run1", reason="enough", leaves_hooks=True)))
 
         assert (await c.ended(run_no))[0] is RunState.SUCCEEDED
         assert (1, 0, "cancelled") in await c.states(run_no)

@@ -169,7 +169,7 @@ class Claim(_Message):
     """Of the runner: one that was started again under its old name holds nothing of what it held."""
     is_first: bool = False
     """It asks about the first delivery of the first order: if the attempt is open, nobody has begun it."""
-    reply_to: str
+    reply_to: Annotated[str, Field(max_length=255)]
 
 
 class ClaimAnswer(_Message):
@@ -309,11 +309,14 @@ class SubmitRun(_Message):
 
 
 class CancelRun(_Message):
+    """Asks for a run to be stopped. `leaves_hooks`: who asks has seen that its hooks run, and does not wait for them either."""
+
     type: Literal["cancel_run"] = "cancel_run"
     version: Literal[1] = 1
     workspace: str = "default"
     run_id: str
     reason: Text = ""
+    leaves_hooks: bool = False
 
 
 Report = Annotated[Started | Completed | Released | Claim, Discriminator("type")]

@@ -94,8 +94,11 @@ def decide_all(
     """
     outcome = Outcome()
     over: list[str] = []
-    for run_no, run in lock_and_load_runs(connection, facts).items():
+    runs = lock_and_load_runs(connection, facts)
+    for run_no, run in runs.items():
         over += _decide(connection, run, facts[run_no], circumstances, dispatcher, outcome)
+    for run_no in facts.keys() - runs.keys():
+        outcome.answers += _denied(facts[run_no], "there is no such run")
     woken = _woken(connection, over)
     # Among these may be lower numbers than those above: where two coordinators wait for each other so, the store has one of them try again.
     for run_no, run in lock_and_load_runs(connection, woken).items():
@@ -131,7 +134,10 @@ def _decide(
     over: list[str] = []
     if circumstances.only_pool is None:
         circumstances = replace(circumstances, pools=pools_of(connection, run.workspace))
-    pending = [fact for fact in facts if _is_genuine(fact, run, dispatcher) and not _is_stale(connection, fact, run_no, circumstances.now)]
+    genuine = [fact for fact in facts if _is_genuine(fact, run, dispatcher)]
+    if len(genuine) < len(facts):
+        outcome.answers += _denied([fact for fact in facts if fact not in genuine], "its token is not of this attempt")
+    pending = [fact for fact in genuine if not _is_stale(connection, fact, run_no, circumstances.now)]
     while pending:
         decision = decide(connection, run, pending, circumstances)
         changes = decision.changes
@@ -176,6 +182,11 @@ def _is_genuine(fact: Fact, run: RunRow, dispatcher: Dispatcher) -> bool:
     if not is_genuine:
         log.warning("report.forged", run_id=run.run_id, attempt=fact.attempt.model_dump())
     return is_genuine
+
+
+def _denied(facts: Sequence[Fact], reason: str) -> list[tuple[str, ClaimAnswer]]:
+    """Whoever claims what is not to be had is told so: without an answer, a slot would wait for it for ever."""
+    return [(fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=False, reason=reason)) for fact in facts if isinstance(fact, Claim)]
 
 
 def _is_stale(connection: Connection, fact: Fact, run_no: int, now: int) -> bool:

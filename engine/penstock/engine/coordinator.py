@@ -32,7 +32,7 @@ from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests
 from penstock.engine.observations import Observations, Unobserved
-from penstock.engine.quarantine import quarantine
+from penstock.engine.quarantine import Failures, quarantine
 from penstock.engine.runs import number_of, submit
 from penstock.engine.shared_entries import NewEntry, SharedEntries
 from penstock.engine.store import Store
@@ -70,6 +70,8 @@ class CoordinatorSettings:
     is_gone: Callable[[str], bool] = _is_never_gone
     """Whether another owner is gone for good (embedded)."""
     observations: Observations = field(default_factory=Unobserved)
+    again_seconds: float = PAUSE_SECONDS
+    """Until what could not be decided is tried again."""
     shared: SharedEntries | None = None
     """Cache entries of other engines that use the same artifact store."""
 
@@ -88,6 +90,7 @@ class Coordinator:
         self._manifests = Manifests(artifacts)
         self._slots: dict[str, dict[str, int]] = {}
         self._inbox = Inbox()
+        self._failures = Failures()
         self._busy: dict[Chore, asyncio.Task[None]] = {}
         self._sent: list[AttemptKey] = []
         self._next_timer: int | None = None
@@ -182,12 +185,15 @@ class Coordinator:
             except StoreUnavailable as error:
                 log.error("store.unavailable", reason=str(error))  # noqa: TRY400 - the trace says nothing that the text doesn't
                 await asyncio.sleep(PAUSE_SECONDS)
-                await self._inbox.give_back(batch)
+                self._inbox.keep(batch)
                 continue
-            for run_no, reason in self._dispatcher.take_broken():
-                log.error("run.quarantined", run_no=run_no, reason=reason)
-                outcome.add(await self._put_aside(run_no, reason))
+            await self._put_broken_aside(outcome)
             await self._perform(outcome, tasks)
+            if self._failures.take_left():
+                # What was committed of it changes nothing when it comes again.
+                await asyncio.sleep(self._settings.again_seconds)
+                self._inbox.keep(batch)
+                continue
             for delivery in batch.deliveries:
                 await delivery.acknowledge()
             batch.succeed()
@@ -226,7 +232,8 @@ class Coordinator:
 
     async def _cancel_alone(self, command: CancelRun) -> Outcome:
         run_no = await self._store.read(lambda connection: self._number_of(connection, command))
-        return Outcome() if run_no is None else await self._commit_alone(run_no, Stop("cancelled", command.reason))
+        stop = Stop("cancelled", command.reason, command.leaves_hooks)
+        return Outcome() if run_no is None else await self._commit_alone(run_no, stop)
 
     async def _commit_alone(self, run_no: int, fact: Fact) -> Outcome:
         try:
@@ -234,8 +241,19 @@ class Coordinator:
         except StoreUnavailable:
             raise
         except Exception as error:
-            log.exception("run.quarantined", run_no=run_no, fact=type(fact).__name__)
+            log.exception("fact.failed", run_no=run_no, fact=type(fact).__name__)
+            if not self._failures.failed(run_no, time.monotonic()):
+                return Outcome()
+            log.error("run.quarantined", run_no=run_no, fact=type(fact).__name__)  # noqa: TRY400 - the trace was just written
             return await self._put_aside(run_no, f"{type(fact).__name__} can't be decided: {error!r}")
+
+    async def _put_broken_aside(self, outcome: Outcome) -> None:
+        for run_no, reason in self._dispatcher.take_broken():
+            log.error("run.quarantined", run_no=run_no, reason=reason)
+            try:
+                outcome.add(await self._put_aside(run_no, reason))
+            except Exception as error:  # noqa: BLE001 - it is found again when slots are given out
+                log.error("run.not_quarantined", run_no=run_no, reason=str(error))  # noqa: TRY400 - as above
 
     async def _put_aside(self, run_no: int, reason: str) -> Outcome:
         aftermath = await self._store.transaction(lambda connection: quarantine(connection, run_no, reason, self._now()))
@@ -351,7 +369,7 @@ class Coordinator:
     def _cancel(self, connection: Connection, command: CancelRun, facts: dict[int, list[Fact]]) -> None:
         run_no = self._number_of(connection, command)
         if run_no is not None:
-            facts.setdefault(run_no, []).append(Stop("cancelled", command.reason))
+            facts.setdefault(run_no, []).append(Stop("cancelled", command.reason, command.leaves_hooks))
 
     def _number_of(self, connection: Connection, command: CancelRun) -> int | None:
         try:
@@ -408,16 +426,23 @@ class Coordinator:
     async def _send(self, order: Order) -> None:
         """Publishes an order. The store learns of it with the next commit; a crash before that sends it twice, which is harmless."""
         key = work_key(order.workspace, order.pool, order.pipeline, order.step_name)
-        if await self._publish(Envelope(exchange=Exchange.WORK, key=key, body=encode(order))):
+        try:
+            await self._bus.publish(Envelope(exchange=Exchange.WORK, key=key, body=encode(order)))
+        except BusUnavailable as error:
+            log.warning("publish.failed", exchange=Exchange.WORK.value, reason=str(error))
+        except (ContractError, ValueError, OverflowError) as error:
+            # No broker would ever take it, and another coordinator would fare no better.
+            log.error("order.impossible", run_id=order.run_id, step=order.step_name, reason=str(error))  # noqa: TRY400 - it says all
+            self.tell(order.attempt.run_no, Stop("failed", f"the order of {order.step_name} can't be sent: {error}"))
+        else:
             self._sent.append(order.attempt)
 
-    async def _publish(self, envelope: Envelope) -> bool:
+    async def _publish(self, envelope: Envelope) -> None:
+        """Sends what nobody is lost without: who waits for it asks again."""
         try:
             await self._bus.publish(envelope)
-        except BusUnavailable as error:
+        except (BusUnavailable, ContractError) as error:
             log.warning("publish.failed", exchange=str(envelope.exchange), reason=str(error))
-            return False
-        return True
 
     def _start_chore(self, chore: Chore, tasks: asyncio.TaskGroup) -> None:
         if chore not in self._busy:

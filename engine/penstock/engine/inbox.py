@@ -1,7 +1,7 @@
 """What a coordinator has taken in and not yet decided: deliveries from the bus and facts of its own, batched for one transaction."""
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 import structlog
@@ -50,6 +50,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self._deliveries: asyncio.Queue[Delivery] = asyncio.Queue(BATCH * 2)
+        self._kept: deque[Delivery] = deque()
+        """Deliveries that come again, before all others."""
         self._facts: list[tuple[int, Fact, asyncio.Future[None]]] = []
         self._submits: list[Submission] = []
         self._wake = asyncio.Event()
@@ -82,23 +84,32 @@ class Inbox:
         await self._wake.wait()
         self._wake.clear()
         batch = Batch()
-        while not self._deliveries.empty() and len(batch.deliveries) < BATCH:
-            self._read(self._deliveries.get_nowait(), batch)
+        while len(batch.deliveries) < BATCH and (delivery := self._next()) is not None:
+            self._read(delivery, batch)
         taken, self._facts = self._facts[:BATCH], self._facts[BATCH:]
         for run_no, fact, _ in taken:
             batch.facts[run_no].append(fact)
         batch.own = taken
         batch.submits += self._submits
         self._submits = []
-        if self._facts or not self._deliveries.empty():
+        if self._facts or self._kept or not self._deliveries.empty():
             self._wake.set()
         return batch
 
-    async def give_back(self, batch: Batch) -> None:
-        """Nothing of it was committed, or that is unknown: all of it comes again."""
-        for delivery in batch.deliveries:
-            await delivery.give_back()
-        self._submits = batch.submits + self._submits
+    def _next(self) -> Delivery | None:
+        if self._kept:
+            return self._kept.popleft()
+        return None if self._deliveries.empty() else self._deliveries.get_nowait()
+
+    def keep(self, batch: Batch) -> None:
+        """Nothing of it was committed, or that is unknown: all of it comes again.
+
+        Its deliveries stay in this process: a broker takes those away that are given back some twenty times, and a store may be away for
+        longer than that takes.
+        """
+        self._kept.extendleft(reversed(batch.deliveries))
+        # Those that came as deliveries are read again from them.
+        self._submits = [submission for submission in batch.submits if submission[1] is not None] + self._submits
         self._facts = batch.own + self._facts
         self._wake.set()
 

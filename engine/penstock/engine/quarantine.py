@@ -1,6 +1,7 @@
 """Puts a run aside that can't be decided, so that the others go on. Works on rows alone: deciding is what failed."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -26,6 +27,42 @@ _flights = Statement("SELECT key FROM flight WHERE run_no = :run_no")
 _clear_ready = Statement("DELETE FROM ready WHERE run_no = :run_no")
 _clear_timers = Statement("DELETE FROM timer WHERE run_no = :run_no")
 _clear_flights = Statement("DELETE FROM flight WHERE run_no = :run_no")
+
+
+TRIES = 3
+"""A run whose fact fails alone so often is put aside: before that, the trouble may be over, or be this process's."""
+ASIDE_AT_ONCE = 3
+"""Runs that are put aside in `_PERIOD_SECONDS` at most: where more of them fail, it is not they that are broken."""
+_PERIOD_SECONDS = 60.0
+_REMEMBERED = 1000
+
+
+@dataclass(slots=True)
+class Failures:
+    """How often runs could not be decided, as one coordinator saw it."""
+
+    _counts: dict[int, int] = field(default_factory=dict[int, int])
+    _put_aside: deque[float] = field(default_factory=deque[float])
+    _has_left: bool = False
+
+    def failed(self, run_no: int, at: float) -> bool:
+        """A fact of the run failed alone, at that monotonic second; whether the run is to be put aside. Else the fact is left for later."""
+        self._counts[run_no] = self._counts.pop(run_no, 0) + 1
+        if len(self._counts) > _REMEMBERED:
+            self._counts.pop(next(iter(self._counts)))
+        while self._put_aside and at - self._put_aside[0] > _PERIOD_SECONDS:
+            self._put_aside.popleft()
+        if self._counts[run_no] < TRIES or len(self._put_aside) >= ASIDE_AT_ONCE:
+            self._has_left = True
+            return False
+        self._put_aside.append(at)
+        del self._counts[run_no]
+        return True
+
+    def take_left(self) -> bool:
+        """Whether something was left for later; told once."""
+        has_left, self._has_left = self._has_left, False
+        return has_left
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import dashed
 from penstock.contracts.spec import PipelineSpec
+from penstock.contracts.states import RunState
 from penstock.engine import tables
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import pack_values
@@ -33,6 +34,7 @@ _step_numbers = Statement(
     "SELECT u.run_no, s.bytes FROM run u JOIN spec s ON s.workspace = u.workspace AND s.digest = u.spec_digest "
     "WHERE u.workspace = :workspace AND u.run_id = :run_id"
 )
+_state = Statement("SELECT state FROM run WHERE run_no = :run_no")
 _owned = Statement("SELECT run_no, owner FROM run WHERE ended_at IS NULL AND owner IS NOT NULL")
 _own = Statement("UPDATE run SET owner = :owner WHERE run_no = :run_no AND same(owner, :before)")
 
@@ -165,5 +167,7 @@ def own(connection: Connection, run_no: int, owner: str, before: str | None) -> 
 
 
 def ask_to_cancel(connection: Connection, run_no: int, now: int) -> None:
-    """Leaves word for whatever process drives the run."""
-    _put_timer(connection, run_no=run_no, kind="cancel", node=-1, item=0, fire_at=now)
+    """Leaves word for whatever process drives the run, to be found from `now` on. Who asks while its hooks run wants them to end too."""
+    row = _state.first(connection, run_no=run_no)
+    kind = "leave" if row is not None and row[0] == RunState.FINISHING.value else "cancel"
+    _put_timer(connection, run_no=run_no, kind=kind, node=-1, item=0, fire_at=now)

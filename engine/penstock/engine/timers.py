@@ -23,7 +23,8 @@ def due(connection: Connection, now: int, owner: str | None) -> list[tuple[int, 
     """The facts of all timers whose time has come, with their runs."""
     facts: list[tuple[int, Fact]] = []
     for run_no, kind, node, item in _due.rows(connection, now=now, owner=owner):
-        facts.append((run_no, Stop("cancelled", "it was cancelled") if kind == "cancel" else Fired(kind, (node, item))))
+        asked = Stop("cancelled", "it was cancelled", leaves_hooks=kind == "leave")
+        facts.append((run_no, asked if kind in ("cancel", "leave") else Fired(kind, (node, item))))
     return facts
 
 

@@ -81,6 +81,9 @@ class Upkeep:
                 await self._look()
             except StoreUnavailable as error:
                 log.warning("store.unavailable", reason=str(error))
+            except Exception:
+                # The next look may go better; without any, nobody would be found lost.
+                log.exception("upkeep.failed")
             self._duties.wake()
             await self._rest()
 

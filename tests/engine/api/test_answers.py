@@ -27,6 +27,7 @@ from tests.engine.cluster import cluster as cluster_at_work
 _insert_step = Statement.insert(tables.step_run)
 _insert_attempt = Statement.insert(tables.attempt)
 _ended = Statement("UPDATE attempt SET ended_at = 9, log = :log, state = 'succeeded' WHERE run_no = 1")
+_cancelled_at = Statement("SELECT fire_at FROM timer WHERE kind = 'cancel'")
 _cancel_timers = Statement("SELECT count(*) FROM timer WHERE kind = 'cancel'")
 _progressed = Statement("UPDATE run SET state = 'running', started_at = 7 WHERE run_no = 1")
 
@@ -128,17 +129,19 @@ async def test_a_follower_waits_for_a_change_and_no_longer() -> None:
 
 
 @pytest.mark.usefixtures("each_store")
-async def test_cancelling_is_asked_of_coordinators_or_left_in_the_rows() -> None:
+async def test_cancelling_is_asked_of_coordinators_and_left_in_the_rows_in_case_nobody_hears() -> None:
     async with api() as served:
         await served.submit()
         await next_in_inbox(served)
 
         assert (await served.http.post("/v1/runs/flow-1/cancel", json={"reason": "enough"})).status_code == 202
         assert await next_in_inbox(served) == CancelRun(run_id="run1", reason="enough")
-        assert await served.store.read(_cancel_timers.number) == 0
+        assert await served.store.read(_cancel_timers.number) == 1
+        later = await served.store.read(_cancelled_at.number)
         lose_bus(served)
         assert (await served.http.post("/v1/runs/flow-1/cancel", json={})).status_code == 202
         assert await served.store.read(_cancel_timers.number) == 1
+        assert await served.store.read(_cancelled_at.number) < later
 
 
 @pytest.mark.usefixtures("each_store")

@@ -16,7 +16,7 @@ from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import DEFAULT_WORKSPACE
 from penstock.contracts.spec import encode_spec
-from penstock.contracts.states import StepState
+from penstock.contracts.states import RunState, StepState
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
 from penstock.deploy.embedded.collection import delete, find_garbage, summary
 from penstock.deploy.embedded.complaints import log_to_stderr
@@ -211,7 +211,8 @@ class EmbeddedClient:
         if owner != self._own_name():
             self._take_over(row)
         coordinator = self._engine.serve()
-        self._engine.call(coordinator.take_in(row[0], Stop("cancelled", reason or "it was cancelled")))
+        stop = Stop("cancelled", reason or "it was cancelled", leaves_hooks=row[7] == RunState.FINISHING.value)
+        self._engine.call(coordinator.take_in(row[0], stop))
 
     def resume(self, run: str) -> RunView:
         row = self._row(run)

@@ -13,6 +13,7 @@ from penstock.contracts.encoding import canonical, digest_of
 from penstock.contracts.errors import BusUnavailable, InvalidInput
 from penstock.contracts.messages import CancelRun, Cause, RunIdText, RunOptions, SubmitRun, Text, encode
 from penstock.contracts.spec import encode_spec
+from penstock.contracts.states import RunState
 from penstock.contracts.views import RunView
 from penstock.engine.api.admission import admitted
 from penstock.engine.api.services import Row, Services, Serving, answer, answer_all, body_of, now, read_body
@@ -27,6 +28,8 @@ router = APIRouter(tags=["runs"])
 VERSION_HEADER = "Penstock-Run-Version"
 LONGEST_WAIT = 30.0
 PipelineName = Annotated[str | None, Query(max_length=255, pattern=r"^[ -~]*$")]
+_HEARD_MICROSECONDS = 2_000_000
+"""So long a coordinator has time to hear of a cancellation, before it finds word of it in the rows."""
 _LOOK_SECONDS = 0.2
 """Between two looks at a run that somebody follows."""
 
@@ -158,12 +161,20 @@ async def cancel_run(run: str, request: Request, services: Serving) -> Response:
     view = await _view(services, run)
     if view.state.is_terminal:
         return answer(view)
-    command = CancelRun(workspace=services.workspace, run_id=view.run_id, reason=asked.reason or "it was cancelled")
+    is_finishing = view.state is RunState.FINISHING
+    command = CancelRun(
+        workspace=services.workspace, run_id=view.run_id, reason=asked.reason or "it was cancelled", leaves_hooks=is_finishing
+    )
+
+    async def leave_word(later: int) -> None:
+        await services.write(lambda connection: ask_to_cancel(connection, services.row(connection, view.run_id)[0], now() + later))
+
+    # In the rows it is safe from whatever becomes of the message, which comes sooner and knows the reason.
+    await leave_word(_HEARD_MICROSECONDS)
     try:
         await services.bus.publish(Envelope(exchange=Exchange.REPORTS, key="cancel", body=encode(command)))
     except BusUnavailable:
-        # Then word is left in the rows, which coordinators look at each second.
-        await services.write(lambda connection: ask_to_cancel(connection, services.row(connection, view.run_id)[0], now()))
+        await leave_word(0)
     return answer(view, 202)
 
 

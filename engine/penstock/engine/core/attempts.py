@@ -6,7 +6,7 @@ from penstock.contracts.messages import Claim, ClaimAnswer, Completed, Failure, 
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState, FailureKind, StepState
 from penstock.engine.core import lost_inputs
-from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET, GiveUp, Retry, after_failure
+from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET, MICROSECONDS, GiveUp, Retry, after_failure
 from penstock.engine.core.rows import (
     NONDETERMINISTIC,
     SAW_IDENTITY,
@@ -20,7 +20,10 @@ from penstock.engine.core.rows import (
 from penstock.engine.core.slice import Slice, Steps, pack_failure
 from penstock.engine.core.wants import Attempts, CacheEntries, Cancellation, Fact, Finding, Lost, Running, StepRuns
 
-_REVIVABLE = (AttemptState.LOST, AttemptState.SUPERSEDED)
+_REVIVABLE = (AttemptState.LOST, AttemptState.SUPERSEDED, AttemptState.RELEASED)
+"""Somebody may execute such an attempt still: one is given back also by whoever was delivered it a second time."""
+_PAUSES = (0, 1, 4, 15, 60)
+"""Seconds after so many losses: a runner that gives everything back at once must not use up the budget of all that waits."""
 
 
 def _place(fact: Fact) -> tuple[int, int, int] | None:
@@ -55,15 +58,15 @@ def take(rows: Slice, fact: Started | Completed | Released | Claim | Lost) -> St
         return
     match fact:
         case Claim():
-            _claim(rows, row, attempt, fact)
+            yield from _claim(rows, row, attempt, fact)
         case Started():
             _started(rows, row, attempt, fact)
         case Completed():
             yield from _completed(rows, row, attempt, fact)
         case Released():
-            if not attempt.state.is_closed:
+            if not attempt.state.is_closed and not _is_held_by_another(attempt, fact.runner):
                 _close(rows, attempt, AttemptState.RELEASED)
-                _lose(rows, row, f"given back: {fact.reason}")
+                _lose(rows, row, f"given back: {fact.reason}", pause=True)
         case Lost():
             if not attempt.state.is_closed:
                 has_begun = attempt.state is AttemptState.RUNNING
@@ -210,7 +213,7 @@ def _failed(rows: Slice, row: StepRow, failure: Failure) -> None:
             rows.fail(row, failure)
 
 
-def _lose(rows: Slice, row: StepRow, reason: str, *, counts: bool = True, has_begun: bool = False) -> None:
+def _lose(rows: Slice, row: StepRow, reason: str, *, counts: bool = True, has_begun: bool = False, pause: bool = False) -> None:
     """The current attempt came to nothing, through no fault of the user's code. `has_begun`: user code may have been executed."""
     if row.state is not StepState.RUNNING:
         return
@@ -229,6 +232,9 @@ def _lose(rows: Slice, row: StepRow, reason: str, *, counts: bool = True, has_be
         message = f"its attempt was lost ({reason}), and it may not run twice"
         hint = "See how far it came; then rerun it with `penstock rerun`."
         rows.fail(row, Failure(kind=FailureKind.ENVIRONMENT, message=message, hint=hint))
+    elif pause and (seconds := _PAUSES[min(row.losses, len(_PAUSES)) - 1]):
+        row.state = StepState.BACKOFF
+        rows.changes.timers.append(TimerRow("retry", row.node, row.item, rows.now + seconds * MICROSECONDS))
     else:
         rows.again(row)
 
@@ -241,7 +247,14 @@ def deny(rows: Slice, fact: Claim, reason: str) -> None:
     rows.changes.answers.append((fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=False, reason=reason)))
 
 
-def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
+def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> Steps:
+    if attempt.state is AttemptState.SUPERSEDED and row.state is StepState.RUNNING:
+        yield Attempts([(*row.place, row.attempts)])
+        current = rows.attempts[(*row.place, row.attempts)]
+        if _is_held_by(current, fact):
+            # It took the place of the one that is asked for, and the answer that said so was lost.
+            _grant(rows, current, fact)
+            return
     if attempt.state.is_closed or not _is_current(row, attempt):
         deny(rows, fact, "the attempt is closed")
     elif rows.is_stopping and attempt.state is AttemptState.DISPATCHED:
@@ -258,6 +271,10 @@ def _claim(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:
         _grant(rows, attempt, fact)
     elif not _step_spec(rows, row).idempotent:
         deny(rows, fact, "somebody may have begun it, and it may not run twice")
+    elif row.losses >= INFRASTRUCTURE_BUDGET:
+        deny(rows, fact, "its runners were lost too often")
+        _close(rows, attempt, AttemptState.LOST)
+        _lose(rows, row, "whoever had its order was lost")
     else:
         _supersede(rows, row, attempt, fact)
 
@@ -267,11 +284,16 @@ def _is_held_by(attempt: AttemptRow, fact: Claim) -> bool:
     return attempt.state is AttemptState.RUNNING and (attempt.runner, attempt.incarnation) == (fact.runner, fact.incarnation)
 
 
+def _is_held_by_another(attempt: AttemptRow, runner: str) -> bool:
+    return attempt.state is AttemptState.RUNNING and attempt.runner not in ("", runner)
+
+
 def _grant(rows: Slice, attempt: AttemptRow, fact: Claim) -> None:
     attempt.incarnation = fact.incarnation
     attempt.state, attempt.runner, attempt.started_at = AttemptState.RUNNING, fact.runner, rows.now
     rows.dirty_attempts.add((attempt.node, attempt.item, attempt.number))
-    rows.changes.answers.append((fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=True, attempt=fact.attempt)))
+    key = fact.attempt.model_copy(update={"attempt_no": attempt.number})
+    rows.changes.answers.append((fact.reply_to, ClaimAnswer(asked=fact.attempt, granted=True, attempt=key)))
 
 
 def _supersede(rows: Slice, row: StepRow, attempt: AttemptRow, fact: Claim) -> None:

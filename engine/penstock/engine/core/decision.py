@@ -56,6 +56,8 @@ from penstock.engine.core.wants import (
     summary_input,
 )
 
+WHOLE_RUN: Key = (-1, 0)
+"""The place of what concerns no step run, but the run."""
 CASCADE = 1000
 """Step runs that one transaction starts at most; the others are due in the next."""
 
@@ -97,10 +99,11 @@ class Decision(Slice):
                 yield from self._end_checking(fact)
             case Fired() | Woken():
                 yield from self._wake(fact)
-            case Stop() if self.run.state is RunState.FINISHING:
-                yield from hooks.leave(self)
             case Stop():
+                self.changes.timers_done += [(kind, WHOLE_RUN) for kind in ("cancel", "leave")]
                 self.stop(fact.reason, fact.text)
+                if fact.leaves_hooks and self.run.state is RunState.FINISHING:
+                    yield from hooks.leave(self)
             case Resumed():
                 self.run.owner = fact.owner
             case _:

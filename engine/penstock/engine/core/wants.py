@@ -203,10 +203,12 @@ class Lost(Arrive):
 
 @dataclass(frozen=True, slots=True)
 class Stop(Arrive):
-    """Stop the run: `cancelled`, `failed`, `timeout`."""
+    """Stop the run: `cancelled`, `failed`, `timeout`. A run whose hooks run goes on with them, unless it `leaves_hooks`: whoever asks
+    for that has seen them run, so that asking once, heard twice, leaves none."""
 
     reason: str
     text: str = ""
+    leaves_hooks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,51 @@
+"""What a coordinator has taken in and could not commit stays with it."""
+
+from penstock.contracts.messages import CancelRun, SubmitRun, encode
+from penstock.engine.core.wants import Begin
+from penstock.engine.inbox import BATCH, Inbox
+
+
+class HeldDelivery:
+    """A delivery that a broker counts each time it is given back."""
+
+    redelivered = False
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.given_back = 0
+
+    async def acknowledge(self) -> None:
+        """Nobody asks."""
+
+    async def give_back(self) -> None:
+        self.given_back += 1
+
+
+async def test_what_could_not_be_committed_comes_again_in_its_order_and_is_not_given_back_to_the_broker() -> None:
+    inbox = Inbox()
+    old = [HeldDelivery(encode(CancelRun(run_id=f"run{number}"))) for number in range(BATCH)]
+    new = HeldDelivery(encode(SubmitRun(run_id="last", spec=b"")))
+    for delivery in (*old, new):
+        await inbox.deliver(delivery)
+    told = inbox.tell(1, Begin())
+
+    for _ in range(50):
+        inbox.keep(await inbox.batch())
+    first, second = await inbox.batch(), await inbox.batch()
+
+    assert [command.run_id for command in first.cancels] == [f"run{number}" for number in range(BATCH)]
+    assert [request.run_id for request, _ in second.submits] == ["last"]
+    assert dict(first.facts) == {1: [Begin()]}
+    assert not told.done()
+    assert sum(delivery.given_back for delivery in (*old, new)) == 0
+
+
+async def test_a_run_asked_for_by_message_is_asked_for_once_though_its_batch_comes_again() -> None:
+    inbox = Inbox()
+    await inbox.deliver(HeldDelivery(encode(SubmitRun(run_id="one", spec=b""))))
+    own = inbox.submit(SubmitRun(run_id="two", spec=b""))
+
+    inbox.keep(await inbox.batch())
+
+    assert sorted(request.run_id for request, _ in (await inbox.batch()).submits) == ["one", "two"]
+    assert not own.done()
