@@ -60,10 +60,11 @@ _candidates = Statement(
     f"WHERE {_POSSIBLE} AND r.run_no NOT IN (SELECT number_of(f) FROM elements(:full) f) {_IN_ORDER}) c"
 )
 _take = Statement(
-    "SELECT r.run_no, r.node, r.item, r.fair, r.slots, s.flags, s.key, s.inputs, s.attempts, c.made_at > r.since "  # noqa: S608 - constants
-    "FROM ready r JOIN step_run s ON s.run_no = r.run_no AND s.node = r.node AND s.item = r.item "
-    "LEFT JOIN cache_entry c ON c.workspace = r.workspace AND c.key = s.key "
-    f"WHERE {_POSSIBLE} AND r.run_no IN (SELECT number_of(t) FROM elements(:taken) t) {_IN_ORDER}"
+    "SELECT r.run_no, r.node, r.item, r.fair, r.slots, s.flags, s.key, s.inputs, s.attempts, "  # noqa: S608 - constants
+    "(SELECT c.made_at FROM cache_entry c WHERE c.workspace = r.workspace AND c.key = s.key) > r.since "
+    f"FROM (SELECT r.* FROM ready r WHERE {_POSSIBLE} AND listed(r.run_no, :taken) {_IN_ORDER}) r "
+    "CROSS JOIN looked_up(s) step_run s WHERE s.run_no = r.run_no AND s.node = r.node AND s.item = r.item so_far(s) "
+    "ORDER BY r.urgency, r.fair, r.run_no, r.node, r.item"
 )
 _park = Statement("UPDATE step_run SET state = 'parked' WHERE run_no = :run_no AND node = :node AND item = :item")
 _run_step = Statement(
@@ -76,8 +77,8 @@ _put_clock = Statement.insert(tables.fair_share, otherwise="ON CONFLICT (workspa
 # On an attempt that somebody writes just now, somebody has reported: its order was seen.
 _mark_sent = Statement(
     "UPDATE attempt SET sent_at = :now WHERE (run_no, node, item, number) IN ("
-    "SELECT a.run_no, a.node, a.item, a.number FROM elements(:keys) k CROSS JOIN attempt a WHERE a.run_no = part_of(k, 0) "
-    "AND a.node = part_of(k, 1) AND a.item = part_of(k, 2) AND a.number = part_of(k, 3) locked_if_free(a))"
+    "SELECT a.run_no, a.node, a.item, a.number FROM elements(:keys) k CROSS JOIN looked_up(a) attempt a WHERE a.run_no = part_of(k, 0) "
+    "AND a.node = part_of(k, 1) AND a.item = part_of(k, 2) AND a.number = part_of(k, 3) so_far(a) locked_if_free(a))"
 )
 _unsent = Statement(
     "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.slots, s.flags, a.sent_at FROM attempt a "
@@ -259,7 +260,8 @@ class Dispatcher:
             # It is not overtaken, else it would never have its turn.
             queue.room = 0
         if rows:
-            _put_clock(connection, workspace=queue.workspace, pool=queue.pool, run_no=0, tag=max(row[3] for row in rows))
+            tag = max(row[3] for row in rows)
+            _put_clock.many(connection, [{"workspace": queue.workspace, "pool": queue.pool, "run_no": 0, "tag": tag}])
         else:
             queue.full |= runs
         return len(rows), orders
@@ -349,7 +351,7 @@ class Dispatcher:
         """These orders are on the bus."""
         if attempts:
             keys = [(a.run_no, a.step_no, a.item_no, a.attempt_no) for a in attempts]
-            _mark_sent(connection, keys=json.dumps(keys), now=now)
+            _mark_sent.many(connection, [{"keys": json.dumps(keys), "now": now}])
 
     def unsent(self, connection: Connection, unsent_before: int, unseen_before: int) -> list[tuple[Order, bool]]:
         """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent."""

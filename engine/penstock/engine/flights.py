@@ -17,7 +17,8 @@ _awaited = Statement(
 _keys = Statement("SELECT f.key FROM elements(:owners) o JOIN run u ON u.owner = text_of(o) JOIN flight f ON f.run_no = u.run_no")
 _end = Statement("DELETE FROM flight WHERE run_no IN (SELECT u.run_no FROM elements(:owners) o JOIN run u ON u.owner = text_of(o))")
 _parked = Statement(
-    "SELECT s.run_no, s.node, s.item FROM elements(:keys) k CROSS JOIN step_run s WHERE s.key = text_of(k) AND s.state = 'parked'"
+    "SELECT s.run_no, s.node, s.item FROM elements(:keys) k CROSS JOIN looked_up(s) step_run s "
+    "WHERE s.key = text_of(k) AND s.state = 'parked' so_far(s)"
 )
 _look = Statement(
     'SELECT f."key", f.run_no, f.node, f.item FROM flight f WHERE f.workspace = :workspace '

@@ -23,8 +23,8 @@ _facts_of_run = Statement(
     "JOIN spec s ON s.workspace = u.workspace AND s.digest = u.spec_digest WHERE u.run_no = :run_no"
 )
 _paths = Statement(
-    "SELECT s.each_node, s.item, s.path FROM elements(:keys) k CROSS JOIN fan_item s "
-    "WHERE s.run_no = :run_no AND s.each_node = part_of(k, 0) AND s.item = part_of(k, 1)"
+    "SELECT s.each_node, s.item, s.path FROM elements(:keys) k CROSS JOIN looked_up(s) fan_item s "
+    "WHERE s.run_no = :run_no AND s.each_node = part_of(k, 0) AND s.item = part_of(k, 1) so_far(s)"
 )
 
 Paths = Mapping[tuple[int, int, int], tuple[int, ...]]

@@ -30,7 +30,11 @@ _STEP = (
     "s.hit_run, s.hit_at, s.reason, s.failure, s.flags, s.started_at, s.ended_at"
 )
 # CROSS JOIN tells SQLite to go through the keys and look each row up, instead of through the rows.
-_PAIRS = "elements(:keys) k CROSS JOIN {table} s WHERE s.run_no = :run_no AND s.{first} = part_of(k, 0) AND s.{second} = part_of(k, 1)"
+_TRIPLES = (
+    "elements(:keys) k CROSS JOIN looked_up(s) {table} s WHERE s.run_no = :run_no AND s.{first} = part_of(k, 0) "
+    "AND s.{second} = part_of(k, 1){third} so_far(s)"
+)
+_PAIRS = _TRIPLES.replace("{third}", "")
 _RUN = (
     'run_no, run_id, workspace, pipeline, number, name, spec_digest, state, params, options, cause, tags, owner, "open", seq, '
     "stop, error, started_at, ended_at, outputs"
@@ -56,12 +60,11 @@ _load_items = Statement(
 _load_attempts = Statement(
     "SELECT s.node, s.item, s.number, s.state, s.pool, s.slots, s.incarnation, s.runner, s.made_at, s.sent_at, s.started_at, "  # noqa: S608 - constants
     "s.ended_at, s.failure, s.log, s.seconds, s.cpu_seconds, s.peak_memory FROM "
-    + _PAIRS.format(table="attempt", first="node", second="item")
-    + " AND s.number = part_of(k, 2)"
+    + _TRIPLES.format(table="attempt", first="node", second="item", third=" AND s.number = part_of(k, 2)")
 )
 _load_cache = Statement(
     "SELECT s.key, s.outputs, s.run_no, s.made_at, s.checked_at, s.node, s.item, s.seconds FROM elements(:keys) k "
-    "CROSS JOIN cache_entry s WHERE s.workspace = :workspace AND s.key = text_of(k)"
+    "CROSS JOIN looked_up(s) cache_entry s WHERE s.workspace = :workspace AND s.key = text_of(k) so_far(s)"
 )
 _load_counter = Statement("SELECT next_item FROM fan_counter WHERE run_no = :run_no AND each_node = :each_node")
 

@@ -24,7 +24,8 @@ _update_step = Statement(
     "due = CASE WHEN CAST(:state AS TEXT) = 'waiting' THEN CASE WHEN waiting + :waiting = 0 THEN 1 ELSE 0 END ELSE :due END, "
     'attempts = :attempts, failures = :failures, losses = :losses, "cursor" = :cursor, flags = :flags, "key" = :key, '
     "inputs = :inputs, outputs = :outputs, hit_run = :hit_run, hit_at = :hit_at, reason = :reason, failure = :failure, "
-    "started_at = :started_at, ended_at = :ended_at WHERE run_no = :run_no AND node = :node AND item = :item"
+    "started_at = :started_at, ended_at = :ended_at WHERE run_no = :run_no AND node = :node AND item = :item",
+    rows_differ=True,
 )
 _sweep = Statement(
     "UPDATE step_run SET waiting = waiting - 1, due = CASE WHEN waiting = 1 THEN 1 ELSE 0 END "
@@ -82,12 +83,14 @@ _load_running = Statement("SELECT node, item, attempts FROM step_run WHERE run_n
 def write(connection: Connection, decision: Decision) -> None:
     """Writes everything that a decision changed."""
     run, changes = decision.run, decision.changes
+    # Read before anything is written: what is written after another goes to a server together.
+    tags = _shares(connection, run, changes)
     # Before the rows of the slice: those are written by difference.
     _sweep.many(connection, [{"run_no": run.run_no, "node": node, "low": low, "high": high} for node, low, high in changes.sweeps])
     _write_steps(connection, decision)
     _write_fans(connection, decision)
     _put_attempt.many(connection, [_attempt_values(run.run_no, decision.attempts[key]) for key in sorted(decision.dirty_attempts)])
-    _write_queue(connection, run, changes, decision.now)
+    _write_queue(connection, run, changes, tags, decision.now)
     _write_cache(connection, run, changes, decision.now)
     _write_findings(connection, run, changes.findings, decision.now)
     if changes.stop is not None:
@@ -95,12 +98,9 @@ def write(connection: Connection, decision: Decision) -> None:
     _write_timeline(connection, run, changes, decision.now)
     if run.state.is_terminal:
         _clear_timers(connection, run_no=run.run_no)
-    _update_run(
-        connection,
-        **{name: getattr(run, name) for name in ("owner", "open", "seq", "stop", "error", "outputs", "started_at", "ended_at", "run_no")},
-        state=run.state.value,
-        tags=json.dumps(run.tags),
-    )
+    names = ("owner", "open", "seq", "stop", "error", "outputs", "started_at", "ended_at", "run_no")
+    values = {name: getattr(run, name) for name in names}
+    _update_run.many(connection, [{**values, "state": run.state.value, "tags": json.dumps(run.tags)}])
 
 
 def _write_steps(connection: Connection, decision: Decision) -> None:
@@ -179,12 +179,17 @@ def _attempt_values(run_no: int, row: AttemptRow) -> dict[str, Any]:
     return {"run_no": run_no, "state": row.state.value, **{name: getattr(row, name) for name in names}}
 
 
-def _write_queue(connection: Connection, run: RunRow, changes: Changes, now: int) -> None:
-    tags: dict[str, int] = {}
+def _shares(connection: Connection, run: RunRow, changes: Changes) -> dict[str, int]:
+    """How much the run has had of each pool that it wants more of."""
+    return {
+        pool: _load_share.number(connection, workspace=run.workspace, pool=pool, run_no=run.run_no)
+        for pool in sorted({ready.pool for ready in changes.ready})
+    }
+
+
+def _write_queue(connection: Connection, run: RunRow, changes: Changes, tags: dict[str, int], now: int) -> None:
     rows: list[dict[str, Any]] = []
     for ready in changes.ready:
-        if ready.pool not in tags:
-            tags[ready.pool] = _load_share.number(connection, workspace=run.workspace, pool=ready.pool, run_no=run.run_no)
         tags[ready.pool] += 1
         rows.append(
             {

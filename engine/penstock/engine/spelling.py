@@ -34,6 +34,17 @@ WORDS = (
     Word("text_part_of", 2, "json_extract({0}.value, '$[{1}]')", "({0}.value ->> {1})"),
     Word("text_of", 1, "{0}.value", "({0}.value #>> '{{}}')"),
     Word("number_of", 1, "{0}.value", "CAST({0}.value AS BIGINT)"),
+    # Whether a number is in a JSON array, as a condition that leaves an index's order as it is.
+    Word(
+        "listed",
+        2,
+        "{0} IN (SELECT value FROM json_each({1}))",
+        "{0} = ANY(ARRAY(SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text(CAST({1} AS JSONB))))",
+    ),
+    # Between these, of a table that is looked up for each element: PostgreSQL plans before it knows how many rows there will be, and
+    # would go through all of them; of what stands by itself it can only look up.
+    Word("looked_up", 1, "", "LATERAL (SELECT {0}.* FROM"),
+    Word("so_far", 1, "", "OFFSET 0) {0}"),
     # At the end of a query, PostgreSQL only: locks the rows, waits for whoever holds them or leaves them out. SQLite has one writer.
     Word("locked", 1, "", "FOR UPDATE OF {0}"),
     Word("locked_if_free", 1, "", "FOR UPDATE OF {0} SKIP LOCKED"),
