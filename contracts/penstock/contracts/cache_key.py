@@ -31,8 +31,8 @@ def static_components(step: StepSpec) -> dict[str, str]:
     components |= {f"file {path}": digest for path, digest in step.files.items()}
     for name, value in step.env_vars.items():
         # A secret counts by name: its value never leaves the runner.
-        text = f"secret {value.secret}/{value.key or ''}" if isinstance(value, SecretRef) else value
-        components[f"variable {name}"] = digest_of(text)
+        said = {"secret": value.secret, "key": value.key} if isinstance(value, SecretRef) else value
+        components[f"variable {name}"] = digest_of(said)
     if step.version is not None:
         components["version"] = step.version
     return components

@@ -159,7 +159,7 @@ class ServiceSettings(BaseSettings):
                 text = secret.get_secret_value()
                 password = urlsplit(text).password if name.endswith("_url") else text
                 values += [text, unquote(password), password] if password else [text]
-        values += [value for name, value in os.environ.items() if name in _AWS_SECRETS and value]
+        values += [value for name, value in os.environ.items() if value and (name in _AWS_SECRETS or name.startswith("PENSTOCK_SECRET_"))]
         return sorted(set(values), key=len, reverse=True)
 
 

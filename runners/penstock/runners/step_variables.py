@@ -2,16 +2,14 @@
 
 import json
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.spec import SecretRef, StepSpec
+from penstock.runners.known_secrets import ResolveSecret, variable_of
 from penstock.sdk.identity.project import is_foreign
-
-ResolveSecret = Callable[[str], str | None]
 
 _ALLOWED = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
@@ -32,18 +30,13 @@ def guest_environment(threads: int) -> dict[str, str]:
     return {**seen, **fixed, **dict.fromkeys(counts, str(threads))}
 
 
-def secret_from_environment(name: str) -> str | None:
-    """The variable `PENSTOCK_SECRET_<NAME>`, else the one of that very name."""
-    plain = re.sub(r"\W", "_", name)
-    return os.environ.get(f"PENSTOCK_SECRET_{plain.upper()}", os.environ.get(name))
-
-
 def step_variables(step: StepSpec, resolve: ResolveSecret) -> tuple[dict[str, str], list[str]]:
     """The step's own variables, and those of their values that are secret.
 
     :raises InvalidInput: a secret is not known here.
     """
-    values = {name: os.environ[name] for name in step.pass_env if name in os.environ}
+    # Its own settings, and secrets that the step did not name, are the runner's.
+    values = {name: os.environ[name] for name in step.pass_env if name in os.environ and not name.startswith("PENSTOCK_")}
     secrets: list[str] = []
     for name, value in step.env_vars.items():
         if isinstance(value, SecretRef):
@@ -58,8 +51,9 @@ def _resolved(reference: SecretRef, resolve: ResolveSecret) -> str:
     text = resolve(reference.secret)
     if text is None:
         raise InvalidInput(
-            f"the secret {reference.secret!r} is not known here; "
-            f"set the variable PENSTOCK_SECRET_{re.sub(r'[^A-Za-z0-9]', '_', reference.secret).upper()} where the step runs"
+            f"the secret {reference.secret!r} is not known here; where the step runs, set the variable {variable_of(reference.secret)}, "
+            "or lay a file of that name into the folder that PENSTOCK_SECRETS_FOLDER names; on your own machine: "
+            f"penstock secrets set {reference.secret}"
         )
     if reference.key is None:
         return text

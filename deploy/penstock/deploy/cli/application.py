@@ -29,6 +29,7 @@ _COMMANDS = {
     "artifacts": "artifacts",
     "cache": "cache",
     "gc": "gc",
+    "secrets": "secrets",
     "init": "init",
     "demo": "demo",
     "doctor": "doctor",

@@ -25,9 +25,10 @@ from penstock.deploy.cli.program_shell import open_shell
 from penstock.deploy.cli.summary import address
 from penstock.deploy.cli.trace_record import last_target_of
 from penstock.deploy.cli.wiring import housekeeping
+from penstock.deploy.user_secrets import secret_of_user
 from penstock.runners.idempotency import idempotency_key
 from penstock.runners.randomness import seed_everything
-from penstock.runners.step_variables import secret_from_environment, step_variables
+from penstock.runners.step_variables import step_variables
 from penstock.sdk.client import EngineClient
 from penstock.sdk.context import CurrentRun, Identity, Record, bound_run
 from penstock.sdk.drawing.annotations import hints_of
@@ -45,7 +46,7 @@ def debug_step_run(client: EngineClient, run: RunView, step_run: StepRunView, br
     step = next(step for step in spec.steps if step.name == step_run.step)
     if not step_run.inputs and step.inputs:
         raise InvalidInput(f"{address(step_run)} of {run.name} never got its inputs: {step_run.reason or step_run.state.value}")
-    variables, _ = step_variables(step, secret_from_environment)
+    variables, _ = step_variables(step, secret_of_user)
 
     def local(ref: ArtifactRef) -> Path:
         try:

@@ -21,8 +21,9 @@ from penstock.deploy.cli.run_execution import save
 from penstock.deploy.cli.run_json import plain_value, run_document
 from penstock.deploy.cli.summary import address
 from penstock.deploy.cli.targets import Target
+from penstock.deploy.user_secrets import secret_of_user
 from penstock.runners.pipeline_files import Drawn, Entry, drawn_entry
-from penstock.runners.step_variables import secret_from_environment, step_variables
+from penstock.runners.step_variables import step_variables
 from penstock.sdk.inline.run import InlineRun
 from penstock.sdk.inline.surroundings import Surroundings
 from penstock.sdk.nearest import nearest_hint
@@ -53,7 +54,7 @@ def execute_inline(target: Target, given: dict[str, Given], request: InlineReque
         values = values_for(drawn.spec, given, artifacts)
         parameters = {name: decode(value, drawn.hints.get(name, Any), artifacts.local, parameter=name) for name, value in values.items()}
         teller = _Teller(sys.stderr if request.as_json else sys.stdout, request.with_debugger)
-        around = Surroundings(told=teller.tell, variables=lambda step: step_variables(step, secret_from_environment)[0])
+        around = Surroundings(told=teller.tell, variables=lambda step: step_variables(step, secret_of_user)[0])
         run = InlineRun(drawn.drawing, drawn.spec, parameters, drawn.hints.get("return", Any), {}, around)
         return _concluded(run, artifacts, teller, request)
 

@@ -10,6 +10,7 @@ from penstock.contracts.errors import InfrastructureError
 from penstock.contracts.messages import Failure, Order
 from penstock.contracts.states import FailureKind
 from penstock.deploy.embedded.incarnation import is_alive
+from penstock.deploy.user_secrets import secret_of_user
 from penstock.runners.devices import Devices
 from penstock.runners.gpus import own_gpus
 from penstock.runners.launcher import Launcher
@@ -25,7 +26,7 @@ def local_launcher(
     """A step that states GPUs has them to itself, on a machine that has as many; one that states none sees all of them."""
     devices = Devices(own_gpus, is_strict=False, locks=Path(tempfile.gettempdir()) / f"penstock-gpus-{os.getuid()}")
     runner = f"local-{hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:16]}"
-    processes = ProcessLauncher(artifacts, home, slots=slots, project_of=project_of, devices=devices.of)
+    processes = ProcessLauncher(artifacts, home, slots=slots, project_of=project_of, devices=devices.of, resolve_secret=secret_of_user)
 
     async def containers() -> Launcher:
         return await _containers(artifacts, home, devices, (runner, incarnation))
@@ -46,6 +47,7 @@ async def _containers(artifacts: ArtifactStore, home: Path, devices: Devices, na
         runner=runner,
         incarnation=incarnation,
         devices=devices.of,
+        resolve_secret=secret_of_user,
         is_gone=lambda other: not is_alive(home, other),
     )
     try:

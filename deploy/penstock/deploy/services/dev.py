@@ -20,6 +20,7 @@ from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.local_secrets import kept_secret
 from penstock.deploy.services.observation import observe
 from penstock.deploy.services.runner import Place, observed_runner
+from penstock.deploy.user_secrets import secret_of_user
 from penstock.engine.store import Store
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.transport.artifact_store import ArtifactStore
@@ -73,7 +74,13 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
         artifacts = await stack.enter_async_context(_artifacts(settings, options.home, health))
         only_pool = LOCAL_POOL if options.pools is None else None
         checkpoints = await stack.enter_async_context(_checkpoints(settings))
-        place = Place(options.home, settings.workspace, is_strict=options.pools is not None, checkpoints=checkpoints)
+        place = Place(
+            options.home,
+            settings.workspace,
+            is_strict=options.pools is not None,
+            checkpoints=checkpoints,
+            resolve_secret=secret_of_user,
+        )
         coordinator = await stack.enter_async_context(
             observed_coordinator((bus, store, artifacts), name, settings, seen, only_pool=only_pool)
         )

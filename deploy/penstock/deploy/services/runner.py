@@ -22,6 +22,7 @@ from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedLauncher
 from penstock.runners.devices import Devices
 from penstock.runners.gpus import own_gpus
+from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
 from penstock.runners.launchers.chosen import LauncherByIsolation
 from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.on_gpus import LauncherOnGpus
@@ -49,6 +50,7 @@ class Place:
     """The steps that it serves, in lanes among its pools."""
     checkpoints: CheckpointStore | None = None
     """None: checkpoints stay on this machine."""
+    resolve_secret: ResolveSecret = secret_of_runner
 
 
 async def serve_runner(
@@ -127,12 +129,27 @@ async def _launcher(  # all that it is made of
     """Executes steps in processes of this machine, and in containers where it has an engine for them. `runner`: name and incarnation."""
     state = place.folder / "runner"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    processes = ProcessLauncher(artifacts, state, slots=sum(pools.values()), devices=devices.of, feed=feed, checkpoints=place.checkpoints)
+    processes = ProcessLauncher(
+        artifacts,
+        state,
+        slots=sum(pools.values()),
+        resolve_secret=place.resolve_secret,
+        devices=devices.of,
+        feed=feed,
+        checkpoints=place.checkpoints,
+    )
     name, incarnation = runner
     containers: DockerLauncher | None = None
     if has_docker():
         containers = DockerLauncher(
-            artifacts, state, runner=name, incarnation=incarnation, devices=devices.of, feed=feed, checkpoints=place.checkpoints
+            artifacts,
+            state,
+            runner=name,
+            incarnation=incarnation,
+            resolve_secret=place.resolve_secret,
+            devices=devices.of,
+            feed=feed,
+            checkpoints=place.checkpoints,
         )
         await _clear(containers)
     chosen = LauncherOnGpus(LauncherByIsolation(processes, containers), devices)

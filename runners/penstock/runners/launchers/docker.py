@@ -30,12 +30,13 @@ from penstock.runners.docker.images import Image, Images
 from penstock.runners.docker.sandbox import Limits
 from penstock.runners.docker.workshop import Attempt, Workshop
 from penstock.runners.failures import AttemptFailed, failure
+from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
 from penstock.runners.launcher import Launcher, ReportProgress
 from penstock.runners.log_feed import LogFeed
 from penstock.runners.log_file import LogFile, log_path
 from penstock.runners.masking import spellings
 from penstock.runners.snapshots import Snapshots
-from penstock.runners.step_variables import ResolveSecret, secret_from_environment, step_variables
+from penstock.runners.step_variables import step_variables
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.checkpoints import CheckpointStore
 
@@ -67,7 +68,7 @@ class DockerLauncher(Launcher):
         runner: str,
         incarnation: str,
         url: str | None = None,
-        resolve_secret: ResolveSecret = secret_from_environment,
+        resolve_secret: ResolveSecret = secret_of_runner,
         devices: Callable[[Order], Given] = _any_devices,
         is_gone: Callable[[str], bool] | None = None,
         log_limit_bytes: int = _LOG_LIMIT_BYTES,

@@ -15,13 +15,14 @@ from penstock.runners.devices import Given
 from penstock.runners.environments.builds import Recipe
 from penstock.runners.environments.shelf import Environments
 from penstock.runners.execution import Execution, Preparation, Workshop
+from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
 from penstock.runners.launcher import Launcher, ReportProgress
 from penstock.runners.log_feed import LogFeed
 from penstock.runners.masking import spellings
 from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nursery
 from penstock.runners.snapshots import Snapshots
-from penstock.runners.step_variables import ResolveSecret, guest_environment, secret_from_environment, step_variables
+from penstock.runners.step_variables import guest_environment, step_variables
 from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.checkpoints import CheckpointStore
@@ -52,7 +53,7 @@ class ProcessLauncher(Launcher):
         state: Path,
         *,
         slots: int = 1,
-        resolve_secret: ResolveSecret = secret_from_environment,
+        resolve_secret: ResolveSecret = secret_of_runner,
         project_of: Callable[[Order], Path | None] = _unknown_project,
         devices: Callable[[Order], Given] = _whatever_is_seen,
         log_limit_bytes: int = _LOG_LIMIT_BYTES,
