@@ -12,6 +12,7 @@ import botocore.session
 import pytest
 import yaml
 
+from penstock.deploy.autoscaler.definitions import Definitions
 from penstock.deploy.service_settings import SECRETS, ServiceSettings
 from tests.servers.process import accepts, free_port, wait_until
 
@@ -26,6 +27,7 @@ NEEDED = {
     "runner-gpu": {"broker_url"},
     "migration": {"database_url"},
     "topology": {"broker_url", "broker_management_url"},
+    "autoscaler": {"api_token", "broker_url"},
 }
 
 
@@ -87,9 +89,7 @@ def test_every_secret_is_made_mounted_and_declared(compose: dict[str, Any], secr
 
     assert mounted == set(declared)
     made = {path.name for path in secrets.iterdir()}
-    assert made - {"broker-password", "s3-key", "s3-secret"} == set(declared.values()), (
-        "those that are only parts of others are not mounted"
-    )
+    assert made - {"broker-password"} == set(declared.values()), "it is only a part of others"
 
 
 @pytest.mark.parametrize("service", sorted(NEEDED))
@@ -106,6 +106,7 @@ def test_a_service_is_given_the_secrets_that_it_needs_and_no_other(
     assert {name for name in SECRETS if getattr(settings, name) is not None} == NEEDED[service]
     if "AWS_REGION" in os.environ:
         assert settings.needed("artifacts_url") == "s3://penstock/artifacts"
+    if "AWS_SHARED_CREDENTIALS_FILE" in os.environ:
         credentials = botocore.session.Session().get_credentials()
         assert credentials is not None
         assert credentials.secret_key == (secrets / "s3-secret").read_text().strip()
@@ -114,6 +115,8 @@ def test_a_service_is_given_the_secrets_that_it_needs_and_no_other(
 @pytest.mark.parametrize("service", sorted(NEEDED))
 def test_the_command_of_a_service_exists(service: str, compose: dict[str, Any]) -> None:
     command: list[str] = compose["services"][service]["command"]
+    if "entrypoint" in compose["services"][service]:
+        command = command[0].partition("exec penstock ")[2].split()
     words = [word for word in command if not word.startswith("-") and re.fullmatch("[a-z]+", word)]
     options = {word for word in command if word.startswith("--")}
     names = words[:2] if words[0] in ("db", "topology") else words[:1]
@@ -147,13 +150,25 @@ def test_what_is_waited_for_can_be_waited_for(compose: dict[str, Any]) -> None:
         for other, wait in service.get("depends_on", {}).items():
             is_job = services[other]["restart"].startswith("on-failure")
             assert wait["condition"] == ("service_completed_successfully" if is_job else "service_healthy"), (name, other)
-            assert is_job or "test" in services[other]["healthcheck"]
+            # Penstock's own images have a health check.
+            assert is_job or "build" in services[other] or "test" in services[other]["healthcheck"]
 
 
 def test_no_password_stands_in_the_file() -> None:
     text = FILE.read_text(encoding="utf-8")
 
     assert not re.findall(r"(?im)^\s*\w*(?:password|secret_access_key|api_token|signing_key)\w*:\s*(?!/run/secrets/)\S+", text)
+
+
+def test_the_pools_of_the_autoscaler_fit_the_services(compose: dict[str, Any]) -> None:
+    pools = Definitions(COMPOSE / "pools.yaml").pools()
+
+    built = {service["image"] for service in compose["services"].values() if "build" in service}
+    assert {pool.image for pool in pools} <= built
+    assert {pool.name for pool in pools} <= set(compose["services"]["topology"]["command"])
+    assert all(pool.min_runners == 0 for pool in pools)
+    [_, _, *words] = compose["services"]["autoscaler"]["command"][0].split("exec")[1].split()
+    assert words[words.index("--network") + 1] == compose["networks"]["inside"]["name"]
 
 
 @pytest.fixture
