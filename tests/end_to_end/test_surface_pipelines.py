@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.environments.package_index import PackageIndex
+
 SURFACE = Path(__file__).parents[1] / "sdk" / "surface" / "pipelines"
 
 KERNEL = """
@@ -84,8 +86,16 @@ def test_sweeps_and_halving(folder: Path) -> None:
     assert "'train-rung0': 8, 'top-rung0': 1, 'train-rung1': 4" in halving
 
 
-def test_cpu_and_gpu_pools_with_secrets_and_a_checkpoint(folder: Path) -> None:
-    printed = script(folder, "p06_cpu_gpu.py", PENSTOCK_SECRET_WAREHOUSE="db://x", PENSTOCK_SECRET_HF="token")
+def test_cpu_and_gpu_pools_with_secrets_and_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    index = PackageIndex(tmp_path / "index")
+    index.add_installed()
+    index.add("pebble", "1.0")
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "search"\nversion = "1"\nrequires-python = ">=3.11"\n[project.optional-dependencies]\ngpu = ["pebble"]\n'
+    )
+    variables = {"UV_CONFIG_FILE": str(index.configuration), "UV_CACHE_DIR": str(tmp_path / "uv-cache")}
+
+    printed = script(folder, "p06_cpu_gpu.py", PENSTOCK_SECRET_WAREHOUSE="db://x", PENSTOCK_SECRET_HF="token", **variables)
 
     assert Path(printed.strip()).is_dir()
 

@@ -92,15 +92,17 @@ def postgres(postgres_of_worker: PostgresServer) -> PostgresServer:
 
 
 @pytest.fixture
-def empty_database(postgres: PostgresServer) -> str:
+def empty_database(postgres: PostgresServer) -> Iterator[str]:
     """The URL of a database of the test's own, without a schema."""
-    return postgres.create_database()
+    with postgres.database() as url:
+        yield url
 
 
 @pytest.fixture
-def database(postgres: PostgresServer) -> str:
+def database(postgres: PostgresServer) -> Iterator[str]:
     """The URL of a database of the test's own with the newest schema."""
-    return postgres.create_database(migrated=True)
+    with postgres.database(migrated=True) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

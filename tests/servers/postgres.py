@@ -6,7 +6,9 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -91,6 +93,15 @@ class PostgresServer(Server):
             self._has_template = True
         self.query(f"CREATE DATABASE {name}" + (f" TEMPLATE {_TEMPLATE}" if migrated else ""))
         return self.url(name)
+
+    @contextmanager
+    def database(self, *, migrated: bool = False) -> Generator[str]:
+        """One that is gone afterwards; many would fill the disk."""
+        url = self.create_database(migrated=migrated)
+        yield url
+        if self.is_running:
+            with suppress(subprocess.CalledProcessError):  # a test may leave the server unwell
+                self.query(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
 
     def query(self, sql: str, database: str = "postgres") -> str:
         """What `psql` says."""

@@ -23,6 +23,9 @@ _PARENT = Path(tempfile.gettempdir())
 _PORTS = range(20000, 32000)
 """Below the range from which the kernel takes ports for outgoing connections: a restarted server finds its port free again."""
 
+_REMOVAL_SECONDS = 120.0
+"""A folder of many databases takes its time on a busy disk."""
+
 _reserved: list[socket.socket] = []
 
 
@@ -138,7 +141,7 @@ class Server(ABC):
             self.kill()
         if self._keeper.stdin is not None:
             self._keeper.stdin.close()
-        self._keeper.wait(30)
+        self._keeper.wait(_REMOVAL_SECONDS)
 
     def __enter__(self) -> Self:
         return self
