@@ -11,7 +11,7 @@ from penstock.contracts.messages import Failure, Heartbeat
 from penstock.contracts.names import lane_of
 from penstock.contracts.spec import RetrySpec
 from penstock.contracts.states import AttemptState, StepState
-from penstock.engine import batch, dispatcher, slice_writer, timers
+from penstock.engine import batch, dispatcher, limits, orders, slice_writer, timers
 from penstock.engine.core import attempts, decision, fan
 from penstock.engine.core import slice as slice_
 from penstock.engine.core.retry import GiveUp, Retry, after_failure
@@ -21,7 +21,7 @@ from penstock.engine.lanes import LaneWatch
 from penstock.engine.presence import Presence
 from penstock.engine.statement import Statement
 from penstock.engine.upkeep import Upkeep
-from penstock.runners import runner
+from penstock.runners import runner, slots
 from tests.simulation.bus import SimDelivery
 from tests.simulation.store import SimStore
 
@@ -162,12 +162,12 @@ def ignores_that_a_delivery_is_a_second_one() -> AbstractContextManager[None]:
 
 @mutant
 def lets_careful_steps_begin_unasked() -> AbstractContextManager[None]:
-    order = dispatcher.Dispatcher.order
+    order = orders.Orders.order
 
     def careless(self: Any, *given: Any) -> Any:
         return order(self, *given).model_copy(update={"must_claim": False})
 
-    return exchanged(dispatcher.Dispatcher, "order", careless)
+    return exchanged(orders.Orders, "order", careless)
 
 
 @mutant
@@ -318,6 +318,26 @@ def gives_out_more_than_there_is_room_for() -> AbstractContextManager[None]:
 
 
 @mutant
+def lets_everybody_through_a_limit() -> AbstractContextManager[None]:
+    return exchanged(limits.Gate, "lets", lambda self, pair: True)
+
+
+@mutant
+def forgets_what_a_rate_let_through() -> AbstractContextManager[None]:
+    return exchanged(limits.Gate, "save", lambda self: None)
+
+
+@mutant
+def begins_with_fewer_slots_than_an_order_needs() -> AbstractContextManager[None]:
+    hold = slots.Seat.hold
+
+    async def hasty(self: Any, count: int) -> None:
+        await hold(self, min(count, 1))
+
+    return exchanged(slots.Seat, "hold", hasty)
+
+
+@mutant
 def forgets_inputs_in_the_key() -> AbstractContextManager[None]:
     return exchanged(decision, "input_digests", lambda inputs: {})
 
@@ -327,8 +347,8 @@ def forgets_inputs_in_the_key() -> AbstractContextManager[None]:
 
 @mutant
 def retries_once_too_often() -> AbstractContextManager[None]:
-    def lenient(policy: RetrySpec, failure: Failure, failures: int, seed: str, now: int) -> Retry | GiveUp:
-        return after_failure(policy, failure, max(1, failures - 1), seed, now)
+    def lenient(policy: RetrySpec, failure: Failure, failures: int, seed: str, now: int, *, is_granted: bool = False) -> Retry | GiveUp:
+        return after_failure(policy, failure, max(1, failures - 1), seed, now, is_granted=is_granted)
 
     return exchanged(attempts, "after_failure", lenient)
 

@@ -5,11 +5,13 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import Any, Protocol
 
+from penstock.contracts.pools import Limit
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import FailureKind, RunState
 from penstock.engine.core.plan import Alignment, Plan, PlanNode, plan_of
 from penstock.engine.core.retry import INFRASTRUCTURE_BUDGET
 from penstock.engine.dispatcher import SURPLUS
+from penstock.engine.limits import BURST_SECONDS
 from tests.simulation.pipelines import has_until
 from tests.simulation.work import Entry
 from tests.simulation.world import EPOCH, LOCAL, World
@@ -40,10 +42,11 @@ class Watch:
     def _look(self) -> None:
         rows = self._world.database.rows
         self._world.trace("commit", *rows("SELECT max(run_no), sum(seq) FROM run"))
-        for pool, count in rows("SELECT pool, count(*) FROM attempt WHERE state IN ('dispatched', 'running') GROUP BY pool"):
+        for pool, count in rows("SELECT pool, sum(slots) FROM attempt WHERE state IN ('dispatched', 'running') GROUP BY pool"):
             before, self._live[pool] = self._live[pool], count
             if count > max(before, self._slots(pool) * (1 + SURPLUS)):
-                self._say(f"{count} attempts for {self._slots(pool)} slots of {pool}")
+                self._say(f"attempts of {count} slots for {self._slots(pool)} slots of {pool}")
+        self._look_at_limits()
         for run_no, limit, count in rows(
             "SELECT u.run_no, json_extract(u.options, '$.max_parallel') AS most, count(*) AS live FROM run u "
             "JOIN attempt a ON a.run_no = u.run_no "
@@ -54,6 +57,15 @@ class Watch:
         for row in rows("SELECT run_no, state, outputs, seq, ended_at FROM run WHERE ended_at IS NOT NULL"):
             if self._ended_runs.setdefault(row[0], row) != row:
                 self._say(f"run {row[0]} has changed after it had ended: {row} instead of {self._ended_runs[row[0]]}")
+
+    def _look_at_limits(self) -> None:
+        """G17: never more at once than a pool's limit says."""
+        for pool in self._world.scenario.pools:
+            for limit in pool.limits:
+                if limit.at_once is not None:
+                    counts = Counter(value for value, *_ in _under(self._world, pool.name, limit, "a.state IN ('dispatched', 'running')"))
+                    if any(count > limit.at_once for count in counts.values()):
+                        self._say(f"{dict(counts)} attempts, {limit.describe()}")
 
     def _slots(self, pool: str) -> int:
         """Of everybody whom a coordinator may still believe alive."""
@@ -77,6 +89,21 @@ class Watch:
         )
         if not rows:
             self._say(f"{key} is executed, and was never committed")
+
+
+def _under(world: World, pool: str, limit: Limit, condition: str) -> list[tuple[str, int]]:
+    """The attempts in a pool that a limit is about, by the value of its tag, with the times at which they were made."""
+    plan = plan_of(world.spec)
+    found: list[tuple[str, int]] = []
+    for node, tags, made_at in world.database.rows(
+        "SELECT a.node, json_extract(u.options, '$.given_tags'), a.made_at FROM attempt a "  # noqa: S608 - constants
+        f"JOIN run u ON u.run_no = a.run_no WHERE a.pool = ? AND {condition}",
+        pool,
+    ):
+        value = json.loads(tags or "{}").get(limit.key, "") if limit.key is not None else "all"
+        if value and limit.step in (None, f"{plan.spec.name}/{plan.nodes[node].name}"):
+            found.append((value, made_at))
+    return found
 
 
 def outcomes(world: World) -> dict[str, tuple[str, bytes | None]]:
@@ -178,7 +205,8 @@ def _attempts(world: World) -> list[str]:
             found.append(f"{name} counts {count} attempts and has {states}")
         winners = states.count("succeeded")
         spec = _node(plan, node).spec
-        limit = spec.retries.limit if isinstance(spec, StepSpec) else 0
+        # Where there is more memory to be had, it is given once whatever the policy says.
+        limit = (spec.retries.limit if isinstance(spec, StepSpec) else 0) + bool(world.scenario.pools)
         expected = isinstance(spec, StepSpec) and state == "succeeded" and hit_run is None
         if expected and winners < 1:
             found.append(f"{name} succeeded without an attempt that did: {states}")
@@ -297,14 +325,14 @@ def _capacity(world: World) -> list[str]:
     moments: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for entry in world.journal.entries:
         if entry.ended_at is not None:
-            moments[entry.runner] += [(entry.began_at, 1), (entry.ended_at, -1)]
+            moments[entry.runner] += [(entry.began_at, entry.order.slots), (entry.ended_at, -entry.order.slots)]
     found: list[str] = []
     for runner, changes in moments.items():
         executing = 0
         for _, change in sorted(changes):
             executing += change
             if executing > slots[runner]:
-                found.append(f"{runner} executes {executing} steps in {slots[runner]} slots")
+                found.append(f"{runner} executes steps of {executing} slots in {slots[runner]} slots")
                 break
     return found
 
@@ -322,6 +350,31 @@ def _services(world: World) -> list[str]:
         elif not {(entry.step.name, ""), (entry.step.name, entry.step.code.digest)} & announced:
             found.append(f"{entry.runner} executed {entry.step.name}, of which nobody serves that code")
     return found
+
+
+def _rates(world: World) -> list[str]:
+    """In any span of time no more was given out than a rate lets through, and what may begin together."""
+    found: list[str] = []
+    for pool in world.scenario.pools:
+        for limit in pool.limits:
+            if limit.per_second is None:
+                continue
+            times: dict[str, list[int]] = defaultdict(list)
+            # What was superseded went on in another attempt that nobody dispatched: it was sent as it was made.
+            for value, made_at in _under(world, pool.name, limit, "(a.sent_at IS NULL OR a.sent_at <> a.made_at)"):
+                times[value].append(made_at)
+            found += [f"{limit.describe()}: {text}" for made in times.values() if (text := _too_fast(sorted(made), limit.per_second))]
+    return found
+
+
+def _too_fast(made: list[int], rate: float) -> str:
+    burst = max(1.0, rate * BURST_SECONDS)
+    for first, begin in enumerate(made):
+        for last in range(first + 1, len(made)):
+            allowed = burst + rate * (made[last] - begin) / 1_000_000
+            if last - first + 1 > allowed + 1e-3:
+                return f"{last - first + 1} in {(made[last] - begin) / 1e6} s"
+    return ""
 
 
 def _stops(world: World) -> list[str]:
@@ -373,5 +426,6 @@ CHECKS = (
     _order_of_execution,
     _capacity,
     _services,
+    _rates,
     _stops,
 )

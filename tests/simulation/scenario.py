@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from penstock.contracts.messages import RunOptions, Service
 from penstock.contracts.names import lane_of
-from penstock.contracts.spec import PipelineSpec, StepSpec
+from penstock.contracts.pools import Limit, PoolSpec
+from penstock.contracts.spec import PipelineSpec, ResourcesSpec, StepSpec
 from tests.simulation.bus import BusFaults
 from tests.simulation.pipelines import is_long, random_pipeline
 from tests.simulation.store import StoreFaults
@@ -35,6 +36,7 @@ class PlannedRun:
     at: float
     options: RunOptions = field(default_factory=RunOptions)
     cancel_after: float | None = None
+    tags: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Scenario:
     bus: BusFaults = field(default_factory=BusFaults)
     store: StoreFaults = field(default_factory=StoreFaults)
     misfortunes: tuple[tuple[float, str], ...] = ()
+    pools: tuple[PoolSpec, ...] = ()
 
     @property
     def calm(self) -> "Scenario":
@@ -89,7 +92,7 @@ def scenario(seed: int) -> Scenario:
     is_embedded = rng.random() < 0.25
     horizon = rng.choice([5.0, 10.0, 20.0, 40.0])
     calm = rng.random() < 0.1
-    return Scenario(
+    drawn = Scenario(
         seed=seed,
         spec=spec,
         runs=_runs(rng, spec, seed, horizon),
@@ -108,6 +111,41 @@ def scenario(seed: int) -> Scenario:
         store=StoreFaults() if calm else _store_faults(rng),
         misfortunes=() if calm else _misfortunes(rng, horizon, seed, is_embedded=is_embedded),
     )
+    pooled = random.Random(f"pools {seed}")
+    return drawn if is_embedded or pooled.random() < 0.6 else _with_pools(drawn, pooled)
+
+
+def _with_pools(drawn: Scenario, rng: random.Random) -> Scenario:
+    """The scenario with pools that are defined: steps of several slots, limits, and runs with tags that limits go by."""
+    pools = tuple(_pool(name, rng, drawn.spec) for name in ("cpu", "gpu"))
+    sizes = {pool.name: pool.slots_per_runner for pool in pools}
+    nodes = tuple(
+        node.model_copy(update={"resources": ResourcesSpec(cpu=rng.choice([1, 1, 1, 2, sizes[node.pool]]))})
+        if isinstance(node, StepSpec)
+        else node
+        for node in drawn.spec.nodes
+    )
+    runners = tuple({pool: sizes[pool] for pool in slots} for slots in drawn.runners)
+    runs = tuple(replace(run, tags={"who": rng.choice("ab")}) if rng.random() < 0.7 else run for run in drawn.runs)
+    return replace(drawn, spec=drawn.spec.model_copy(update={"nodes": nodes}), runners=runners, runs=runs, pools=pools)
+
+
+def _pool(name: str, rng: random.Random, spec: PipelineSpec) -> PoolSpec:
+    steps = [f"{spec.name}/{node.name}" for node in spec.nodes if isinstance(node, StepSpec) and node.pool == name]
+    limits = [
+        Limit(
+            step=rng.choice(steps) if steps and rng.random() < 0.5 else None,
+            key="who" if rng.random() < 0.4 else None,
+            at_once=rng.choice([1, 1, 2]) if (has_number := rng.random() < 0.7) else None,
+            per_second=None if has_number and rng.random() < 0.6 else rng.choice([0.5, 2.0, 30.0]),
+        )
+        for _ in range(rng.choice([0, 1, 2]))
+    ]
+    return PoolSpec(name=name, slots_per_runner=rng.choice([2, 3]), limits=tuple(limits), on_memory=rng.choice([None, _other(name)]))
+
+
+def _other(name: str) -> str:
+    return "gpu" if name == "cpu" else "cpu"
 
 
 def _runs(rng: random.Random, spec: PipelineSpec, seed: int, horizon: float) -> tuple[PlannedRun, ...]:

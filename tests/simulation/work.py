@@ -58,6 +58,7 @@ class Temper:
     hopeless: float = 0.04
     nosy: float = 0.03
     slow: float = 0.1
+    hungry: float = 0.1
 
     def draw(self, what: str, key: str) -> float:
         digest = hashlib.blake2b(f"{self.seed}/{what}/{key}".encode(), digest_size=8).digest()
@@ -99,6 +100,9 @@ class SimLauncher(Launcher):
                 attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.INPUT_LOST, lost_digest=sorted(lost)[0]
             )
         await asyncio.sleep(self._seconds(order))
+        if self._is_hungry(order):
+            told = Failure(kind=FailureKind.MEMORY, message="it needs more than one slot")
+            return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.FAILED, failure=told)
         if self._fails(order, step):
             told = Failure(kind=FailureKind.ERROR, message="it was bound to fail")
             return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.FAILED, failure=told)
@@ -116,6 +120,11 @@ class SimLauncher(Launcher):
             # A few last longer than anybody's patience.
             return self._rng.uniform(2.0, self._rng.choice([6.0, 15.0, 40.0]))
         return self._rng.choice([0.0, 0.01, self._rng.uniform(0.1, 2.0)])
+
+    def _is_hungry(self, order: Order) -> bool:
+        """Some need more memory than the one slot has that they ask for, in a pool where more is to be had."""
+        is_small = order.slots == 1 and (order.slots_per_runner or 1) > 1
+        return is_small and self._temper.draw("hungry", order.seed) < self._temper.hungry
 
     def _fails(self, order: Order, step: StepSpec) -> bool:
         if self._temper.draw("hopeless", order.seed) < self._temper.hopeless:

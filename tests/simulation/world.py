@@ -14,6 +14,7 @@ from penstock.contracts.messages import AttemptKey, CancelRun, Completed, Report
 from penstock.contracts.spec import encode_spec
 from penstock.contracts.states import AttemptState, RunState
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
+from penstock.engine.pools import apply_pool
 from penstock.engine.runs import ask_to_cancel, live_owners, own
 from penstock.runners.runner import Pace, Runner
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
@@ -91,6 +92,8 @@ class World:
     # Members
 
     def start(self) -> None:
+        for pool in self.scenario.pools:
+            self.database.write(partial(apply_pool, workspace="default", spec=pool, now=self.now()))
         for number in range(self.scenario.coordinators):
             if self.scenario.is_embedded:
                 self.start_process()
@@ -336,7 +339,7 @@ class World:
 
     def submit(self, run: PlannedRun) -> None:
         """Asks once; whoever wants to be sure asks again."""
-        request = SubmitRun(run_id=run.run_id, spec=self.spec, options=run.options)
+        request = SubmitRun(run_id=run.run_id, spec=self.spec, options=run.options, tags=run.tags)
         if not self.scenario.is_embedded:
             self.broker.route(Envelope(exchange=Exchange.REPORTS, key="submit", body=encode(request)))
             return
