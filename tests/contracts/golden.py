@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from penstock.contracts.artifacts import Value
 from penstock.contracts.events import Event, encode_event
 from penstock.contracts.messages import Message, encode
+from penstock.contracts.pool_file import PoolFile
 from penstock.contracts.spec import ParameterSpec, PipelineSpec, encode_spec
 from tests.contracts.examples import EVENTS, MESSAGES, PIPELINE, SOFTWARE_PIPELINE
 
@@ -24,6 +25,7 @@ SCHEMA_OF: dict[str, TypeAdapter[Any]] = {
     "value": TypeAdapter(Value),
     "message": TypeAdapter(Message),
     "event": TypeAdapter(Event),
+    "pools": TypeAdapter(PoolFile),
 }
 
 

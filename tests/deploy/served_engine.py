@@ -40,9 +40,12 @@ def free_port() -> int:
 
 
 class ServedEngine:
-    """`url` is where its API is. `slots` 0: no runner takes orders. Without a coordinator, runs are accepted and not begun."""
+    """`url` is where its API is. `slots` 0: no runner takes orders. Its slots stand for every pool if it `maps_pools`.
+    Without a coordinator, runs are accepted and not begun."""
 
-    def __init__(self, folder: Path, *, slots: int = 2, has_coordinator: bool = True, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, slots: int = 2, has_coordinator: bool = True, port: int | None = None, maps_pools: bool = True
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = port or free_port()
@@ -53,6 +56,7 @@ class ServedEngine:
         self._slots = slots
         self._settings = ApiSettings(token=TOKEN)
         self._has_coordinator = has_coordinator
+        self._only_pool = POOL if maps_pools else None
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -110,7 +114,7 @@ class ServedEngine:
             await launcher.close()
 
     def _coordinator(self) -> Coordinator:
-        settings = CoordinatorSettings(name="coordinator-1", token_key=b"key", only_pool=POOL)
+        settings = CoordinatorSettings(name="coordinator-1", token_key=b"key", only_pool=self._only_pool)
         return Coordinator(self.bus, self.store, self.artifacts, settings, now)
 
 

@@ -33,6 +33,9 @@ BUGS = {
     "loses_timers": 1,
     "stops_only_what_it_happens_to_see": 0,
     "goes_on_giving_out_for_stopped_runs": 0,
+    "lets_everybody_through_a_limit": 7,
+    "forgets_what_a_rate_let_through": 7,
+    "begins_with_fewer_slots_than_an_order_needs": 2,
 }
 """With a seed that is likely to find it. Rarer ones are hunted by `python -m tests.simulation --mutant all`."""
 

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from penstock.contracts.messages import Service
+from penstock.contracts.pools import PoolSpec
 
 
 class _View(BaseModel):
@@ -32,13 +33,27 @@ class PoolView(_View):
     slots: int = 0
     runners: int = 0
     waiting: int = 0
+    waiting_slots: int = 0
+    """That those who wait would take."""
     executing: int = 0
+    executing_slots: int = 0
     oldest_wait_seconds: float | None = None
+    why: str = ""
+    """Why the one whose turn it is does not start."""
+    definition: PoolSpec | None = None
+    """None where nobody has defined it."""
 
     @property
     def demand(self) -> int:
         """How many slots would be used now, if there were any number."""
-        return self.waiting + self.executing
+        return self.waiting_slots + self.executing_slots
+
+
+class AppliedPool(_View):
+    """What came of a definition. `advice`: what is left to do, where its queue could not be declared."""
+
+    definition: PoolSpec
+    advice: str = ""
 
 
 class StatusView(_View):

@@ -18,12 +18,16 @@ class Settings:
 
     home: Path | None = None
     engine: str = "embedded"
+    names_services: bool = False
+    """Whether somebody says where services are."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """From `PENSTOCK_HOME` and `PENSTOCK_ENGINE`; a profile is one of services."""
         home = environment.get("PENSTOCK_HOME")
-        return cls(home=Path(home).expanduser().absolute() if home else None, engine=engine_name(environment))
+        engine = engine_name(environment)
+        names_services = engine != "embedded" or bool(environment.get("PENSTOCK_API_URL"))
+        return cls(home=Path(home).expanduser().absolute() if home else None, engine=engine, names_services=names_services)
 
     def state_folder(self, start: Path) -> Path:
         """The state folder of the project around `start`."""

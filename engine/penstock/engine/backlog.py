@@ -1,14 +1,15 @@
 """What waits and what is being executed, over all workspaces, and how runs ended: figures for whoever operates the services. Read-only."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from penstock.engine.statement import Statement
 
-_ready = Statement("SELECT workspace, pool, count(*) FROM ready GROUP BY workspace, pool")
+_ready = Statement("SELECT workspace, pool, count(*), sum(slots) FROM ready GROUP BY workspace, pool")
 _dispatched = Statement(
-    "SELECT u.workspace, a.pool, a.state, count(*) FROM attempt a JOIN run u ON u.run_no = a.run_no "
+    "SELECT u.workspace, a.pool, a.state, count(*), sum(a.slots) FROM attempt a JOIN run u ON u.run_no = a.run_no "
     "WHERE a.state IN ('dispatched', 'running') GROUP BY u.workspace, a.pool, a.state"
 )
 _live_runs = Statement("SELECT workspace, state, count(*) FROM run WHERE ended_at IS NULL GROUP BY workspace, state")
@@ -34,14 +35,10 @@ class Backlog:
     ready: dict[PoolKey, int]
     dispatched: dict[PoolKey, int]
     running: dict[PoolKey, int]
+    demand: dict[PoolKey, int]
+    """Slots that would be busy if there were enough: what autoscalers go by."""
     runs: dict[tuple[str, str], int]
     """Runs that have not ended, by workspace and state."""
-
-    @property
-    def demand(self) -> dict[PoolKey, int]:
-        """Slots that would be busy if there were enough: what autoscalers go by."""
-        pools = {*self.ready, *self.dispatched, *self.running}
-        return {key: self.ready.get(key, 0) + self.dispatched.get(key, 0) + self.running.get(key, 0) for key in pools}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,13 @@ class EndedRun:
 
 def backlog(connection: Connection) -> Backlog:
     """As it is now. Its cost grows with what waits, not with what was."""
-    live = _dispatched.rows(connection)
+    ready, live = _ready.rows(connection), _dispatched.rows(connection)
+    demand: Counter[PoolKey] = Counter()
+    for row in (*ready, *live):
+        demand[row[0], row[1]] += int(row[-1])
     return Backlog(
-        ready={(row[0], row[1]): int(row[2]) for row in _ready.rows(connection)},
+        ready={(row[0], row[1]): int(row[2]) for row in ready},
+        demand=dict(demand),
         dispatched={(row[0], row[1]): int(row[3]) for row in live if row[2] == "dispatched"},
         running={(row[0], row[1]): int(row[3]) for row in live if row[2] == "running"},
         runs={(row[0], row[1]): int(row[2]) for row in _live_runs.rows(connection)},

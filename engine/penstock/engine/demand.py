@@ -5,31 +5,43 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from penstock.contracts.fleet_views import PoolView
+from penstock.engine.pools import pools_of
 from penstock.engine.statement import Statement
+from penstock.engine.waiting import Reasons
 
-_waiting = Statement("SELECT pool, count(*), min(since) FROM ready WHERE workspace = :workspace GROUP BY pool")
+_waiting = Statement("SELECT pool, count(*), min(since), sum(slots) FROM ready WHERE workspace = :workspace GROUP BY pool")
 _executing = Statement(
-    "SELECT a.pool, count(*) FROM attempt a JOIN run u ON u.run_no = a.run_no "
+    "SELECT a.pool, count(*), sum(a.slots) FROM attempt a JOIN run u ON u.run_no = a.run_no "
     "WHERE a.state IN ('dispatched', 'running') AND u.workspace = :workspace GROUP BY a.pool"
 )
 _live_runs = Statement("SELECT state, count(*) FROM run WHERE workspace = :workspace AND ended_at IS NULL GROUP BY state")
 
 
 def pool_views(connection: Connection, workspace: str, slots: Mapping[str, Sequence[int]], now: int) -> tuple[PoolView, ...]:
-    """Every pool that runners offer or that work waits for, by name. `slots`: those of each runner, by pool."""
-    waiting = {row[0]: (int(row[1]), int(row[2])) for row in _waiting.rows(connection, workspace=workspace)}
-    executing = {row[0]: int(row[1]) for row in _executing.rows(connection, workspace=workspace)}
-    return tuple(
-        PoolView(
-            name=name,
-            slots=sum(slots.get(name, ())),
-            runners=len(slots.get(name, ())),
-            waiting=waiting[name][0] if name in waiting else 0,
-            executing=executing.get(name, 0),
-            oldest_wait_seconds=max(0, now - waiting[name][1]) / 1_000_000 if name in waiting else None,
+    """Every pool that is defined, that runners offer or that work waits for, by name. `slots`: those of each runner, by pool."""
+    waiting = {row[0]: row for row in _waiting.rows(connection, workspace=workspace)}
+    executing = {row[0]: row for row in _executing.rows(connection, workspace=workspace)}
+    definitions = pools_of(connection, workspace)
+    reasons = Reasons(connection, workspace, slots, now)
+    views: list[PoolView] = []
+    for name in sorted({*slots, *waiting, *executing, *definitions}):
+        _, steps, since, needed = waiting.get(name, (name, 0, None, 0))
+        _, attempts, taken = executing.get(name, (name, 0, 0))
+        views.append(
+            PoolView(
+                name=name,
+                slots=sum(slots.get(name, ())),
+                runners=len(slots.get(name, ())),
+                waiting=int(steps),
+                waiting_slots=int(needed),
+                executing=int(attempts),
+                executing_slots=int(taken),
+                oldest_wait_seconds=max(0, now - int(since)) / 1_000_000 if since is not None else None,
+                why=reasons.of_pool(name) if steps else "",
+                definition=definitions.get(name),
+            )
         )
-        for name in sorted({*slots, *waiting, *executing})
-    )
+    return tuple(views)
 
 
 def live_run_counts(connection: Connection, workspace: str) -> dict[str, int]:

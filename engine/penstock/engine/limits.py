@@ -123,6 +123,10 @@ class Gate:
         self.changes += 1
         return False
 
+    def reached(self, pair: Pair) -> str:
+        """The limits that a step of a run is at, for people."""
+        return " and ".join(limit.describe() for name, limit in self._about(pair) if not self._has_room(name, limit))
+
     def _has_room(self, name: str, limit: Limit) -> bool:
         if limit.at_once is not None and self._live[name] >= limit.at_once:
             return False

@@ -36,6 +36,11 @@ ROUTES = [
     ("GET", "/v1/cache"),
     ("DELETE", "/v1/cache"),
     ("GET", "/v1/pools"),
+    ("GET", "/v1/pools/cpu"),
+    ("PUT", "/v1/pools/cpu"),
+    ("DELETE", "/v1/pools/cpu"),
+    ("POST", "/v1/pools/cpu/drain"),
+    ("POST", "/v1/pools/cpu/scale"),
     ("GET", "/v1/runners"),
     ("GET", "/v1/status"),
     ("GET", "/v1/health"),
@@ -57,7 +62,7 @@ async def test_every_route_of_the_app_is_among_those_that_are_tried() -> None:
     async with api() as served:
         paths: dict[str, Any] = (await served.http.get("/v1/openapi.json")).json()["paths"]
 
-    known = {(method, path.replace("run1", "{run}").replace(DIGEST, "{digest}")) for method, path in ROUTES}
+    known = {(method, path.replace("run1", "{run}").replace("/cpu", "/{name}").replace(DIGEST, "{digest}")) for method, path in ROUTES}
     assert {(method.upper(), path) for path, methods in paths.items() for method in methods} <= known
 
 

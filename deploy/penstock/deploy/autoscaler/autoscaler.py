@@ -240,4 +240,4 @@ class Autoscaler:
 
 def _demand(pools: Mapping[str, PoolView], name: str) -> PoolDemand:
     view = pools.get(name)
-    return PoolDemand() if view is None else PoolDemand(waiting=view.waiting, executing=view.executing)
+    return PoolDemand() if view is None else PoolDemand(waiting=view.waiting_slots, executing=view.executing_slots)

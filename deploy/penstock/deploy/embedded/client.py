@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryManifest, ListManifest, ListValue, Value, inline, manifest_bytes
 from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.fleet_views import PoolView, RunnerView, StatusView
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import DEFAULT_WORKSPACE
 from penstock.contracts.spec import encode_spec
@@ -20,10 +22,13 @@ from penstock.contracts.states import RunState, StepState
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
 from penstock.deploy.embedded.collection import delete, find_garbage, summary
 from penstock.deploy.embedded.complaints import log_to_stderr
-from penstock.deploy.embedded.engine import EmbeddedEngine, now
+from penstock.deploy.embedded.engine import LOCAL_POOL, EmbeddedEngine, now
 from penstock.deploy.embedded.incarnation import incarnations, is_alive
+from penstock.deploy.embedded.local_pools import local_pools, local_views
 from penstock.deploy.embedded.shelf import NOT_SHARED, SharedArtifacts, shared_artifacts
+from penstock.engine.core.plan import plan_of
 from penstock.engine.core.wants import Stop
+from penstock.engine.demand import live_run_counts, pool_views
 from penstock.engine.housekeeping import (
     cache_clear,
     cache_stats,
@@ -35,6 +40,7 @@ from penstock.engine.housekeeping import (
     roots,
 )
 from penstock.engine.migration import NEWEST, version_of
+from penstock.engine.pools import check_pools
 from penstock.engine.queries import find_run, newest_runs, plan_of_run, run_view, step_run_views
 from penstock.engine.runs import ask_to_cancel, own
 from penstock.engine.why import why
@@ -131,6 +137,8 @@ class EmbeddedClient:
     # Runs
 
     def submit(self, request: SubmitRun) -> RunView:
+        if pools := local_pools(self.home):
+            check_pools(pools, plan_of(request.spec).spec, {"pools": request.options.pools})
         self._engine.submit(request)
         return self.run(request.run_id)
 
@@ -289,6 +297,23 @@ class EmbeddedClient:
             database_bytes=path.stat().st_size,
             processes=tuple(processes),
         )
+
+    # Pools
+
+    def pools(self) -> tuple[PoolView, ...]:
+        """The local slots, which stand for every pool, and the pools that the project declares."""
+        local = PoolView(name=LOCAL_POOL, slots=self._engine.slots, runners=1)
+        found = self._read(lambda connection: pool_views(connection, self._workspace, {LOCAL_POOL: [self._engine.slots]}, now()))
+        return local_views(self.home, next((view for view in found if view.name == LOCAL_POOL), local))
+
+    def runners(self) -> tuple[RunnerView, ...]:
+        """The processes that drive runs of this home."""
+        living = [process for process in incarnations(self.home) if process.is_alive]
+        return tuple(RunnerView(name=process.incarnation, pools={LOCAL_POOL: self._engine.slots}) for process in living)
+
+    def status(self) -> StatusView:
+        runs = self._read(lambda connection: live_run_counts(connection, self._workspace))
+        return StatusView(software=version("penstock"), runs=runs, pools=self.pools(), runners=self.runners())
 
     def _write(self, function: Callable[[Connection], T]) -> T:
         return self._engine.call(self._engine.store.transaction(function))

@@ -13,8 +13,9 @@ from pydantic import TypeAdapter
 
 from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest, ListManifest, ListValue, Value, inline
 from penstock.contracts.errors import ContractError, EngineUnavailable, InvalidInput
-from penstock.contracts.fleet_views import PoolView, RunnerView, StatusView
+from penstock.contracts.fleet_views import AppliedPool, PoolView, RunnerView, StatusView
 from penstock.contracts.messages import SubmitRun
+from penstock.contracts.pools import PoolSpec, checked_pool_name
 from penstock.contracts.spec import decode_spec
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
 from penstock.deploy.remote.artifacts import RemoteArtifacts
@@ -190,6 +191,24 @@ class HttpClient:
         """Pools and lanes, with what waits for them."""
         return [PoolView.model_validate(view) for view in self._connection.get("/pools").json()["pools"]]
 
+    def pool(self, name: str) -> PoolView:
+        return PoolView.model_validate_json(self._connection.get(_pool_path(name)).content)
+
+    def apply_pool(self, spec: PoolSpec) -> AppliedPool:
+        plain = spec.model_dump(mode="json", exclude_defaults=True, exclude={"is_draining"}) | {"name": spec.name}
+        return AppliedPool.model_validate_json(self._connection.ask("PUT", _pool_path(spec.name), json=plain).content)
+
+    def drain_pool(self, name: str, *, is_draining: bool) -> PoolSpec:
+        answer = self._connection.ask("POST", f"{_pool_path(name)}/drain", json={"is_draining": is_draining})
+        return PoolSpec.model_validate_json(answer.content)
+
+    def scale_pool(self, name: str, *, least: int | None, most: int | None) -> PoolSpec:
+        answer = self._connection.ask("POST", f"{_pool_path(name)}/scale", json={"min_runners": least, "max_runners": most})
+        return PoolSpec.model_validate_json(answer.content)
+
+    def remove_pool(self, name: str) -> None:
+        self._connection.ask("DELETE", _pool_path(name), is_repeatable=False)
+
     def runners(self) -> list[RunnerView]:
         """Runners that live."""
         return [RunnerView.model_validate(view) for view in self._connection.get("/runners").json()["runners"]]
@@ -210,6 +229,10 @@ def _path(run: str) -> str:
     if not run or "/" in run or run in (".", ".."):
         raise InvalidInput(f"there is no run {run!r}: names of runs have no slashes")
     return f"/runs/{quote(run, safe='')}"
+
+
+def _pool_path(name: str) -> str:
+    return f"/pools/{quote(checked_pool_name(name), safe='')}"
 
 
 def _root_of(files: dict[str, Path]) -> Path | None:

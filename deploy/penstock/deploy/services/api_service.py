@@ -4,6 +4,7 @@ import socket
 from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import uvicorn
@@ -17,7 +18,9 @@ from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedStore
+from penstock.deploy.services.topology import declare_pool
 from penstock.engine.api.app import create_app
+from penstock.engine.api.services import queues_need_no_declaring
 from penstock.engine.api.settings import ApiSettings
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
@@ -87,7 +90,11 @@ def api_server(door: Door, ports: tuple[Store, Bus, ArtifactStore], settings: Se
     store, bus, artifacts = ports
     metrics = seen.metrics
     app = create_app(
-        ObservedStore(store, metrics), ObservedBus(bus, metrics), ObservedArtifacts(artifacts, metrics), api_settings(settings)
+        ObservedStore(store, metrics),
+        ObservedBus(bus, metrics),
+        ObservedArtifacts(artifacts, metrics),
+        api_settings(settings),
+        partial(declare_pool, settings) if settings.broker_url is not None else queues_need_no_declaring,
     )
     http = ApiServer(server(app, door.host, door.port).config)
     door.check()

@@ -5,13 +5,14 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+from penstock.contracts.errors import BusUnavailable, InvalidInput
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.transport.buses.rabbitmq.address import Address, parse_address
 from penstock.transport.buses.rabbitmq.definitions import definitions, description
 from penstock.transport.buses.rabbitmq.finding import Finding
 from penstock.transport.buses.rabbitmq.management import Management
 from penstock.transport.buses.rabbitmq.policies import POLICIES
-from penstock.transport.buses.rabbitmq.topology import Topology
+from penstock.transport.buses.rabbitmq.topology import Topology, topology
 from penstock.transport.buses.rabbitmq.topology_apply import Applied, apply
 from penstock.transport.buses.rabbitmq.topology_check import check
 
@@ -30,6 +31,15 @@ async def check_topology(settings: ServiceSettings, wanted: Topology) -> list[Fi
     address = _address(settings)
     async with _management(settings, address) as management:
         return await check(address, wanted, management=management)
+
+
+async def declare_pool(settings: ServiceSettings, workspace: str, pool: str) -> str:
+    """Makes the queue of a pool where this process may; else says what an operator has to do."""
+    try:
+        await apply_topology(settings, topology([(workspace, pool)]), lambda _: None)
+    except (BusUnavailable, InvalidInput) as error:
+        return f"its queue could not be declared ({error}); declare it with: penstock topology apply --workspace {workspace} --pool {pool}"
+    return ""
 
 
 def commands_for_policies(settings: ServiceSettings) -> list[str]:

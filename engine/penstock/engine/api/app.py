@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from penstock.engine.api import artifacts as artifacts_router
-from penstock.engine.api import cache, problems, runs, status, step_runs
+from penstock.engine.api import cache, pools, problems, runs, status, step_runs
 from penstock.engine.api.gate import Gate
 from penstock.engine.api.live_logs import LiveLogs
-from penstock.engine.api.services import Services
+from penstock.engine.api.services import DeclareQueue, Services, queues_need_no_declaring
 from penstock.engine.api.settings import ApiSettings, software_version
 from penstock.engine.fleet import Fleet
 from penstock.engine.store import Store
@@ -20,9 +20,13 @@ from penstock.transport.bus import Bus
 PREFIX = "/v1"
 
 
-def create_app(store: Store, bus: Bus, artifacts: ArtifactStore, settings: ApiSettings) -> FastAPI:
-    """The app on these ports. It listens to heartbeats while it serves, and closes none of the ports."""
-    services = Services(store=store, bus=bus, artifacts=artifacts, settings=settings, fleet=Fleet(bus), live_logs=LiveLogs(bus))
+def create_app(
+    store: Store, bus: Bus, artifacts: ArtifactStore, settings: ApiSettings, declare: DeclareQueue = queues_need_no_declaring
+) -> FastAPI:
+    """The app on these ports. It listens to heartbeats while it serves, and closes none of the ports. `declare` makes a pool's queue."""
+    services = Services(
+        store=store, bus=bus, artifacts=artifacts, settings=settings, declare=declare, fleet=Fleet(bus), live_logs=LiveLogs(bus)
+    )
 
     @asynccontextmanager
     async def serving(_app: FastAPI) -> AsyncGenerator[None]:
@@ -45,7 +49,7 @@ def create_app(store: Store, bus: Bus, artifacts: ArtifactStore, settings: ApiSe
     )
     app.state.services = services
     problems.install(app)
-    for module in (runs, step_runs, artifacts_router, cache, status):
+    for module in (runs, step_runs, artifacts_router, cache, pools, status):
         app.include_router(module.router, prefix=PREFIX)
     app.add_middleware(Gate, settings=settings)
     return app

@@ -20,6 +20,7 @@ from penstock.engine.api.services import Row, Services, Serving, answer, answer_
 from penstock.engine.housekeeping import checked_terminal, remove_run
 from penstock.engine.queries import newest_runs, plan_of_run, run_view
 from penstock.engine.runs import ask_to_cancel, submit
+from penstock.engine.waiting import Reasons
 from penstock.transport.bus import Envelope, Exchange
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
@@ -126,9 +127,23 @@ async def _view(services: Services, run: str) -> RunView:
     def function(connection: Connection) -> RunView:
         row = services.row(connection, run)
         view = run_view(connection, row, now())
-        return view if view.state.is_terminal else _with_progress(connection, row, view, services)
+        if view.state.is_terminal:
+            return view
+        return _with_reasons(connection, row, _with_progress(connection, row, view, services), services)
 
     return await services.read(function)
+
+
+def _with_reasons(connection: Connection, row: Row, view: RunView, services: Services) -> RunView:
+    """With what is missing where steps wait for slots."""
+    reasons = Reasons(connection, services.workspace, services.fleet.slots(), now()).of_run(row[0])
+    if not reasons:
+        return view
+    nodes = plan_of_run(connection, row).nodes
+    notes = {nodes[node].name: reason for node, reason in reasons.items()}
+    return view.model_copy(
+        update={"steps": tuple(count.model_copy(update={"note": count.note or notes.get(count.name, "")}) for count in view.steps)}
+    )
 
 
 def _with_progress(connection: Connection, row: Row, view: RunView, services: Services) -> RunView:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -26,6 +26,15 @@ M = TypeVar("M", bound=BaseModel)
 Row = tuple[Any, ...]
 
 
+DeclareQueue = Callable[[str, str], Awaitable[str]]
+"""Makes the queue of a pool of a workspace, or says what somebody else has to do."""
+
+
+async def queues_need_no_declaring(_workspace: str, _pool: str) -> str:
+    """On a bus whose queues come to be when they are needed."""
+    return ""
+
+
 def now() -> int:
     """Microseconds since 1970 UTC."""
     return time.time_ns() // 1000
@@ -39,6 +48,7 @@ class Services:
     bus: Bus
     artifacts: ArtifactStore
     settings: ApiSettings
+    declare: DeclareQueue
     fleet: Fleet
     live_logs: LiveLogs
 

@@ -3,27 +3,19 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from penstock.contracts.fleet_views import PoolView, RunnerView, StatusView
+from penstock.contracts.fleet_views import RunnerView, StatusView
 from penstock.contracts.views import Health
-from penstock.engine.api.services import Services, Serving, now
+from penstock.engine.api.pools import pools_now
+from penstock.engine.api.services import Serving
 from penstock.engine.api.settings import software_version
-from penstock.engine.demand import live_run_counts, pool_views
+from penstock.engine.demand import live_run_counts
 from penstock.engine.migration import NEWEST, version_of
 
 router = APIRouter(tags=["status"])
 
 
-class Pools(BaseModel):
-    pools: tuple[PoolView, ...]
-
-
 class Runners(BaseModel):
     runners: tuple[RunnerView, ...]
-
-
-@router.get("/pools", summary="Pools and lanes: slots, demand, what waits")
-async def list_pools(services: Serving) -> Pools:
-    return Pools(pools=await _pools(services))
 
 
 @router.get("/runners", summary="Runners that live")
@@ -37,7 +29,7 @@ async def show_status(services: Serving) -> StatusView:
     return StatusView(
         software=software_version(),
         runs=await services.read(lambda connection: live_run_counts(connection, services.workspace)),
-        pools=await _pools(services),
+        pools=await pools_now(services),
         runners=services.fleet.runners(),
     )
 
@@ -46,8 +38,3 @@ async def show_status(services: Serving) -> StatusView:
 async def show_health(services: Serving) -> Health:
     found = await services.read(version_of)
     return Health(engine="http", schema_found=found or "none", schema_expected=NEWEST)
-
-
-async def _pools(services: Services) -> tuple[PoolView, ...]:
-    slots = services.fleet.slots()
-    return await services.read(lambda connection: pool_views(connection, services.workspace, slots, now()))

@@ -11,10 +11,12 @@ from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import InvalidInput
+from penstock.contracts.states import StepState
 from penstock.contracts.views import AttemptView, StepRunView, Why
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Services, Serving, answer, answer_all, now
-from penstock.engine.queries import step_run_views
+from penstock.engine.queries import node_number, plan_of_run, step_run_views
+from penstock.engine.waiting import Reasons
 from penstock.engine.why import why
 
 router = APIRouter(tags=["step runs"])
@@ -55,7 +57,12 @@ async def explain(run: str, step: str, services: Serving, index: Index = None) -
 
     def function(connection: Connection) -> Why:
         row = services.row(connection, run)
-        return why(connection, services.workspace, row[1], step, tuple(index or ()), now())
+        told = why(connection, services.workspace, row[1], step, tuple(index or ()), now())
+        if told.state is not StepState.READY:
+            return told
+        reasons = Reasons(connection, services.workspace, services.fleet.slots(), now()).of_run(row[0])
+        reason = reasons.get(node_number(plan_of_run(connection, row), step), "it is about to start")
+        return told.model_copy(update={"verdict": f"ready: {reason}"})
 
     return answer(await services.read(function))
 

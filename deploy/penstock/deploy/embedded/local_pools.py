@@ -1,0 +1,28 @@
+"""The pools that a laptop's project declares: where it has a table `[pools]`, no other is known. Every one maps to local slots."""
+
+from pathlib import Path
+
+from penstock.contracts.fleet_views import PoolView
+from penstock.contracts.pools import PoolSpec
+from penstock.deploy.profiles import FILE
+from penstock.sdk.runs.state_home import HOME_NAME, project_folder
+
+
+def local_pools(home: Path) -> dict[str, PoolSpec]:
+    """Those of the project whose state folder this is; none where it declares none.
+
+    :raises InvalidInput: the file can't be read, naming the place.
+    """
+    folder = home.parent if home.name == HOME_NAME else project_folder(Path.cwd())
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    from penstock.deploy.pool_documents import declared_pools  # noqa: PLC0415 -- most projects have no such file, and no time to read it
+
+    return declared_pools(path)
+
+
+def local_views(home: Path, local: PoolView) -> tuple[PoolView, ...]:
+    """The declared pools and the slots that stand for all of them."""
+    declared = tuple(PoolView(name=pool.name, definition=pool) for pool in local_pools(home).values())
+    return (local, *declared)
