@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from typing_extensions import override
 
 from penstock.contracts.errors import ContractError
-from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Order, decode
+from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Order, Reports, decode, encode
 from penstock.contracts.states import RunState
 from penstock.engine.store import Store
-from penstock.transport.bus import Envelope, Exchange
+from penstock.transport.bus import DEAD, Envelope, Exchange
 from penstock.transport.buses.memory import MemoryBus
 from tests.engine import cluster as clusters
 from tests.engine.cluster import PATIENCE_SECONDS, Cluster, cluster, pipeline, serving, step
@@ -127,4 +127,25 @@ async def test_a_mistake_in_upkeep_is_not_the_end_of_a_coordinator() -> None:
         run_no = await c.submit(ONE_STEP)
         await c.report(c.completed(await c.order()))
 
+        assert (await c.ended(run_no))[0] is RunState.SUCCEEDED
+
+
+class MortalBus(MemoryBus):
+    """A bus that takes messages away."""
+
+    def bury(self, body: bytes) -> None:
+        self._queue(DEAD).put(body)
+
+
+async def test_the_order_of_a_dead_letter_is_made_again_and_its_report_is_heard() -> None:
+    async with serving(Cluster(clusters.make_store(), bus := MortalBus())) as c:
+        run_no = await c.submit(ONE_STEP)
+        order = await c.order()
+
+        bus.bury(b"no message")
+        bus.bury(encode(order))
+        again = await c.order()
+        bus.bury(encode(Reports(reports=(c.completed(again),))))
+
+        assert again.attempt.attempt_no == order.attempt.attempt_no + 1
         assert (await c.ended(run_no))[0] is RunState.SUCCEEDED

@@ -9,7 +9,7 @@ import psutil
 
 from penstock.contracts.views import StepRunView
 from penstock.sdk.runs.run import Run
-from penstock.transport.buses.rabbitmq.topology import DEAD
+from penstock.transport.bus import DEAD
 from tests.faults.witness import RAISE, START, Journal
 from tests.servers.cluster import Cluster
 from tests.servers.keeper import processes_of

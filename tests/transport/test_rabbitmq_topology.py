@@ -9,13 +9,13 @@ import aio_pika
 import pytest
 
 from penstock.contracts.errors import BusUnavailable, InvalidInput
-from penstock.transport.bus import INBOX, work_queue
+from penstock.transport.bus import DEAD, INBOX, work_queue
 from penstock.transport.buses.rabbitmq.address import Address, parse_address
 from penstock.transport.buses.rabbitmq.definitions import definitions, description
 from penstock.transport.buses.rabbitmq.finding import Finding, FindingKind
 from penstock.transport.buses.rabbitmq.management import Management
 from penstock.transport.buses.rabbitmq.policies import DELIVERY_LIMIT
-from penstock.transport.buses.rabbitmq.topology import DEAD, topology
+from penstock.transport.buses.rabbitmq.topology import topology
 from penstock.transport.buses.rabbitmq.topology_apply import Patience, apply, repair
 from penstock.transport.buses.rabbitmq.topology_check import check
 from tests.servers.rabbitmq import RabbitServer, VirtualHost

@@ -28,6 +28,7 @@ from penstock.engine.batch import Chore, Outcome, decide_all, give_out, orphans,
 from penstock.engine.chores import Chores
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, Fact, ManifestsNeeded, Resumed, Stop
+from penstock.engine.dead_letters import DeadLetters
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests
@@ -113,7 +114,10 @@ class Coordinator:
         """Serves until it is cancelled, or `drain` was called and what it had begun is committed and acknowledged."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                others = [tasks.create_task(work) for work in (self._take_in(), self._upkeep.listen(), self._upkeep.tick())]
+                work = [self._take_in(), self._upkeep.listen(), self._upkeep.tick()]
+                if self._settings.owner is None:
+                    work.append(DeadLetters(self._bus, self.tell).run())
+                others = [tasks.create_task(one) for one in work]
                 await self._work_through(tasks)
                 # Chores are found again in the rows by whoever serves them.
                 for task in (*others, *self._busy.values()):

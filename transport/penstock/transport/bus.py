@@ -26,6 +26,8 @@ class Exchange(StrEnum):
 
 
 INBOX = "penstock.inbox"
+DEAD = "penstock.dead"
+"""The queue of what a broker took away because nobody could be done with it."""
 
 
 def work_queue(workspace: str, pool: str) -> str:

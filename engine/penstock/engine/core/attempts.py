@@ -68,8 +68,8 @@ def take(rows: Slice, fact: Started | Completed | Released | Claim | Lost) -> St
                 _close(rows, attempt, AttemptState.RELEASED)
                 _lose(rows, row, f"given back: {fact.reason}", pause=True)
         case Lost():
-            if not attempt.state.is_closed:
-                has_begun = attempt.state is AttemptState.RUNNING
+            has_begun = attempt.state is AttemptState.RUNNING
+            if not attempt.state.is_closed and not (has_begun and fact.if_unbegun):
                 _close(rows, attempt, AttemptState.LOST)
                 _lose(rows, row, fact.reason, counts=fact.counts, has_begun=has_begun)
 

@@ -193,12 +193,14 @@ class Woken(Arrive):
 
 @dataclass(frozen=True, slots=True)
 class Lost(Arrive):
-    """The runner of an attempt is gone. `counts`: on the infrastructure budget (not when the user's own process ended)."""
+    """The runner of an attempt is gone. `counts`: on the infrastructure budget (not when the user's own process ended). `if_unbegun`: only
+    an attempt that nobody holds; of others, presence is the judge."""
 
     place: Key
     number: int
     counts: bool = True
     reason: str = "its runner is gone"
+    if_unbegun: bool = False
 
 
 @dataclass(frozen=True, slots=True)

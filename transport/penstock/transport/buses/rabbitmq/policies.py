@@ -10,8 +10,8 @@ import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from penstock.transport.bus import Exchange
-from penstock.transport.buses.rabbitmq.topology import DEAD, UNROUTABLE
+from penstock.transport.bus import DEAD, Exchange
+from penstock.transport.buses.rabbitmq.topology import UNROUTABLE
 
 PRIORITY = 10
 DELIVERY_LIMIT = 20

@@ -11,10 +11,8 @@ from enum import StrEnum
 from aiormq.abc import AbstractChannel
 
 from penstock.contracts.pools import LANE_WORD
-from penstock.transport.bus import INBOX, Exchange, work_binding, work_queue
+from penstock.transport.bus import DEAD, INBOX, Exchange, work_binding, work_queue
 
-DEAD = "penstock.dead"
-"""The exchange and the queue of dead letters."""
 UNROUTABLE = "penstock.unroutable"
 """The alternate exchange of `work`. Nothing is bound to it, so an order that no queue takes is still returned to its publisher;
 an operator who wants to see such orders binds a queue for a while."""
@@ -85,11 +83,11 @@ EXCHANGES = (
 
 def topology(pools: Iterable[tuple[str, str]] = ()) -> Topology:
     """The whole, with a queue for each `(workspace, pool)`. Queues of lanes are not in it: who serves a step declares its own."""
-    parts = [queue_topology(INBOX), *(queue_topology(work_queue(workspace, pool)) for workspace, pool in pools)]
+    parts = [queue_topology(DEAD), queue_topology(INBOX), *(queue_topology(work_queue(workspace, pool)) for workspace, pool in pools)]
     return Topology(
         exchanges=EXCHANGES,
-        queues=(DeclaredQueue(DEAD), *(queue for part in parts for queue in part.queues)),
-        bindings=(DeclaredBinding(DEAD, DEAD, ""), *(binding for part in parts for binding in part.bindings)),
+        queues=tuple(queue for part in parts for queue in part.queues),
+        bindings=tuple(binding for part in parts for binding in part.bindings),
     )
 
 
@@ -97,6 +95,9 @@ def queue_topology(name: str) -> Topology:
     """One shared queue, by its name, and its binding."""
     if name == INBOX:
         return Topology(queues=(DeclaredQueue(INBOX),), bindings=(DeclaredBinding(Exchange.REPORTS.value, INBOX, "#"),))
+    if name == DEAD:
+        # The exchange has the same name.
+        return Topology(queues=(DeclaredQueue(DEAD),), bindings=(DeclaredBinding(DEAD, DEAD, ""),))
     _, kind, workspace, *words = name.split(".")
     if kind == "lane":
         queue = DeclaredQueue(name, QueueKind.CLASSIC, LANE_EXPIRES_MILLISECONDS)
