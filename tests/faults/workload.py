@@ -78,13 +78,17 @@ def result_of_mixed(items: Sequence[int]) -> int:
     return sum((x + 1) * 2 for x in items) + LINKS - 1000 + LINKS
 
 
+def rest(seconds: float, gate: str) -> None:
+    """For so long, or until there is a file of the name `gate`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not (gate and Path(gate).exists()):
+        time.sleep(0.05)
+
+
 @step
 def last_long(label: str, journal: str, seconds: float, gate: str) -> str:
-    """Ends after so many seconds, or when there is a file of the name `gate`."""
     with witnessed(journal, label):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not (gate and Path(gate).exists()):
-            time.sleep(0.05)
+        rest(seconds, gate)
         return label
 
 
@@ -106,17 +110,17 @@ def delicate(label: str, journal: str, seconds: float) -> str:
 
 
 @step
-def uneven(label: str, journal: str, first_seconds: float, later_seconds: float) -> str:
-    """Its first execution lasts otherwise than those that come after."""
-    seconds = later_seconds if Journal(Path(journal)).counts()[label] else first_seconds
+def uneven(label: str, journal: str, first_seconds: float, later_seconds: float, gate: str) -> str:
+    """Its first execution lasts until the gate is open, for `first_seconds` at most; others last for `later_seconds`."""
+    is_first = not Journal(Path(journal)).counts()[label]
     with witnessed(journal, label):
-        time.sleep(seconds)
+        rest(first_seconds if is_first else later_seconds, gate if is_first else "")
         return label
 
 
 @pipeline
 def two_lengths(label: str, journal: str, first_seconds: float, later_seconds: float) -> str:
-    return uneven(label, journal, first_seconds, later_seconds)
+    return uneven(label, journal, first_seconds, later_seconds, "")
 
 
 FAR = "far"
@@ -124,8 +128,8 @@ FAR = "far"
 
 
 @pipeline
-def two_fates(journal: str, first_seconds: float, later_seconds: float) -> tuple[str, str]:
+def two_fates(journal: str, gate: str, later_seconds: float) -> tuple[str, str]:
     """One step run's second execution is quick, the other's is slow. Both are on hosts of their own."""
-    elsewhere = uneven.options(name="elsewhere", pool=FAR)("elsewhere", journal, first_seconds, 0.1)
-    adopted = uneven.options(name="adopted", pool=FAR)("adopted", journal, first_seconds, later_seconds)
+    elsewhere = uneven.options(name="elsewhere", pool=FAR)("elsewhere", journal, 600.0, 0.1, gate)
+    adopted = uneven.options(name="adopted", pool=FAR)("adopted", journal, 600.0, later_seconds, gate)
     return elsewhere, adopted

@@ -17,7 +17,7 @@ def tell(text: str) -> None:
 
 def test_each_component_is_killed_during_a_run(tmp_path: Path, rabbitmq: RabbitServer, postgres: PostgresServer) -> None:
     with trial(tmp_path, coordinators=2, runners=[{"cpu": 2}, {"cpu": 2}], broker=rabbitmq, database=postgres) as started:
-        report = run_with_kills(started, ITEMS, in_turn(started), milliseconds=50, say=tell)
+        report = run_with_kills(started, ITEMS, in_turn(started), milliseconds=100, say=tell)
     for line in report.lines():
         tell(line)
 
