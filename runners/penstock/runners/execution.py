@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
-from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import InfrastructureError
-from penstock.contracts.messages import Completed, Order, clean_text
+from penstock.contracts.messages import Completed, Order
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.checkpoints import AttemptCheckpoint, checkpoint_name
+from penstock.runners.completion import completion
 from penstock.runners.conversation import Conversation, Ending, Limits
 from penstock.runners.devices import Given, variables_of
 from penstock.runners.environments.builds import EnvironmentBroken, Recipe
@@ -34,12 +33,9 @@ from penstock.runners.nursery import Nest, Nursery, Taken
 from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.checkpoints import CheckpointStore
-from penstock.transport.directories import file_digest
 
 _log = structlog.get_logger(__name__)
 _IMPORT_SECONDS = 300.0
-_SMALL_LOG_BYTES = 64 * 1024
-_TRACEBACK_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,45 +278,7 @@ class Execution:
         return path
 
     async def _completed(self, plain: dict[str, Any]) -> Completed:
-        base = {"attempt": self._order.attempt, "token": self._order.token, "runner": ""}
-        if (told := plain.get("failure")) is not None:
-            # A program, and a process that was killed, have told the user in their output only.
-            told = {**told, "traceback": told.get("traceback") or self._log.end(_TRACEBACK_BYTES)}
-            plain["failure"] = {name: clean_text(masked(text, self._prepared.secrets)) for name, text in told.items()}
-        plain |= {
-            name: masked(plain[name], self._prepared.secrets) for name in ("metrics", "tags", "emitted", "attachments") if name in plain
-        }
-        log = await self._stored_log()
-        try:
-            return Completed.model_validate({**plain, **base, "log": log})
-        except ValidationError as error:
-            told = failure(FailureKind.ERROR, f"the guest told something that is no outcome: {error.errors()[0]['msg']}")
-            return Completed.model_validate({**base, "outcome": AttemptState.FAILED, "failure": told, "log": log})
-
-    async def _stored_log(self) -> ArtifactRef | None:
-        if self._log.is_empty:
-            return None
-        try:
-            return await self._log_taken()
-        except OSError as error:
-            # The outcome counts for more than its log, which is still in its file.
-            _log.warning("log.not_stored", path=str(self._log.path), reason=str(error))
-            return None
-
-    async def _log_taken(self) -> ArtifactRef:
-        size = self._log.path.stat().st_size
-        if size <= _SMALL_LOG_BYTES:
-            digest = await self._workshop.artifacts.write(self._log.path.read_bytes())
-        else:
-            digest, copy = await asyncio.to_thread(self._copied_log)
-            await self._workshop.artifacts.take(copy, digest)
-        return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=size, media_type="text/plain", suffix=".log")
-
-    def _copied_log(self) -> tuple[str, Path]:
-        self._staging.mkdir(parents=True, exist_ok=True)
-        copy = self._staging / "log"
-        shutil.copyfile(self._log.path, copy)
-        return file_digest(copy), copy
+        return await completion(self._order, plain, self._log, self._prepared.secrets, self._workshop.artifacts, self._staging)
 
     async def _clear(self) -> None:
         for folder in (self._workdir, self._staging):

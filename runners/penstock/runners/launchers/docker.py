@@ -19,9 +19,9 @@ from penstock.contracts.errors import ArtifactLost, InfrastructureError, Invalid
 from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import CommandTarget, SecretRef, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.completion import completion
 from penstock.runners.devices import Given
 from penstock.runners.docker.box import Box
-from penstock.runners.docker.completion import completion
 from penstock.runners.docker.container import clear_containers, reached
 from penstock.runners.docker.container_step import ContainerStep
 from penstock.runners.docker.ends import failed

@@ -1,4 +1,4 @@
-"""What a runner tells of an attempt in a container: its outcome with secrets masked, and its log."""
+"""What a runner tells of an attempt: its outcome with secrets masked, and its log."""
 
 import asyncio
 import shutil
@@ -20,13 +20,14 @@ from penstock.transport.directories import file_digest
 
 _log = structlog.get_logger(__name__)
 _TRACEBACK_BYTES = 4096
+_SMALL_LOG_BYTES = 64 * 1024
 _SAID = ("metrics", "tags", "emitted", "attachments")
 
 
 async def completion(
     order: Order, plain: dict[str, Any], log: LogFile, secrets: list[str], artifacts: ArtifactStore, scratch: Path
 ) -> Completed:
-    """`plain` as a `Completed`. `log` is closed; `scratch` is a folder from which the artifact store can take files."""
+    """`plain` as a `Completed`. `log` is closed; `scratch` names a folder from which the artifact store can take files, there or not."""
     told = dict(plain)
     if (why := told.get("failure")) is not None:
         # A program, and a process that was killed, have told the user in their output only.
@@ -44,18 +45,26 @@ async def completion(
 async def _stored(log: LogFile, artifacts: ArtifactStore, scratch: Path) -> ArtifactRef | None:
     if log.is_empty:
         return None
-    copy = scratch / "log"
     try:
-        digest = await asyncio.to_thread(_copied, log.path, copy)
-        size = copy.stat().st_size
-        await artifacts.take(copy, digest)
+        return await _taken(log, artifacts, scratch)
     except (OSError, StoreUnavailable) as error:
         # The outcome counts for more than its log, which is still in its file.
         _log.warning("log.not_stored", path=str(log.path), reason=str(error))
         return None
+
+
+async def _taken(log: LogFile, artifacts: ArtifactStore, scratch: Path) -> ArtifactRef:
+    size = log.path.stat().st_size
+    if size <= _SMALL_LOG_BYTES:
+        digest = await artifacts.write(log.path.read_bytes())
+    else:
+        copy = scratch / "log"
+        digest = await asyncio.to_thread(_copied, log.path, copy)
+        await artifacts.take(copy, digest)
     return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=size, media_type="text/plain", suffix=".log")
 
 
 def _copied(source: Path, target: Path) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     return file_digest(target)
