@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from typing_extensions import override
 
 from penstock.contracts.errors import ContractError
-from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Order, Reports, decode, encode
-from penstock.contracts.states import RunState
+from penstock.contracts.messages import AttemptKey, CancelAttempts, CancelRun, Claim, ClaimAnswer, Heartbeat, Order, Reports, decode, encode
+from penstock.contracts.states import AttemptState, RunState
 from penstock.engine.store import Store
 from penstock.transport.bus import DEAD, Envelope, Exchange
 from penstock.transport.buses.memory import MemoryBus
@@ -47,7 +47,7 @@ async def test_a_run_whose_order_no_bus_takes_fails_and_the_others_go_on() -> No
 
 async def _stopped(c: Cluster, run_no: int) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await c.state(run_no))[1] is None:
+        while (await c.state(run_no))[1] is None and not (await c.state(run_no))[0].is_terminal:
             await c.coordinator.ended(run_no, 0.01)
 
 
@@ -149,3 +149,27 @@ async def test_the_order_of_a_dead_letter_is_made_again_and_its_report_is_heard(
 
         assert again.attempt.attempt_no == order.attempt.attempt_no + 1
         assert (await c.ended(run_no))[0] is RunState.SUCCEEDED
+
+
+async def test_who_executes_what_has_ended_is_told_to_stop_until_he_hears_it() -> None:
+    async with cluster() as c:
+        run_no = await c.submit(ONE_STEP)
+        order = await c.order()
+        await c.publish(encode(CancelRun(run_id="run1")))
+        await _stopped(c, run_no)
+        await c.report(c.completed(order, outcome=AttemptState.CANCELLED, outputs={}))
+        await c.ended(run_no)
+
+        # The first message came before anybody listened.
+        async with c.bus.listen(Exchange.CONTROL) as listener, asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(_beat(c, order.attempt))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert decode(await anext(aiter(listener))) == CancelAttempts(attempts=(order.attempt,))
+            beating.cancel()
+
+
+async def _beat(c: Cluster, attempt: AttemptKey) -> None:
+    while True:
+        heartbeat = Heartbeat(runner="hand", incarnation="one", pools={"cpu": 100}, attempts=(attempt,))
+        await c.bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(heartbeat)))
+        await asyncio.sleep(0.05)

@@ -101,6 +101,7 @@ class Coordinator:
         duties = Duties(
             tell=self.tell,
             send=self._send,
+            cancel=self._ask_to_stop,
             is_pending=lambda attempt: attempt in self._sent,
             is_busy=lambda chore: chore in self._busy,
             set_slots=self.set_slots,
@@ -404,8 +405,7 @@ class Coordinator:
 
     async def _perform(self, outcome: Outcome, tasks: asyncio.TaskGroup) -> None:
         await asyncio.gather(*(self._send(order) for order in outcome.orders))
-        for message in cancel_messages(outcome.cancellations):
-            await self._publish(Envelope(exchange=Exchange.CONTROL, body=encode(message)))
+        await self._ask_to_stop(outcome.cancellations)
         for reply_to, answer in outcome.answers:
             await self._publish(Envelope(reply_queue=reply_to, body=encode(answer)))
         for chore in outcome.chores:
@@ -416,6 +416,10 @@ class Coordinator:
             self._over.append(run_no)
             if run_no in self._endings:
                 self._endings.pop(run_no).set()
+
+    async def _ask_to_stop(self, attempts: Sequence[AttemptKey]) -> None:
+        for message in cancel_messages(attempts):
+            await self._publish(Envelope(exchange=Exchange.CONTROL, body=encode(message)))
 
     def _tell_others(self, entries: Sequence[NewEntry], tasks: asyncio.TaskGroup) -> None:
         if entries and self._settings.shared is not None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +19,7 @@ from penstock.engine.presence import Presence
 from penstock.engine.store import Store
 from penstock.engine.timers import due, live_attempts
 from penstock.engine.unbegun import unbegun
+from penstock.engine.vain import Doubts, in_vain
 from penstock.transport.bus import Bus, Envelope, Exchange
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
@@ -34,6 +35,7 @@ class Duties:
 
     tell: Callable[[int, Fact], object]
     send: Callable[[Order], Awaitable[None]]
+    cancel: Callable[[Sequence[AttemptKey]], Awaitable[None]]
     is_pending: Callable[[AttemptKey], bool]
     """Whether the order was just sent, which the store does not know yet."""
     is_busy: Callable[[Chore], bool]
@@ -63,6 +65,7 @@ class Upkeep:
         """With whether it is begun: what waited long in a queue has the whole patience from its beginning on."""
         self._runners: Presence[str] = Presence(patience=patience)
         self._lanes = LaneWatch(store, duties.tell, patience)
+        self._doubts = Doubts()
         self._known: set[str] = set()
         self._is_early = asyncio.Event()
         self._looks_at = 0
@@ -131,12 +134,19 @@ class Upkeep:
         for attempt, may_be_lost in unheld.items():
             if may_be_lost:
                 self._duties.tell(attempt.run_no, Lost((attempt.step_no, attempt.item_no), attempt.attempt_no))
+        await self._stop_what_is_in_vain(live)
         await self._send_again(now, set(unheld))
         await self._end_flights_of_the_dead(owner)
         self._forget_runners()
         if owner is None:
             await self._lanes.look()
         await self._take_up_chores(owner)
+
+    async def _stop_what_is_in_vain(self, live: Collection[AttemptKey]) -> None:
+        """The message that was to stop it was lost, or whoever was to send it."""
+        doubtful = self._doubts.take(live, asyncio.get_running_loop().time())
+        if doubtful:
+            await self._duties.cancel(await self._store.read(lambda connection: in_vain(connection, doubtful)))
 
     async def _end_flights_of_the_dead(self, owner: str | None) -> None:
         if owner is None:
@@ -194,6 +204,7 @@ class Upkeep:
                 self._runners.tick_returned(message.sent_at)
                 self._lanes.tick_returned(message.sent_at)
             case Heartbeat():
+                self._doubts.heard(message.attempts)
                 self._presence.heard(((attempt, is_begun) for attempt in message.attempts for is_begun in (True, False)), at)
                 self._runners.heard([message.runner], at)
                 self._known.add(message.runner)
