@@ -76,7 +76,7 @@ def _settle(connection: Connection, run: RunRow, lanes: Lanes) -> int:
         return 0
     moved = 0
     for node, pool, first, last in _groups.rows(connection, run_no=run.run_no):
-        spec = plan.nodes[node].spec if node < len(plan.nodes) else None
+        spec = plan.nodes[int(node)].spec
         if isinstance(spec, StepSpec):
             # A pool may have been chosen for more than the spec says: only what leaves a lane is given another.
             wanted = lane_if_served(run, spec, lanes) or (pool_of(run, spec) if "/" in pool else pool)

@@ -71,8 +71,14 @@ class Hearing:
             self._awaited.pop(order.attempt, None)
 
     def _claim(self, order: Order, address: str, *, is_first: bool) -> Claim:
-        identity = {"runner": self._runner, "incarnation": self._incarnation}
-        return Claim(attempt=order.attempt, token=order.token, reply_to=address, is_first=is_first, **identity)
+        return Claim(
+            attempt=order.attempt,
+            token=order.token,
+            runner=self._runner,
+            incarnation=self._incarnation,
+            is_first=is_first,
+            reply_to=address,
+        )
 
     async def _attend(self, listener: Listener) -> None:
         self._address.set_result(listener.name)
