@@ -67,7 +67,9 @@ class FakeFleet(FleetSource):
     async def look(self) -> FleetView:
         if self.is_away:
             raise EngineUnavailable("the services can't be reached")
-        return FleetView(pools={"cpu": PoolView(name="cpu", waiting=self.waiting, executing=self.executing)}, runners=self.heard)
+        return FleetView(
+            pools={"cpu": PoolView(name="cpu", waiting_slots=self.waiting, executing_slots=self.executing)}, runners=self.heard
+        )
 
 
 @dataclass

@@ -24,5 +24,5 @@ def local_pools(home: Path) -> dict[str, PoolSpec]:
 
 def local_views(home: Path, local: PoolView) -> tuple[PoolView, ...]:
     """The declared pools and the slots that stand for all of them."""
-    declared = tuple(PoolView(name=pool.name, definition=pool) for pool in local_pools(home).values())
+    declared = tuple(PoolView(name=pool.name, definition=pool) for _, pool in sorted(local_pools(home).items()))
     return (local, *declared)
