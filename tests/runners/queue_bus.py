@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.contracts.messages import AttemptKey, Claim, Completed, Heartbeat, Message, Order, Released, Reports, Started, decode, encode
-from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, Listener
+from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, Listener, work_queue
 
 
 @dataclass(eq=False)
@@ -146,7 +146,7 @@ class QueueBus(Bus):
 
     def put(self, order: Order | bytes, *, redelivered: bool = False) -> QueuedDelivery:
         body = order if isinstance(order, bytes) else encode(order)
-        queue = self.queue("penstock.pool.default.cpu")
+        queue = self.queue(work_queue("default", order.pool if isinstance(order, Order) else "cpu"))
         delivery = QueuedDelivery(queue, body, redelivered)
         queue.put_nowait(delivery)
         return delivery

@@ -124,4 +124,4 @@ class LaneWatch:
 
     def _held(self) -> Collection[AttemptKey]:
         """What runners that are not gone execute: also those that take no more orders."""
-        return {attempt for announced in self._announced.values() for attempt in announced.held}
+        return frozenset(attempt for announced in self._announced.values() for attempt in announced.held)
