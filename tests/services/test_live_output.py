@@ -60,3 +60,17 @@ def test_output_and_progress_are_seen_before_the_step_ends(
 
     assert shown.read_text() == "first line\nsecond line\n"
     assert run.wait().state is RunState.SUCCEEDED
+
+
+def test_what_a_cancelled_step_printed_is_kept(cluster: Cluster, written: Callable[[str], Pipeline[..., object]], tmp_path: Path) -> None:
+    run = cluster.submit(written(TALKING), folder=str(tmp_path))
+    engine = cluster.engine
+    until(lambda: engine.run(run.run_id).steps[0].progress is not None, 30)
+
+    run.cancel()
+
+    assert run.wait().state is RunState.CANCELLED
+    until(lambda: engine.step_runs(run.run_id, "talk")[0].attempts[-1].log is not None)
+    log = engine.step_runs(run.run_id, "talk")[0].attempts[-1].log
+    assert log is not None
+    assert engine.local(log).read_text() == "first line\n"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import BusUnavailable, ContractError
 from penstock.contracts.messages import (
     COMMAND_LIMIT,
@@ -34,6 +35,7 @@ from penstock.contracts.messages import (
 from penstock.contracts.names import lane_of
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
+from penstock.runners.completion import KeptLogs
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
 from penstock.runners.log_feed import LogFeed
@@ -110,7 +112,10 @@ class Runner:
     """`pools` maps the name of a pool, or of the lane of one of its `services`, to slots.
 
     `run` works until `drain` was called and everything begun has ended. Where a message asks to
-    drain, `on_drain` is called instead if it is given: whoever drains may have more to end than a runner. `feed` is the launcher's."""
+    drain, `on_drain` is called instead if it is given: whoever drains may have more to end than a runner.
+
+    `feed` and `logs` are the launcher's.
+    """
 
     def __init__(  # noqa: PLR0913  # what it needs is named at its few places of construction
         self,
@@ -126,6 +131,7 @@ class Runner:
         services: Sequence[Service] = (),
         on_drain: Callable[[], None] | None = None,
         feed: LogFeed | None = None,
+        logs: KeptLogs | None = None,
     ) -> None:
         self._bus = bus
         self._launcher = launcher
@@ -143,6 +149,7 @@ class Runner:
         self._machine = machine
         self._on_drain = on_drain or self.drain
         self._feed = feed or LogFeed(bus)
+        self._logs = logs
         self._hearing = Hearing(bus, self._reporter, name, incarnation, self._cancel, self._asked_to_drain, self._feed.follow)
         self._steps = StepCache()
         self._held: dict[AttemptKey, _Held] = {}
@@ -323,7 +330,7 @@ class Runner:
             this = asyncio.current_task()
             if not held.is_cancelled or (this is not None and this.cancelling()):
                 raise
-            return self._cancelled(order)
+            return self._cancelled(order, await self._logs.of(order, step.name) if self._logs is not None else None)
         except Exception as error:  # noqa: BLE001  # whatever a launcher raises, the order goes back
             # As text: structlog shows the local variables of frames that it is given, and secrets are among them.
             _log.error("attempt.not_executed", run=order.run_name, step=step.name, exception=traceback.format_exc())
@@ -429,8 +436,8 @@ class Runner:
     def _started(self, order: Order) -> Started:
         return Started(attempt=order.attempt, token=order.token, runner=self._name)
 
-    def _cancelled(self, order: Order) -> Completed:
-        return Completed(attempt=order.attempt, token=order.token, runner=self._name, outcome=AttemptState.CANCELLED)
+    def _cancelled(self, order: Order, log: ArtifactRef | None = None) -> Completed:
+        return Completed(attempt=order.attempt, token=order.token, runner=self._name, outcome=AttemptState.CANCELLED, log=log)
 
     def _released(self, order: Order, reason: str) -> Released:
         return Released(attempt=order.attempt, token=order.token, runner=self._name, reason=clean_text(reason))

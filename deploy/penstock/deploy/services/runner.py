@@ -20,6 +20,7 @@ from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.naming import host_name
 from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedLauncher
+from penstock.runners.completion import KeptLogs
 from penstock.runners.devices import Devices
 from penstock.runners.gpus import own_gpus
 from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
@@ -112,6 +113,7 @@ async def observed_runner(
             services=place.services,
             on_drain=lambda: lifetime.stop("it was asked to drain"),
             feed=feed,
+            logs=KeptLogs(artifacts, _state(place)),
         )
     finally:
         await launcher.close()
@@ -127,7 +129,7 @@ async def _launcher(  # all that it is made of
     seen: Observation,
 ) -> ObservedLauncher:
     """Executes steps in processes of this machine, and in containers where it has an engine for them. `runner`: name and incarnation."""
-    state = place.folder / "runner"
+    state = _state(place)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     processes = ProcessLauncher(
         artifacts,
@@ -154,6 +156,11 @@ async def _launcher(  # all that it is made of
         await _clear(containers)
     chosen = LauncherOnGpus(LauncherByIsolation(processes, containers), devices)
     return ObservedLauncher(chosen, seen.metrics, pools, seen.tracer, lambda: processes.zygotes_started)
+
+
+def _state(place: Place) -> Path:
+    """What the machine's runners keep between attempts."""
+    return place.folder / "runner"
 
 
 async def _clear(containers: DockerLauncher) -> None:
