@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from penstock.contracts.errors import InfrastructureError
+from penstock.contracts.errors import InfrastructureError, StoreUnavailable
 from penstock.contracts.messages import Completed, Order
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
@@ -24,6 +24,7 @@ from penstock.runners.environments.builds import EnvironmentBroken, Recipe
 from penstock.runners.environments.shelf import Environments, Installed
 from penstock.runners.failures import failure, from_status
 from penstock.runners.idempotency import idempotency_key
+from penstock.runners.keeping import keep
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.log_feed import LogFeed
 from penstock.runners.log_file import LogFile, log_path
@@ -265,8 +266,8 @@ class Execution:
     async def _with_files_taken(self, outcome: dict[str, Any]) -> dict[str, Any]:
         try:
             for path, digest in outcome.pop("files", ()):
-                await self._workshop.artifacts.take(self._own(Path(path)), digest)
-        except OSError as error:
+                await keep(self._workshop.artifacts, self._own(Path(path)), digest)
+        except (OSError, StoreUnavailable) as error:
             told = failure(FailureKind.OUTPUT, f"an output can't be stored: {error}", error_type=type(error).__name__)
             return {**outcome, "outcome": AttemptState.FAILED.value, "outputs": {}, "attachments": {}, "failure": told}
         return outcome

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from penstock.contracts.artifacts import DIRECTORY, JSON, LIST, ArtifactRef, Value
-from penstock.contracts.errors import ContractError
+from penstock.contracts.errors import ContractError, StoreUnavailable
 from penstock.contracts.spec import CommandTarget, OutputSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.docker.box import Box
@@ -17,6 +17,7 @@ from penstock.runners.docker.places import INPUTS, STAGING, WORK
 from penstock.runners.docker.sandbox import Mount, container_config
 from penstock.runners.docker.workshop import Attempt
 from penstock.runners.failures import AttemptFailed, failure, from_signal
+from penstock.runners.keeping import keep
 from penstock.runners.program import copy_program, filled, input_texts, place_of, written
 from penstock.sdk.types import Directory, File
 from penstock.sdk.values.codecs import Encoded, encode
@@ -132,8 +133,8 @@ class ContainerStep:
 
     async def _take(self, path: Path, digest: str, output: OutputSpec) -> None:
         try:
-            await self._attempt.workshop.artifacts.take(path, digest)
-        except OSError as error:
+            await keep(self._attempt.workshop.artifacts, path, digest)
+        except (OSError, StoreUnavailable) as error:
             raise AttemptFailed(failure(FailureKind.OUTPUT, f"the output {output.name!r} can't be stored: {error}")) from error
 
 

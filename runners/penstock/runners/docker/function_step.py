@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from penstock.contracts.artifacts import Value, refs_in
-from penstock.contracts.errors import ArtifactLost
+from penstock.contracts.errors import ArtifactLost, StoreUnavailable
 from penstock.contracts.spec import FunctionTarget
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.conversation import Conversation, Ending, Limits
@@ -29,6 +29,7 @@ from penstock.runners.docker.workshop import Attempt
 from penstock.runners.failures import AttemptFailed, failure, from_status
 from penstock.runners.guest_process import Exit, Guest
 from penstock.runners.idempotency import idempotency_key
+from penstock.runners.keeping import keep
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.masking import masked
 from penstock.transport.directories import file_digest
@@ -190,8 +191,8 @@ class FunctionStep:
         try:
             if await asyncio.to_thread(file_digest, place) != digest:
                 raise AttemptFailed(failure(FailureKind.OUTPUT, f"{Path(path).name} is not what the guest said it is"))
-            await self._attempt.workshop.artifacts.take(place, digest)
-        except OSError as error:
+            await keep(self._attempt.workshop.artifacts, place, digest)
+        except (OSError, StoreUnavailable) as error:
             raise AttemptFailed(failure(FailureKind.OUTPUT, f"an output can't be stored: {error}")) from error
 
     async def _check(self, name: str, value: Value, known: set[str]) -> None:
