@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.errors import StateTooNew, StoreUnavailable
 from penstock.engine import tables
-from penstock.engine.locks import lock_free_runs, lock_runs
+from penstock.engine.locks import lock_free_name, lock_free_runs, lock_name, lock_runs
 from penstock.engine.migration import NEWEST, version_of
 from penstock.engine.statement import Statement
 from penstock.engine.stores.postgres import PostgresStore
@@ -129,6 +129,19 @@ async def test_dispatch_does_not_wait_for_runs_that_somebody_decides(database: s
     assert free == {1, 3}
     gate.let_on()
     await holding
+
+
+async def test_who_decides_does_not_wait_for_who_dispatches(database: str, store: PostgresStore) -> None:
+    gate = Gate(database)
+    holding = asyncio.create_task(gate.hold(lambda connection: lock_name(connection, "slots of", "cpu")))
+    await gate.is_reached.wait()
+
+    assert not await store.transaction(lambda connection: lock_free_name(connection, "slots of", "cpu"))
+    assert await store.transaction(lambda connection: lock_free_name(connection, "slots of", "gpu"))
+
+    gate.let_on()
+    await holding
+    assert await store.transaction(lambda connection: lock_free_name(connection, "slots of", "cpu"))
 
 
 async def test_coordinators_that_wait_for_each_other_both_come_through(store: PostgresStore, neighbour: PostgresStore) -> None:

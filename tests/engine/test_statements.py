@@ -19,7 +19,7 @@ from tests.engine.cluster import cluster, parameter, pipeline, step
 T = TypeVar("T")
 MOST_OF_A_STEP = 36
 """Statements that a step of a chain takes: its report decided, the next one ordered. Where they go to a server, so many exchanges."""
-MOST_WITH_A_SERVER = 28
+MOST_WITH_A_SERVER = 25
 
 pytestmark = pytest.mark.usefixtures("each_store")
 

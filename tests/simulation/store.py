@@ -77,7 +77,7 @@ class Database:
 
 
 class SimStore:
-    """One party's way to the database. `is_concurrent`: dispatch is a transaction of its own, as where transactions run side by side."""
+    """One party's way to the database. `is_concurrent`: dispatch may be a transaction by itself, as with parallel transactions."""
 
     def __init__(self, database: Database, *, is_concurrent: bool = False) -> None:
         self._database = database

@@ -60,6 +60,8 @@ class Outcome:
     touched: set[int] = field(default_factory=set[int])
     ended: set[int] = field(default_factory=set[int])
     cached: list[NewEntry] = field(default_factory=list[NewEntry])
+    has_timers: bool = False
+    """Timers were set."""
 
     def add(self, other: "Outcome") -> None:
         """What another transaction owes is owed too."""
@@ -70,6 +72,7 @@ class Outcome:
         self.touched |= other.touched
         self.ended |= other.ended
         self.cached += other.cached
+        self.has_timers |= other.has_timers
 
 
 def work(
@@ -79,9 +82,9 @@ def work(
     dispatcher: Dispatcher,
     slots: Mapping[str, Sequence[int]],
 ) -> Outcome:
-    """Decides, and gives out what slots are free, in one transaction: for stores on which transactions do not run side by side."""
+    """Decides, and gives out what slots are free, in one transaction. What others give out just now is left to them."""
     outcome = decide_all(connection, facts, circumstances, dispatcher)
-    outcome.add(give_out(connection, circumstances, dispatcher, slots))
+    outcome.add(give_out(connection, circumstances, dispatcher, slots, waits=False))
     return outcome
 
 
@@ -106,12 +109,19 @@ def decide_all(
     return _with_chores(connection, outcome)
 
 
-def give_out(connection: Connection, circumstances: Circumstances, dispatcher: Dispatcher, slots: Mapping[str, Sequence[int]]) -> Outcome:
-    """Gives free slots to what is ready."""
+def give_out(
+    connection: Connection,
+    circumstances: Circumstances,
+    dispatcher: Dispatcher,
+    slots: Mapping[str, Sequence[int]],
+    *,
+    waits: bool = True,
+) -> Outcome:
+    """Gives free slots to what is ready; `waits`: for others who give out slots of the same pool."""
     outcome = Outcome()
     # Nobody is overtaken twice at one time, so this ends.
     while True:
-        outcome.orders += dispatcher.dispatch(connection, slots, circumstances.now)
+        outcome.orders += dispatcher.dispatch(connection, slots, circumstances.now, waits=waits)
         if not (overtaken := dispatcher.take_overtaken()):
             break
         woken = _by_run(overtaken)
@@ -145,6 +155,7 @@ def _decide(
         outcome.cancellations += [cancellation.attempt for cancellation in changes.cancellations]
         outcome.answers += [(reply_to, _with_token(answer, run, dispatcher)) for reply_to, answer in changes.answers]
         outcome.cached += _made_here(run, changes.cache)
+        outcome.has_timers |= bool(changes.timers) or changes.stop is not None
         pending = []
         if changes.stop is not None:
             outcome.cancellations += _of_running(connection, run_no)

@@ -21,6 +21,8 @@ from penstock.contracts.messages import (
     CancelRun,
     Completed,
     Order,
+    Released,
+    Started,
     SubmitRun,
     encode,
 )
@@ -267,15 +269,24 @@ class Coordinator:
         return Outcome(cancellations=aftermath.working, touched={run_no}, ended={run_no})
 
     async def _transaction(self, batch: Batch, facts: Mapping[int, Sequence[Fact]]) -> Outcome:
-        if self._store.is_concurrent:
-            outcome = Outcome() if batch.is_idle and not facts else await self._decide(batch, facts)
-            outcome.add(await self._give_out())
-            return outcome
-        return await self._decide(batch, facts)
+        if not self._store.is_concurrent:
+            return await self._decide(batch, facts)
+        if batch.is_idle and not facts:
+            return await self._give_out()
+        try:
+            return await self._decide(batch, facts)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is decided must not suffer from what can't be given out
+            log.warning("batch.divided", reason=repr(error))
+        outcome = await self._decide(batch, facts, gives_out=False)
+        outcome.add(await self._give_out())
+        return outcome
 
-    async def _decide(self, batch: Batch, facts: Mapping[int, Sequence[Fact]]) -> Outcome:
-        """The transaction that decides; where transactions do not run side by side, free slots are given out in it too."""
-        sent = [] if self._store.is_concurrent else list(self._sent)
+    async def _decide(self, batch: Batch, facts: Mapping[int, Sequence[Fact]], *, gives_out: bool = True) -> Outcome:
+        """The transaction that decides, and gives out free slots too."""
+        self._forget_sent(facts)
+        sent = list(self._sent) if gives_out else []
         made: list[int | ContractError] = []
 
         def function(connection: Connection) -> Outcome:
@@ -285,23 +296,40 @@ class Coordinator:
             made[:] = [self._begin(connection, request, all_facts, now) for request, _ in batch.submits]
             for command in batch.cancels:
                 self._cancel(connection, command, all_facts)
-            if self._store.is_concurrent:
+            if not gives_out:
                 return decide_all(connection, all_facts, self._circumstances(now), self._dispatcher)
             outcome = work(connection, all_facts, self._circumstances(now), self._dispatcher, self._all_slots())
-            self._next_timer = next_timer(connection, self._settings.owner)
+            self._look_at_timers(connection, now, has_new=outcome.has_timers or batch.is_idle)
             return outcome
 
         outcome = await self._with_manifests(function)
         self._manifests.settle()
-        if not self._store.is_concurrent:
-            self._upkeep.timers_changed()
-            self._await_rates()
+        if gives_out:
+            self._given_out(sent)
         self._learn(facts)
-        del self._sent[: len(sent)]
         for (_, future), number in zip(batch.submits, made, strict=True):
             if future is not None and not future.done():
                 future.set_result(number) if isinstance(number, int) else future.set_exception(number)
         return outcome
+
+    def _forget_sent(self, facts: Mapping[int, Sequence[Fact]]) -> None:
+        """Of an attempt that somebody reports on nobody asks any more whether its order was sent."""
+        reported = {fact.attempt for fact in chain.from_iterable(facts.values()) if isinstance(fact, Started | Completed | Released)}
+        if reported:
+            self._sent[:] = [attempt for attempt in self._sent if attempt not in reported]
+
+    def _look_at_timers(self, connection: Connection, now: int, *, has_new: bool) -> None:
+        """Others set some too, and take some away: upkeep looks once a second."""
+        if has_new or (self._next_timer is not None and self._next_timer <= now):
+            self._next_timer = next_timer(connection, self._settings.owner)
+
+    def _given_out(self, sent: Sequence[AttemptKey]) -> None:
+        """The transaction that gave out slots is committed."""
+        self._upkeep.timers_changed()
+        del self._sent[: len(sent)]
+        self._await_rates()
+        if self._dispatcher.take_passed_over():
+            asyncio.get_running_loop().call_later(PASSED_OVER_SECONDS, self._inbox.wake)
 
     async def _give_out(self) -> Outcome:
         """Gives out free slots in a transaction of its own. What fails is tried again soon: what was decided before is committed."""
@@ -314,19 +342,14 @@ class Coordinator:
             self._next_timer = next_timer(connection, self._settings.owner)
             return outcome
 
-        loop = asyncio.get_running_loop()
         try:
             outcome = await self._with_manifests(function)
         except Exception as error:
             log.error("dispatch.failed", reason=str(error), exc_info=None if isinstance(error, StoreUnavailable) else error)  # noqa: TRY400
-            loop.call_later(PAUSE_SECONDS, self._inbox.wake)
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._inbox.wake)
             return Outcome()
         self._manifests.settle()
-        self._upkeep.timers_changed()
-        del self._sent[: len(sent)]
-        self._await_rates()
-        if self._dispatcher.take_passed_over():
-            loop.call_later(PASSED_OVER_SECONDS, self._inbox.wake)
+        self._given_out(sent)
         return outcome
 
     def _await_rates(self) -> None:

@@ -1,6 +1,6 @@
 """The dispatcher: gives free slots to step runs that are ready, in order of priority and fair share.
 
-It runs in a transaction of its own (on SQLite, at the end of the coordinator's). Limits hold on attempts that are dispatched and not
+It runs at the end of the transaction that decides, or in one of its own. Limits hold on attempts that are dispatched and not
 closed. The attempt row is the outbox: what was committed and not sent is sent again by anyone.
 """
 
@@ -23,7 +23,7 @@ from penstock.engine.core.rows import memory_raises_in
 from penstock.engine.core.wants import Woken
 from penstock.engine.flights import Place, take_flights
 from penstock.engine.limits import Gate, Pair
-from penstock.engine.locks import lock_free_runs, lock_name
+from penstock.engine.locks import lock_free_name, lock_free_runs, lock_name
 from penstock.engine.orders import Orders, Paths, Seat
 from penstock.engine.pools import pools_of
 from penstock.engine.statement import Statement
@@ -146,16 +146,21 @@ class Dispatcher:
         seconds = self._seconds.get(pool, _AHEAD_SECONDS * 2)
         return SURPLUS if seconds * SURPLUS <= _AHEAD_SECONDS else int(_AHEAD_SECONDS / seconds)
 
-    def dispatch(self, connection: Connection, slots: Mapping[str, Sequence[int]], now: int) -> list[Order]:
+    def dispatch(self, connection: Connection, slots: Mapping[str, Sequence[int]], now: int, *, waits: bool = True) -> list[Order]:
         """Orders for as many ready step runs as the pools have room for. `slots`: those of each runner, by pool.
 
-        It never waits for a run that somebody decides: such a run's step runs are left, and `take_passed_over` says so.
+        It never waits for a run that somebody decides: such a run's step runs are left, and `take_passed_over` says so. The same
+        holds for a pool to which somebody else dispatches, unless it `waits` for that.
         """
         orders: list[Order] = []
         pools = sorted(pool for pool, counts in slots.items() if any(counts))
         wanted = _wanted.rows(connection, pools=json.dumps(pools), owner=self.owner) if pools else []
         for pool, found in groupby(sorted(wanted), key=itemgetter(0)):
-            lock_name(connection, "slots of", pool)
+            if waits:
+                lock_name(connection, "slots of", pool)
+            elif not lock_free_name(connection, "slots of", pool):
+                self._has_passed_over = True
+                continue
             live = _count_live.number(connection, pool=pool, incarnation=self.incarnation or None)
             room = sum(slots[pool]) * (1 + self._surplus(pool)) - live
             for _, workspace in found:

@@ -12,6 +12,7 @@ from penstock.engine.statement import Statement
 
 _runs = Statement("SELECT u.run_no FROM run u WHERE u.run_no IN (SELECT number_of(r) FROM elements(:runs) r) ORDER BY u.run_no locked(u)")
 _free_runs = Statement("SELECT u.run_no FROM run u WHERE u.run_no IN (SELECT number_of(r) FROM elements(:runs) r) locked_if_free(u)")
+_free_name = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 _name = Statement("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
@@ -33,6 +34,14 @@ def lock_free_runs(connection: Connection, runs: Iterable[int]) -> set[int]:
     if not wanted or not has_neighbours(connection):
         return set(wanted)
     return {row[0] for row in _free_runs.rows(connection, runs=json.dumps(wanted))}
+
+
+def lock_free_name(connection: Connection, *name: str) -> bool:
+    """Whether nobody else holds that name at this moment; nobody does from now on."""
+    if not has_neighbours(connection):
+        return True
+    row = _free_name.first(connection, name="|".join(name))
+    return row is not None and bool(row[0])
 
 
 def lock_name(connection: Connection, *name: str) -> None:

@@ -15,7 +15,7 @@ class Store(Protocol):
 
     @property
     def is_concurrent(self) -> bool:
-        """Whether transactions run side by side. Dispatch is one of its own then, since it must not wait for a run."""
+        """Whether transactions run side by side. Dispatch can be one of its own then, and never waits for a run."""
         ...
 
     async def transaction(self, function: Callable[[Connection], T]) -> T:
