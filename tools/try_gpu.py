@@ -15,8 +15,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+Isolation = Literal["fork", "spawn", "reuse"]
 ROOT = Path(__file__).parents[1]
 PARTS = ("contracts", "transport", "sdk", "engine", "runners", "deploy")
 sys.path[:0] = [str(ROOT / part) for part in PARTS]
@@ -91,7 +92,7 @@ class Bench:
     launcher: LauncherOnGpus
     module: ArtifactRef
 
-    async def train(self, number: int, *, gpu: int, pool: str = "gpu", isolation: str = "fork", seconds: float = 1.0) -> Completed:
+    async def train(self, number: int, *, gpu: int, pool: str = "gpu", isolation: Isolation = "fork", seconds: float = 1.0) -> Completed:
         step = StepSpec(
             name="train",
             run=FunctionTarget(module="training", function="train"),
@@ -114,7 +115,11 @@ class Bench:
             inputs={"seconds": inline(seconds)},
             seed=f"seed-{number}",
         )
-        return await self.launcher.execute(order, step, lambda *_: None)
+        return await self.launcher.execute(order, step, unheard)
+
+
+def unheard(done: float, total: float | None, text: str) -> None:
+    """Nobody looks at progress here."""
 
 
 async def stored(artifacts: FolderArtifactStore, text: str) -> ArtifactRef:
@@ -173,7 +178,8 @@ async def judged(bench: Bench, attempts: int, count: int) -> int:
         return seen
 
     alone = await several("one GPU each", 0, max(attempts, count + 1), gpu=1)
-    for isolation in ("spawn", "reuse"):
+    others: tuple[Isolation, ...] = ("spawn", "reuse")
+    for isolation in others:
         alone += await several(f"one GPU each, isolation={isolation}", 100 if isolation == "spawn" else 200, 2, gpu=1, isolation=isolation)
     without = await several("none stated", 300, 2, gpu=0, pool="cpu", seconds=0.1)
     shared = await several("a quarter each", 400, 4, gpu=0, pool="shared")

@@ -12,7 +12,7 @@ from penstock.contracts.errors import EngineUnavailable, InvalidInput
 from penstock.contracts.fleet_views import PoolView, RunnerView
 from penstock.contracts.pools import PoolSpec, SlotSpec
 from penstock.deploy.autoscaler.autoscaler import Autoscaler, Pace, PoolStatus
-from penstock.deploy.autoscaler.definitions import Definitions
+from penstock.deploy.autoscaler.definitions import Definitions, PoolSource
 from penstock.deploy.autoscaler.fleet_source import FleetSource, FleetView
 from penstock.deploy.autoscaler.gpu_choice import gpus_for, runner_arguments
 from penstock.deploy.autoscaler.hosts import HostedRunner, RunnerHost, RunnerNotStarted
@@ -86,7 +86,7 @@ class Scene:
 
     def restart(self) -> None:
         self.autoscaler = Autoscaler(
-            self.host, self.fleet, lambda: self.pools, pace=Pace(look=0.01), show=self.shown.__setitem__, now=lambda: self.seconds
+            self.host, self.fleet, lambda _: self.pools, pace=Pace(look=0.01), show=self.shown.__setitem__, now=lambda: self.seconds
         )
 
     async def look(self, after: float = 5.0) -> None:
@@ -281,8 +281,8 @@ def test_pools_are_defined_in_a_file(written: Callable[[str], Definitions]) -> N
     definitions = written("""
         runners: {network: host, mounts: ["/data:/data:ro"]}
         pools:
-          - {name: cpu, slots_per_runner: 4, max_runners: 3}
-          - {name: gpu, slot: {gpu: 0.5}, slots_per_runner: 2, image: "penstock/gpu-runner"}
+          cpu: {slots_per_runner: 4, max_runners: 3}
+          gpu: {slot: {gpu: 0.5}, slots_per_runner: 2, image: "penstock/gpu-runner", idle: 5m}
         """)
 
     assert [pool.name for pool in definitions.pools()] == ["cpu", "gpu"]
@@ -292,16 +292,35 @@ def test_pools_are_defined_in_a_file(written: Callable[[str], Definitions]) -> N
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("pools: [{name: cpu, max_runner: 3}]", "the pool 'cpu': max_runner: Extra inputs"),
-        ("pools: [{name: cpu}, {name: cpu}]", "the pool 'cpu' is defined twice"),
-        ("pool: []", "pools: Field required"),
+        ("pools: {cpu: {max_runner: 3}}", "pools.cpu.max_runner: Extra inputs"),
+        ("pools: [{name: cpu}]", "pools: Input should be a valid dictionary"),
+        ("pool: {}", "pool: Extra inputs"),
         ("pools: {", "can't be read"),
-        ("{pools: [], runners: {network: 3}}", "runners.network: Input should be a valid string"),
+        ("{pools: {}, runners: {network: 3}}", "runners.network: Input should be a valid string"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(written: Callable[[str], Definitions], text: str, complaint: str) -> None:
     with pytest.raises(InvalidInput, match=complaint):
         written(text).pools()
+
+
+def a_fleet(*pools: PoolSpec) -> FleetView:
+    return FleetView(pools={pool.name: PoolView(name=pool.name, definition=pool) for pool in pools} | {"lane": PoolView(name="lane")})
+
+
+def test_without_a_file_the_pools_are_those_that_were_applied() -> None:
+    bare = POOL.model_copy(update={"name": "bare", "image": None})
+
+    assert PoolSource(None, needs_image=True).pools(a_fleet(POOL, bare)) == [POOL]
+    assert PoolSource(None, needs_image=False).pools(a_fleet(POOL, bare)) == [POOL, bare]
+
+
+def test_a_pool_of_the_file_drains_when_an_operator_says_so(written: Callable[[str], Definitions]) -> None:
+    source = PoolSource(written("pools: {cpu: {}, gpu: {}}"), needs_image=True)
+
+    found = source.pools(a_fleet(POOL.model_copy(update={"is_draining": True})))
+
+    assert {pool.name: pool.is_draining for pool in found} == {"cpu": True, "gpu": False}
 
 
 # What runners get

@@ -81,10 +81,12 @@ def cluster(
 
 
 @contextmanager
-def autoscaled(cluster: Cluster, host: str, definitions: dict[str, Any], **settings: str) -> Iterator[Scaled]:
+def autoscaled(cluster: Cluster, host: str, definitions: dict[str, Any] | None, **settings: str) -> Iterator[Scaled]:
+    """Without definitions the pools are those that the API knows."""
     path = cluster.folder / "pools.yaml"
     path.write_text(json.dumps(definitions))
-    arguments = ["autoscaler", "--config", str(path), "--host", host, "--look-seconds", "0.3", "--drain-at-end"]
+    config = ["--config", str(path)] if definitions is not None else []
+    arguments = ["autoscaler", *config, "--host", host, "--look-seconds", "0.3", "--drain-at-end"]
     service = Service("autoscaler", arguments, {**cluster.settings, **settings})
     with service:
         try:
@@ -98,7 +100,7 @@ def autoscaled(cluster: Cluster, host: str, definitions: dict[str, Any], **setti
 
 
 def a_pool(**more: Any) -> dict[str, Any]:
-    return {"name": "cpu", "slots_per_runner": 2, "max_runners": 3, "idle_seconds": 2, **more}
+    return {"cpu": {"slots_per_runner": 2, "max_runners": 3, "idle": "2s", **more}}
 
 
 def grows_and_shrinks(scaled: Scaled, flow: Pipeline[..., Any], numbers: range) -> None:
@@ -116,12 +118,15 @@ def grows_and_shrinks(scaled: Scaled, flow: Pipeline[..., Any], numbers: range) 
 
 
 def test_local_runners_come_with_demand_and_go_after_it(cluster: Cluster, written: Pipeline[..., Any]) -> None:
-    with autoscaled(cluster, "local", {"pools": [a_pool()]}) as scaled:
+    path = cluster.folder / "applied.yaml"
+    path.write_text(json.dumps({"pools": a_pool()}))
+    cluster.command("pools", "apply", str(path))
+    with autoscaled(cluster, "local", None) as scaled:
         grows_and_shrinks(scaled, written, range(30))
 
 
 def test_an_autoscaler_that_is_killed_finds_its_runners_again(cluster: Cluster) -> None:
-    with autoscaled(cluster, "local", {"pools": [a_pool(min_runners=1)]}) as scaled:
+    with autoscaled(cluster, "local", {"pools": a_pool(min_runners=1)}) as scaled:
         cluster.until(lambda: len(scaled.runners()) == 1, "a runner is heard")
         scaled.autoscaler.signal(signal.SIGKILL)
         scaled.autoscaler.wait()
@@ -155,7 +160,7 @@ def template(cluster: Cluster) -> dict[str, Any]:
 
 def test_containers_come_with_demand_and_go_after_it(cluster: Cluster, written: Pipeline[..., Any], docker: DockerEngine) -> None:
     make_runner_image(docker)
-    definitions = {"pools": [a_pool(image=IMAGE)], "runners": template(cluster)}
+    definitions = {"pools": a_pool(image=IMAGE), "runners": template(cluster)}
     with autoscaled(cluster, "docker", definitions, DOCKER_HOST=docker.url, PENSTOCK_AUTOSCALER_NETWORK="host") as scaled:
         grows_and_shrinks(scaled, written, range(100, 130))
 
@@ -163,7 +168,7 @@ def test_containers_come_with_demand_and_go_after_it(cluster: Cluster, written: 
 
 
 def test_an_image_that_is_not_there_is_named_in_log_and_readiness(cluster: Cluster, docker: DockerEngine) -> None:
-    definitions = {"pools": [a_pool(image="localhost:1/no/such:image", min_runners=1)]}
+    definitions = {"pools": a_pool(image="localhost:1/no/such:image", min_runners=1)}
     with autoscaled(cluster, "docker", definitions, DOCKER_HOST=docker.url) as scaled:
         told = "pool cpu: the image 'localhost:1/no/such:image' is not on the Docker engine, and can't be pulled"
         cluster.until(lambda: told in scaled.autoscaler.page("/readyz")[1], "readiness tells of it")

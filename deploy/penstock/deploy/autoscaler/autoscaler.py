@@ -73,13 +73,13 @@ def _not_shown(pool: str, status: PoolStatus) -> None:
 
 
 class Autoscaler:
-    """`pools` gives the definitions that hold now. `show` is told of every pool after each look."""
+    """`pools` gives the definitions that hold now, of a look at the fleet. `show` is told of every pool after each look."""
 
     def __init__(
         self,
         host: RunnerHost,
         fleet: FleetSource,
-        pools: Callable[[], Sequence[PoolSpec]],
+        pools: Callable[[FleetView], Sequence[PoolSpec]],
         *,
         pace: Pace = Pace(),
         show: Show = _not_shown,
@@ -144,7 +144,7 @@ class Autoscaler:
         hosted = await self._removed_ended(await self._host.runners(), now)
         seen = await self._fleet.look()
         self._learn(hosted, seen, now)
-        pools = {pool.name: pool for pool in self._pools()}
+        pools = {pool.name: pool for pool in self._pools(seen)}
         # What nobody defines any more ends.
         for name in {runner.pool for runner in hosted} - set(pools):
             pools[name] = PoolSpec(name=name, max_runners=0, idle_seconds=0)

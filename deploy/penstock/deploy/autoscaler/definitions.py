@@ -1,4 +1,4 @@
-"""What operators write for the autoscaler: pools, and how their runners are started, in one YAML file."""
+"""What operators say to the autoscaler: which pools there are, and how their runners are started."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.contracts.errors import InvalidInput
-from penstock.contracts.pools import PoolSpec, decode_pool
+from penstock.contracts.pool_file import pools_in
+from penstock.contracts.pools import PoolSpec
+from penstock.deploy.autoscaler.fleet_source import FleetView
 
 
 class RunnerTemplate(BaseModel):
@@ -28,7 +30,7 @@ class RunnerTemplate(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pools: list[dict[str, Any]]
+    pools: dict[str, Any] = {}
     runners: RunnerTemplate = RunnerTemplate()
 
 
@@ -42,11 +44,8 @@ class Definitions:
         self._path = path
 
     def pools(self) -> list[PoolSpec]:
-        pools = [decode_pool(plain) for plain in self._read().pools]
-        names = [pool.name for pool in pools]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise InvalidInput(f"{self._path}: the pool {min(twice)!r} is defined twice")
-        return pools
+        """As `penstock pools apply` reads them; none where the file is about runners only."""
+        return pools_in({"pools": self._read().pools}, str(self._path))
 
     def template(self) -> RunnerTemplate:
         return self._read().runners
@@ -59,4 +58,23 @@ class Definitions:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "it"
-            raise InvalidInput(f"{self._path}: {place}: {first['msg']}; it holds `pools:`, and may hold `runners:`") from error
+            raise InvalidInput(f"{self._path}: {place}: {first['msg']}; it may hold `pools:` and `runners:`") from error
+
+
+class PoolSource:
+    """Which pools an autoscaler sees to: those of its file, else those that the API knows by `penstock pools apply`.
+
+    `needs_image`: it starts containers, so that pools without an image are somebody else's.
+    """
+
+    def __init__(self, definitions: Definitions | None, *, needs_image: bool) -> None:
+        self._definitions = definitions
+        self._needs_image = needs_image
+
+    def pools(self, seen: FleetView) -> list[PoolSpec]:
+        """:raises InvalidInput: the file can't be used."""
+        applied = {name: view.definition for name, view in seen.pools.items() if view.definition is not None}
+        if given := self._definitions.pools() if self._definitions is not None else []:
+            drained = {name for name, pool in applied.items() if pool.is_draining}
+            return [pool.model_copy(update={"is_draining": pool.name in drained}) for pool in given]
+        return [pool for pool in applied.values() if pool.image or not self._needs_image]

@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import SecretStr
 
 from penstock.deploy.autoscaler.autoscaler import Autoscaler, Pace, PoolStatus
-from penstock.deploy.autoscaler.definitions import Definitions, RunnerTemplate
-from penstock.deploy.autoscaler.fleet_source import ApiFleet
+from penstock.deploy.autoscaler.definitions import Definitions, PoolSource, RunnerTemplate
+from penstock.deploy.autoscaler.fleet_source import ApiFleet, FleetView
 from penstock.deploy.autoscaler.hosts import RunnerHost
 from penstock.deploy.remote.connection import Connection
 from penstock.deploy.service_settings import PREFIX, ServiceSettings
@@ -35,9 +35,9 @@ _OWN = frozenset(PREFIX + name for name in (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoscalerOptions:
-    """`network` None: as the file says. `drains_at_end`: its end is the end of all its runners too."""
+    """`config` None: the pools that the API knows. `network` None: as the file says. `drains_at_end`: its end is its runners' too."""
 
-    config: Path
+    config: Path | None
     host: Literal["docker", "local"]
     network: str | None = None
     owner: str = "default"
@@ -50,17 +50,19 @@ async def serve_autoscaler(options: AutoscalerOptions, name: str, settings: Serv
 
     :raises InvalidInput: a setting is missing, or the file can't be used.
     """
-    definitions = Definitions(options.config)
-    definitions.pools()
+    definitions = Definitions(options.config) if options.config is not None else None
+    pools = PoolSource(definitions, needs_image=options.host == "docker")
+    pools.pools(FleetView())
+    template = definitions.template() if definitions is not None else RunnerTemplate()
     connection = Connection(settings.needed("api_url"), _plain(settings.api_token))
     health = Health((LOOK,))
     async with AsyncExitStack() as stack:
         stack.callback(connection.close)
         seen = await stack.enter_async_context(observe("autoscaler", name, settings, health))
-        host = _host(options, definitions.template(), settings)
+        host = _host(options, template, settings)
         stack.push_async_callback(host.close)
         gauges = _Gauges(seen.metrics, health)
-        autoscaler = Autoscaler(host, ApiFleet(connection), definitions.pools, pace=options.pace, show=gauges.show)
+        autoscaler = Autoscaler(host, ApiFleet(connection), pools.pools, pace=options.pace, show=gauges.show)
         health.watch(LOOK, autoscaler.check)
 
         def drain() -> None:

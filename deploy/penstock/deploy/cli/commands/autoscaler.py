@@ -18,9 +18,11 @@ PENSTOCK_BROKER_URL, PENSTOCK_ARTIFACTS_URL and credentials for them.
 
 Example:
 
-    penstock autoscaler --config pools.yaml
+    penstock pools apply pools.yaml && penstock autoscaler
 
-    penstock autoscaler --config pools.yaml --host local      processes of this machine in place of containers
+    penstock autoscaler --config pools.yaml                   pools of its own, and what every runner gets
+
+    penstock autoscaler --host local                          processes of this machine in place of containers
 """
 
 
@@ -31,7 +33,10 @@ class Host(StrEnum):
 
 @app.command(help=_HELP)
 def autoscaler(  # noqa: PLR0913 - one parameter an option
-    config: Annotated[Path, typer.Option("--config", envvar="PENSTOCK_AUTOSCALER_CONFIG", help="A YAML file that defines the pools.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", envvar="PENSTOCK_AUTOSCALER_CONFIG", help="A YAML file: `pools:`, and `runners:` for what each gets."),
+    ] = None,
     host: Annotated[Host, typer.Option("--host", envvar="PENSTOCK_AUTOSCALER_HOST", help="Where runners are started.")] = Host.DOCKER,
     network: Annotated[
         str | None, typer.Option("--network", envvar="PENSTOCK_AUTOSCALER_NETWORK", help="The containers' network: bridge, host, ...")
