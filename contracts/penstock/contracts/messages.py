@@ -35,6 +35,8 @@ def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
 
 Text = Annotated[str, AfterValidator(clean_text)]
 """Text from outside, cleaned on its way in."""
+Name = Annotated[str, AfterValidator(lambda text: clean_text(text, 200))]
+"""What somebody or something is called, short enough for every column."""
 Token = Annotated[str, Field(pattern=r"^[!-~]{0,100}$")]
 # A run's id becomes the name of a folder, a workspace's name a word of routing keys.
 RunIdText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
@@ -96,7 +98,7 @@ class Started(_Message):
     version: Literal[1] = 1
     attempt: AttemptKey
     token: Token
-    runner: str
+    runner: Name
 
 
 class Failure(_Message):
@@ -111,7 +113,7 @@ class Failure(_Message):
 
 
 class Metric(_Message):
-    name: Text
+    name: Name
     value: float
     step: LongInteger | None = None
 
@@ -127,11 +129,11 @@ class Completed(_Message):
     version: Literal[1] = 1
     attempt: AttemptKey
     token: Token
-    runner: str
+    runner: Name
     outcome: AttemptOutcome
     outputs: dict[str, Value] = {}
     failure: Failure | None = None
-    lost_digest: str | None = None
+    lost_digest: Name | None = None
     """With `input_lost`: the artifact that is gone or corrupt."""
     saw_identity: bool = False
     """User code read the run id, index, attempt or cause: its result may not be reused."""
@@ -140,7 +142,7 @@ class Completed(_Message):
     cpu_seconds: Seconds = 0.0
     peak_memory_bytes: Count = 0
     metrics: tuple[Metric, ...] = ()
-    attachments: dict[str, ArtifactRef] = {}
+    attachments: dict[Name, ArtifactRef] = {}
     tags: dict[Text, Text] = {}
     emitted: tuple[dict[str, Any], ...] = ()
     log: ArtifactRef | None = None
@@ -153,7 +155,7 @@ class Released(_Message):
     version: Literal[1] = 1
     attempt: AttemptKey
     token: Token
-    runner: str
+    runner: Name
     reason: Text
 
 
@@ -164,8 +166,8 @@ class Claim(_Message):
     version: Literal[1] = 1
     attempt: AttemptKey
     token: Token
-    runner: str
-    incarnation: str = ""
+    runner: Name
+    incarnation: Annotated[str, AfterValidator(lambda text: clean_text(text, 64))] = ""
     """Of the runner: one that was started again under its old name holds nothing of what it held."""
     is_first: bool = False
     """It asks about the first delivery of the first order: if the attempt is open, nobody has begun it."""
