@@ -22,6 +22,7 @@ def name_of(document: Path) -> str:
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if any(s.language in RUN for s in snippets_in(path))], ids=name_of)
 def test_the_snippets_of_a_document_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PENSTOCK_HOME")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
     (tmp_path / "penstock.toml").touch()
     for snippet in snippets_in(document):
         where = f"{name_of(document)}:{snippet.line}"
@@ -59,18 +60,28 @@ def test_a_line_that_the_output_lacks_is_found() -> None:
 
 
 def _check(command: Command, folder: Path, where: str) -> None:
-    program, *arguments = shlex.split(command.text)
+    text, _, given = command.text.partition(" < ")
+    program, *arguments = shlex.split(text)
     assert program in PROGRAMS, f"{where}: {program} can't be run by a test; mark the block as text"
     path = Path(sys.executable).with_name(program)
-    output = _run([str(path) if path.exists() else program, *arguments], folder, where)
+    said = (folder / given).read_text(encoding="utf-8") if given else None
+    output = _run([str(path) if path.exists() else program, *arguments], folder, where, said)
     absent = missing_line(output, command.output)
     assert absent is None, f"{where}: `{command.text}` does not say {absent!r}, but:\n{output}"
 
 
-def _run(command: list[str], folder: Path, where: str) -> str:
+def _run(command: list[str], folder: Path, where: str, said: str | None = None) -> str:
     environment = {**os.environ, "COLUMNS": "140", "NO_COLOR": "1"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120
+        command,
+        cwd=folder,
+        env=environment,
+        check=False,
+        text=True,
+        input=said,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=120,
     )
     assert done.returncode == 0, f"{where}: `{shlex.join(command)}` left with {done.returncode}:\n{done.stdout}"
     return done.stdout
