@@ -221,6 +221,11 @@ def test_a_project_that_declares_its_pools_knows_no_others(laptop: Path) -> None
     assert penstock("run", "flow.py:flow").exit_code == 0
 
 
+def test_check_goes_by_the_declared_pools(laptop: Path) -> None:
+    assert "the pool 'gpus', which is not defined" in penstock("check", "flow.py:nowhere").output
+    assert "not declared here" not in shown("check", "flow.py:flow")
+
+
 def test_status_of_a_laptop_shows_its_slots_and_the_declared_pools(laptop: Path) -> None:
     shown("run", "flow.py:flow")
 

@@ -33,7 +33,7 @@ PoolName = Annotated[str, AfterValidator(_valid_name)]
 
 class _Definition(BaseModel):
     # People write these: a wrong word is an error, never ignored.
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class SlotSpec(_Definition):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from penstock.contracts.fleet_views import PoolView
 from penstock.contracts.pools import PoolSpec
-from penstock.deploy.profiles import FILE
 from penstock.sdk.runs.state_home import HOME_NAME, project_folder
+
+_FILE = "penstock.toml"
 
 
 def local_pools(home: Path) -> dict[str, PoolSpec]:
@@ -14,10 +15,10 @@ def local_pools(home: Path) -> dict[str, PoolSpec]:
     :raises InvalidInput: the file can't be read, naming the place.
     """
     folder = home.parent if home.name == HOME_NAME else project_folder(Path.cwd())
-    path = folder / FILE
-    if not path.is_file():
+    path = folder / _FILE
+    if not path.is_file() or b"pools" not in path.read_bytes():
         return {}
-    from penstock.deploy.pool_documents import declared_pools  # noqa: PLC0415 -- most projects have no such file, and no time to read it
+    from penstock.deploy.pool_documents import declared_pools  # noqa: PLC0415 -- most projects declare none, and have no time to read it
 
     return declared_pools(path)
 

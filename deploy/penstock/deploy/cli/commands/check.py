@@ -8,6 +8,9 @@ from penstock.contracts.drawing import signature
 from penstock.deploy.cli.cautions import cautions
 from penstock.deploy.cli.loaded_pipeline import load
 from penstock.deploy.cli.targets import parse_target
+from penstock.deploy.cli.wiring import home_of
+from penstock.deploy.embedded.local_pools import local_pools
+from penstock.engine.pools import check_pools
 
 app = typer.Typer()
 
@@ -33,6 +36,8 @@ def check(
     typer.echo(signature(spec))
     fan_outs = len({name for step in spec.steps for name in step.scope})
     typer.echo(f"{len(spec.steps)} steps, {fan_outs} fan-outs; pools: {', '.join(sorted({step.pool for step in spec.steps})) or 'none'}")
-    for text in cautions(spec, traced.notes):
+    declared = local_pools(home_of(target.start))
+    check_pools(declared, spec, {})
+    for text in cautions(spec, traced.notes, declared):
         typer.echo(f"warning: {text}")
     typer.echo("ok")
