@@ -14,8 +14,7 @@ RUN apt-get update \
 
 FROM python AS builder
 ARG EXTRAS=services
-ARG UV_COMPILE_BYTECODE=1
-ENV UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/penstock UV_LINK_MODE=copy UV_NO_CACHE=1
+ENV UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=/opt/penstock UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
 WORKDIR /build
 COPY --from=uv /uv /usr/local/bin/uv
 COPY pyproject.toml uv.lock ./
@@ -42,6 +41,6 @@ WORKDIR /var/lib/penstock
 VOLUME /var/lib/penstock
 USER 65532:65532
 EXPOSE 9090
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python3", "/opt/penstock/healthcheck.py"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python3", "-I", "-S", "/opt/penstock/healthcheck.py"]
 ENTRYPOINT ["tini", "--", "penstock"]
 CMD ["runner", "--help"]

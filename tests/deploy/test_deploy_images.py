@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.containers import COMPOSE, Containers
 from tests.deploy.wheels import write_wheel
 from tests.servers.docker import IMAGE, DockerEngine
+from tests.servers.process import free_port
+from tests.servers.rabbitmq import VirtualHost
+from tests.servers.s3 import S3Bucket
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"
@@ -22,6 +26,21 @@ _CONTEXT = ["LICENSE", "README.md", "pyproject.toml", "uv.lock", "contracts", "t
 PYTHON_IMAGE = "penstock-test:python-with-libraries"
 UV_IMAGE = "penstock-test:uv"
 SERVICE = "penstock-test:service"
+PIPELINE = """
+import os
+
+from penstock.sdk import pipeline, step
+
+
+@step
+def who() -> str:
+    return f"executed by {os.getuid()}"
+
+
+@pipeline
+def main():
+    return who()
+"""
 _BIN = Path(sys.executable).parent
 
 
@@ -83,7 +102,7 @@ def _needed() -> list[str]:
 def service(docker_of_worker: DockerEngine, context: Path) -> Iterator[DockerEngine]:
     """The engine, with the image of coordinators and the API."""
     _make_bases(docker_of_worker, context.parent / "bases")
-    bases = ["--build-arg", f"PYTHON_IMAGE={PYTHON_IMAGE}", "--build-arg", f"UV_IMAGE={UV_IMAGE}", "--build-arg", "UV_COMPILE_BYTECODE=0"]
+    bases = ["--build-arg", f"PYTHON_IMAGE={PYTHON_IMAGE}", "--build-arg", f"UV_IMAGE={UV_IMAGE}"]
     _build(docker_of_worker, context, SERVICE, "--target", "service", *bases, "--file", "deploy/docker/Dockerfile")
     yield docker_of_worker
     # Its layers hold tens of thousands of files.
@@ -149,3 +168,50 @@ def test_the_health_check_of_the_image_fails_where_no_service_answers(service: D
 
     assert asked.returncode == 1
     assert asked.stderr.startswith("/livez: ")
+
+
+@pytest.fixture
+def containers(service: DockerEngine, vhost: VirtualHost, empty_database: str, bucket: S3Bucket, tmp_path: Path) -> Iterator[Containers]:
+    """Services as the compose file has them, with the addresses of the tests' servers in their secrets."""
+    secrets = tmp_path / "secrets"
+    subprocess.run([str(COMPOSE / "make-secrets.sh"), str(secrets)], check=True, capture_output=True)
+    written = {
+        "broker-url": vhost.url,
+        "broker-management-url": vhost.management_url,
+        "database-url": empty_database,
+        "s3-credentials": "[default]\n"
+        f"aws_access_key_id = {bucket.environment['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {bucket.environment['AWS_SECRET_ACCESS_KEY']}\n",
+    }
+    for name, text in written.items():
+        (secrets / name).unlink()
+        (secrets / name).write_text(text)
+        (secrets / name).chmod(0o444)
+    addresses = {"PENSTOCK_ARTIFACTS_URL": bucket.url, "AWS_ENDPOINT_URL_S3": bucket.environment["AWS_ENDPOINT_URL_S3"]}
+    containers = Containers(service, SERVICE, secrets, addresses)
+    yield containers
+    containers.remove()
+
+
+def test_services_of_the_compose_file_execute_a_run_as_containers_and_end_in_order(containers: Containers, tmp_path: Path) -> None:
+    port, health = free_port(), [f"127.0.0.1:{free_port()}" for _ in range(4)]
+    containers.job("migration")
+    containers.job("topology")
+    containers.start("coordinator", "coordinator-1", PENSTOCK_HEALTH_ADDRESS=health[0])
+    containers.start("coordinator", "coordinator-2", PENSTOCK_HEALTH_ADDRESS=health[1])
+    containers.start("api", "api", "api", "--host", "127.0.0.1", "--port", str(port), PENSTOCK_HEALTH_ADDRESS=health[2])
+    containers.start("runner-cpu", "runner", PENSTOCK_HEALTH_ADDRESS=health[3])
+    containers.wait_healthy()
+
+    (tmp_path / "penstock.toml").touch()
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    token = (tmp_path / "secrets" / "api-token").read_text().strip()
+    own = {"PENSTOCK_API_URL": f"http://127.0.0.1:{port}", "PENSTOCK_API_TOKEN": token}
+    submit = [str(_BIN / "penstock"), "submit", "pipeline.py", "--follow"]
+    done = subprocess.run(submit, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 0, done.stdout + done.stderr + containers.log("runner")
+    assert "executed by 65532" in done.stdout
+    assert {name: containers.stop(name) for name in ("runner", "api", "coordinator-1", "coordinator-2")} == {
+        "runner": 0, "api": 0, "coordinator-1": 0, "coordinator-2": 0,
+    }  # fmt: skip
