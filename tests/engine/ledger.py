@@ -97,6 +97,13 @@ class Ledger:
         """Gives out what there is room for."""
         self.orders += self._dispatcher.dispatch(self.connection, self.slots, self.now)
 
+    def mark_sent(self, order: Order) -> None:
+        self._dispatcher.mark_sent(self.connection, [order.attempt], self.now)
+
+    def unsent(self, patience: int) -> list[Order]:
+        """What is to be sent again, where orders that nobody names get so many microseconds."""
+        return [order for order, _ in self._dispatcher.unsent(self.connection, self.now - 2 * SECOND, self.now - patience)]
+
     @property
     def next_at(self) -> int | None:
         """When a rate lets the next one through."""

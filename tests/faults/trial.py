@@ -72,6 +72,10 @@ class Trial:
         """The states of a step's attempts, in order."""
         return [attempt.state for view in self.cluster.client.step_runs(run.run_id, step) for attempt in view.attempts]
 
+    def is_held(self, run: Run[Any], step: str) -> bool:
+        """Whether a runner has said that it executes the step, which is older than a few seconds by then."""
+        return self.attempts(run, step)[-1:] == ["running"]
+
     def told(self, run: Run[Any]) -> list[str]:
         """What the run's timeline says of its attempts."""
         rows = self.cluster.client.rows(

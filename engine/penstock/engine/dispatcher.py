@@ -37,6 +37,9 @@ _AHEAD_SECONDS = 0.1
 _SMOOTHING = 0.2
 """The share of the newest attempt in what attempts of a pool are expected to take."""
 
+LONGEST_PAUSE_MICROSECONDS = 600_000_000
+"""Orders that nobody takes, as no runner is there, are sent again in pauses that grow to so much: else their queue would."""
+
 _count_live = Statement(
     "SELECT sum(slots) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') "
     "AND incarnation = coalesce(:incarnation, incarnation)"
@@ -81,11 +84,13 @@ _mark_sent = Statement(
     "AND a.node = part_of(k, 1) AND a.item = part_of(k, 2) AND a.number = part_of(k, 3) so_far(a) locked_if_free(a))"
 )
 _unsent = Statement(
-    "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.slots, s.flags, a.sent_at FROM attempt a "
+    "SELECT a.run_no, a.node, a.item, a.number, s.key, s.inputs, a.pool, a.slots, s.flags, a.sent_at FROM attempt a "  # noqa: S608 - constants
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item "
     "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND s.state = 'running' "
     "AND a.incarnation = coalesce(:incarnation, a.incarnation) "
-    "AND ((a.sent_at IS NULL AND a.made_at < :unsent_before) OR a.sent_at < :unseen_before) LIMIT 1000"
+    "AND ((a.sent_at IS NULL AND a.made_at < :unsent_before) OR (a.sent_at < :unseen_before "
+    f"AND (a.sent_at - a.made_at <= 2 * (:unseen_before - a.sent_at) OR :unseen_before - a.sent_at > {LONGEST_PAUSE_MICROSECONDS}))) "
+    "LIMIT 1000"
 )
 
 
@@ -359,7 +364,10 @@ class Dispatcher:
             _mark_sent.many(connection, [{"keys": json.dumps(keys), "now": now}])
 
     def unsent(self, connection: Connection, unsent_before: int, unseen_before: int) -> list[tuple[Order, bool]]:
-        """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent."""
+        """Orders that were committed before the one time and not sent, or last sent before the other; and whether they were sent.
+
+        Each time an order was sent for nothing, half as much longer is waited until it is sent again.
+        """
         rows = _unsent.rows(connection, incarnation=self.incarnation or None, unsent_before=unsent_before, unseen_before=unseen_before)
         found: list[tuple[Order, bool]] = []
         paths = self._orders.paths(connection, [(row[0], row[1], row[2]) for row in rows])

@@ -56,7 +56,7 @@ def test_nonsense_and_messages_of_other_versions_stop_nobody(shared_trial: Trial
 def test_a_forged_report_changes_nothing(shared_trial: Trial) -> None:
     cluster, journal = shared_trial.cluster, shared_trial.journal("forged")
     run = shared_trial.begin(lasting, label="forged", journal=str(journal.path), seconds=4.0)
-    shared_trial.until(lambda: shared_trial.attempts(run, "last_long") == ["running"], "the step is held")
+    shared_trial.until(lambda: shared_trial.is_held(run, "last_long"), "the step is held")
     [[run_no, node, item, number]] = cluster.client.rows("SELECT run_no, node, item, number FROM attempt WHERE state = 'running'")
     attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
     forged = Completed(attempt=attempt, token="f0f0", runner="stranger", outcome=AttemptState.FAILED)
@@ -65,7 +65,7 @@ def test_a_forged_report_changes_nothing(shared_trial: Trial) -> None:
 
     assert shared_trial.wait(run) == "succeeded"
     shared_trial.check(run, journal)
-    assert shared_trial.attempts(run, "last_long") == ["succeeded"]
+    assert journal.counts() == {"forged": 1}
 
 
 def test_purged_and_deleted_queues_lose_nothing(shared_trial: Trial) -> None:
@@ -86,7 +86,7 @@ def test_a_full_broker_holds_everybody_up_and_loses_nothing(shared_trial: Trial)
     broker, journal, held = broker_of(shared_trial), shared_trial.journal("full"), shared_trial.journal("held")
     items = list(range(20))
     lasts = shared_trial.begin(lasting, label="held", journal=str(held.path), seconds=PATIENCE_SECONDS + 6)
-    shared_trial.until(lambda: shared_trial.attempts(lasts, "last_long") == ["running"], "the step is held")
+    shared_trial.until(lambda: shared_trial.is_held(lasts, "last_long"), "the step is held")
     run = shared_trial.begin(mixed, items=items, journal=str(journal.path), milliseconds=50)
 
     broker.set_disk_alarm()
