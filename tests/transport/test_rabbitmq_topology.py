@@ -14,6 +14,7 @@ from penstock.transport.buses.rabbitmq.address import Address, parse_address
 from penstock.transport.buses.rabbitmq.definitions import definitions, description
 from penstock.transport.buses.rabbitmq.finding import Finding, FindingKind
 from penstock.transport.buses.rabbitmq.management import Management
+from penstock.transport.buses.rabbitmq.mending import Mending
 from penstock.transport.buses.rabbitmq.policies import DELIVERY_LIMIT
 from penstock.transport.buses.rabbitmq.topology import topology
 from penstock.transport.buses.rabbitmq.topology_apply import Patience, apply, repair
@@ -93,6 +94,24 @@ async def test_a_queue_killed_right_after_its_declaration_is_wedged_and_one_of_t
         ]
         assert sorted([list(applied.repaired), repaired]) == [[], [fresh]]
         assert await check(address, wanted, management=api) == []
+
+
+async def test_a_coordinator_mends_a_wedged_queue_at_its_second_look_and_leaves_the_others(
+    rabbitmq: RabbitServer, vhost: VirtualHost
+) -> None:
+    address = parse_address(vhost.url)
+    fresh = work_queue("default", "gpu")
+    await apply(address, WANTED, management=None)  # these have the time to settle
+    await wedge(rabbitmq, vhost, fresh)
+    mending = Mending(vhost.url, lambda: [INBOX, DEAD, fresh], patience=IMPATIENT)
+
+    assert [await mending.look(), await mending.look(), await mending.look()] == [[], [fresh], []]
+
+
+async def test_where_no_queue_answers_nothing_is_made_anew(vhost: VirtualHost) -> None:
+    mending = Mending(vhost.url, lambda: [INBOX, DEAD], patience=IMPATIENT)
+
+    assert [await mending.look(), await mending.look()] == [[], []]
 
 
 async def test_poison_lands_among_the_dead_letters_after_the_delivery_limit(each_vhost: VirtualHost) -> None:

@@ -140,6 +140,11 @@ class Coordinator:
             self._slots[runner] = dict(slots)
             self._inbox.wake()
 
+    @property
+    def pools(self) -> list[str]:
+        """The pools that runners serve now, as far as this coordinator heard."""
+        return sorted(pool for pool in self._all_slots() if "/" not in pool)
+
     async def ended(self, run_no: int, seconds: float) -> bool:
         """Waits until the run has ended, for so long at most; whether it has, as far as this process saw."""
         if run_no in self._over:

@@ -15,7 +15,8 @@ from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.bus import Bus
+from penstock.transport.bus import DEAD, INBOX, Bus, work_queue
+from penstock.transport.buses.rabbitmq.mending import Mending
 from penstock.transport.shared_caches.by_url import open_shared_cache
 
 Ports = tuple[Bus, Store, ArtifactStore]
@@ -40,6 +41,11 @@ async def serve_coordinator(name: str, settings: ServiceSettings, lifetime: Life
             health.is_draining = True
             coordinator.drain()
 
+        def queues() -> list[str]:
+            return [INBOX, DEAD, *(work_queue(settings.workspace, pool) for pool in coordinator.pools)]
+
+        mending = asyncio.create_task(Mending(settings.needed("broker_url"), queues).run())
+        stack.callback(mending.cancel)
         await lifetime.serve(coordinator.run(), drain, settings.drain_seconds)
 
 
