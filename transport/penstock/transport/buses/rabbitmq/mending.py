@@ -1,4 +1,4 @@
-"""Makes queues anew that have lost their leader for ever, while the rest of the broker is well. Their messages are sent again by the store."""
+"""Makes queues anew that have lost their leader for ever, while the rest of the broker is well. Their orders are sent again."""
 
 import asyncio
 import random
