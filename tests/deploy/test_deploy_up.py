@@ -15,6 +15,8 @@ import pytest
 from tests.servers.process import free_port, wait_until
 from tools.up.place import Place, PlaceTaken
 
+# It starts nine processes, twice: on a busy machine that takes its time.
+pytestmark = pytest.mark.timeout(400)
 ROOT = Path(__file__).parents[2]
 _MAKE = shutil.which("make") or "make"
 _PARENT = Path(tempfile.gettempdir())
