@@ -247,11 +247,6 @@ def serves_code_that_nobody_has() -> AbstractContextManager[None]:
     return exchanged(slice_, "lane_if_served", careless)
 
 
-@mutant
-def begins_unasked_what_waited_in_a_dead_lane() -> AbstractContextManager[None]:
-    return exchanged(runner.Runner, "_may_be_over", lambda *_: False)
-
-
 # Joins, groups, queues
 
 
