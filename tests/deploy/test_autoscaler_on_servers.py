@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def cluster(
 
 
 @contextmanager
-def autoscaled(cluster: Cluster, host: str, definitions: dict[str, Any] | None, **settings: str) -> Iterator[Scaled]:
+def autoscaled(cluster: Cluster, host: str, definitions: dict[str, Any] | None, **settings: str) -> Generator[Scaled]:
     """Without definitions the pools are those that the API knows."""
     path = cluster.folder / "pools.yaml"
     path.write_text(json.dumps(definitions))
