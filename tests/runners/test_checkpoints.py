@@ -1,5 +1,7 @@
 """What a step keeps for its next attempt, which may run on another machine."""
 
+import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from typing_extensions import override
 
 from penstock.contracts.errors import StoreUnavailable
 from penstock.contracts.states import AttemptState
-from penstock.runners.checkpoints import checkpoint_name
+from penstock.runners.checkpoints import checkpoint_name, new_folder, remove_abandoned
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from penstock.transport.checkpoint_stores.folder import FolderCheckpoints
 from tests.runners.docker_bench import docker_bench
@@ -118,6 +120,19 @@ def test_steps_that_are_not_cached_share_no_checkpoint() -> None:
     assert name(True, "run-1") == name(True, "run-2")
     assert name(True, "run-1") != name(False, "run-1")
     assert len({name(False, "run-1"), name(False, "run-2"), name(False, "run-1", (0,)), name(False, "run-1", (1,))}) == 4
+
+
+def test_what_killed_runners_left_is_removed_after_a_week(tmp_path: Path) -> None:
+    old, young = new_folder(tmp_path), new_folder(tmp_path)
+    for folder in (old, young):
+        (folder / "shared" / "loaded-1").mkdir(parents=True)
+    week_ago = time.time() - 8 * 24 * 3600
+    for path in (old / "shared", old):
+        os.utime(path, (week_ago, week_ago))
+
+    remove_abandoned(tmp_path)
+
+    assert [path for path in (old, young) if path.exists()] == [young]
 
 
 async def test_a_container_goes_on_from_what_one_elsewhere_saved(docker: DockerEngine, tmp_path: Path) -> None:

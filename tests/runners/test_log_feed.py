@@ -154,6 +154,15 @@ async def test_the_newest_is_sent_where_more_is_printed_than_can_be(tmp_path: Pa
     assert scene.bus.chunks[-1].offset + len(scene.bus.chunks[-1].text) == 2 * BACKLOG_BYTES + 9
 
 
+async def test_output_that_the_disk_did_not_take_holds_up_nothing(scene: Scene) -> None:
+    async with scene.running():
+        scene.log.write(b"-" * scene.limit + b"kept\n")
+        scene.log.path.unlink()
+        scene.feed.follow(FOLLOWED)
+
+    assert scene.bus.text.endswith("kept\n")
+
+
 async def test_secrets_are_masked_wherever_output_is_cut(scene: Scene) -> None:
     async with scene.running():
         scene.feed.follow(FOLLOWED)

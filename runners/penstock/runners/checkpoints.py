@@ -5,10 +5,13 @@ The guest packs and unpacks; the runner moves one plain file, in or out of a fol
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import secrets
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import structlog
@@ -21,6 +24,8 @@ from penstock.transport.checkpoints import CheckpointStore
 _log = structlog.get_logger(__name__)
 
 SAVED, LOADED = "saved.tar", "loaded.tar"
+_FOLDER = "checkpoint-"
+_ABANDONED_SECONDS = 7 * 24 * 3600
 
 
 def checkpoint_name(order: Order, step: StepSpec) -> str:
@@ -31,6 +36,19 @@ def checkpoint_name(order: Order, step: StepSpec) -> str:
         identity += [order.run_id, step.name, *map(str, order.index)]
     text = "/".join(identity) if step.cache else json.dumps(identity)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def new_folder(staging: Path) -> Path:
+    """For one attempt, below a folder of the host. Its name is no other's: what a runner that was killed has left stays apart."""
+    return staging / f"{_FOLDER}{secrets.token_hex(8)}"
+
+
+def remove_abandoned(staging: Path) -> None:
+    """What runners that were killed have left. No attempt goes for a week without saving or loading, or it can do without."""
+    for folder in staging.glob(f"{_FOLDER}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > _ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class AttemptCheckpoint:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import shutil
 import sys
 import time
@@ -16,7 +15,7 @@ from penstock.contracts.errors import InfrastructureError, StoreUnavailable
 from penstock.contracts.messages import Completed, Order
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
-from penstock.runners.checkpoints import AttemptCheckpoint, checkpoint_name
+from penstock.runners.checkpoints import AttemptCheckpoint, checkpoint_name, new_folder
 from penstock.runners.completion import completion
 from penstock.runners.conversation import Conversation, Ending, Limits
 from penstock.runners.devices import Given, variables_of
@@ -137,8 +136,7 @@ class Execution:
     def _new_checkpoint(self) -> AttemptCheckpoint | None:
         if self._workshop.checkpoints is None:
             return None
-        # What a runner that was killed has left is nobody else's.
-        folder = self._workshop.artifacts.staging / f"checkpoint-{secrets.token_hex(8)}"
+        folder = new_folder(self._workshop.artifacts.staging)
         return AttemptCheckpoint(self._workshop.checkpoints, self._order, self._step, folder / "shared", folder / "own")
 
     @property

@@ -20,6 +20,8 @@ BACKLOG_BYTES = 1024 * 1024
 """Of what was printed before anybody followed, or faster than it is sent: older output is in the stored log only."""
 PAUSE_SECONDS = 0.25
 _CHUNKS_AT_ONCE = 8
+# Where the kept beginning ends, and at the end of all, they are smaller.
+_CHUNKS_OF_ALL = BACKLOG_BYTES // CHUNK_BYTES + 2
 _LONGEST_SECONDS = 600.0
 _REST_SECONDS = 2.0
 
@@ -113,7 +115,7 @@ class LogFeed:
     async def _send(self, source: _Source, *, is_whole: bool = False) -> None:
         """What is new of it, as far as it goes into a few pieces."""
         async with self._sending:
-            for _ in range(BACKLOG_BYTES // CHUNK_BYTES if is_whole else _CHUNKS_AT_ONCE):
+            for _ in range(_CHUNKS_OF_ALL if is_whole else _CHUNKS_AT_ONCE):
                 if source.is_new_to_somebody:
                     source.sent, source.is_new_to_somebody = 0, False
                 log = source.log()

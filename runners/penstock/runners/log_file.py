@@ -42,9 +42,12 @@ class LogFile:
             try:
                 with self.path.open("rb") as file:
                     file.seek(offset)
-                    return offset, file.read(min(count, self._head - offset))
+                    if data := file.read(min(count, self._head - offset)):
+                        return offset, data
             except OSError:
-                offset = self._head
+                pass
+            # A full disk has kept it from being written.
+            offset = self._head
         begin = max(offset, self._head + self._dropped)
         place = begin - self._head - self._dropped
         return begin, bytes(self._tail[place : place + count])

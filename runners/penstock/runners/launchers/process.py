@@ -11,6 +11,7 @@ from penstock.contracts.errors import ArtifactLost, InvalidInput
 from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.checkpoints import remove_abandoned
 from penstock.runners.devices import Given
 from penstock.runners.environments.builds import Recipe
 from penstock.runners.environments.shelf import Environments
@@ -68,6 +69,8 @@ class ProcessLauncher(Launcher):
         self._devices = devices
         self._snapshots = Snapshots(state / "snapshots", artifacts)
         self._started = 0
+        if checkpoints is not None:
+            remove_abandoned(artifacts.staging)
         self._workshop = Workshop(
             artifacts=artifacts,
             state=state,
