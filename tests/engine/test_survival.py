@@ -11,6 +11,8 @@ from typing_extensions import override
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import AttemptKey, CancelAttempts, CancelRun, Claim, ClaimAnswer, Heartbeat, Order, Reports, decode, encode
 from penstock.contracts.states import AttemptState, RunState
+from penstock.engine.dispatcher import Dispatcher
+from penstock.engine.statement import Statement
 from penstock.engine.store import Store
 from penstock.transport.bus import DEAD, Envelope, Exchange
 from penstock.transport.buses.memory import MemoryBus
@@ -173,3 +175,18 @@ async def _beat(c: Cluster, attempt: AttemptKey) -> None:
         heartbeat = Heartbeat(runner="hand", incarnation="one", pools={"cpu": 100}, attempts=(attempt,))
         await c.bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(heartbeat)))
         await asyncio.sleep(0.05)
+
+
+_lose_spec = Statement("UPDATE run SET spec_digest = 'gone' WHERE run_no = :run_no")
+_unsend = Statement("UPDATE attempt SET sent_at = NULL, made_at = 0 WHERE run_no = :run_no")
+
+
+async def test_an_order_that_can_not_be_made_again_keeps_nobody_from_anything() -> None:
+    async with cluster() as c:
+        run_no = await c.submit(ONE_STEP)
+        await c.order()
+        await c.store.transaction(lambda connection: _unsend(connection, run_no=run_no) + _lose_spec(connection, run_no=run_no))
+        newcomer = Dispatcher(key=b"key")
+
+        assert await c.store.read(lambda connection: newcomer.unsent(connection, unsent_before=1, unseen_before=0)) == []
+        assert [broken for broken, _ in newcomer.take_broken()] == [run_no]

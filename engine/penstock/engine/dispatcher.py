@@ -373,9 +373,12 @@ class Dispatcher:
         paths = self._orders.paths(connection, [(row[0], row[1], row[2]) for row in rows])
         for run_no, node, item, number, key, inputs, pool, slots, flags, sent_at in rows:
             attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
-            seat = Seat(
-                Placement(pool, slots), memory_raises_in(flags), pools_of(connection, self._orders.facts(connection, run_no).workspace)
-            )
+            try:
+                workspace = self._orders.facts(connection, run_no).workspace
+            except (ContractError, ValueError, LookupError, TypeError) as error:
+                self._broken[run_no] = f"no order can be made: {error!r}"
+                continue
+            seat = Seat(Placement(pool, slots), memory_raises_in(flags), pools_of(connection, workspace))
             order = self._order_if_any(connection, attempt, seat, key, inputs, paths)
             if order is not None:
                 found.append((order, sent_at is not None))
