@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from penstock.contracts.errors import StateTooNew
@@ -15,23 +17,7 @@ from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.traced import Traced
 from tests.deploy.conftest import Invoke
 
-COMMANDS = (
-    "run",
-    "check",
-    "graph",
-    "runs",
-    "why",
-    "debug",
-    "logs",
-    "resume",
-    "rerun",
-    "artifacts",
-    "cache",
-    "gc",
-    "init",
-    "demo",
-    "doctor",
-)
+COMMANDS = typer.main.get_command(app).list_commands(typer.Context(typer.main.get_command(app)))  # type: ignore[attr-defined]  # it is a group
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,3 +63,10 @@ def test_running_imports_neither_drawing_nor_scientific_libraries() -> None:
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
     assert finished.returncode == 0, finished.stderr
+
+
+def test_the_version_is_told() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+
+    assert result.output == f"penstock {version('penstock')}\n"
+    assert result.exit_code == 0

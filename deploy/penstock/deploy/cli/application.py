@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Annotated, Any
 
 import typer
@@ -96,11 +96,19 @@ app = typer.Typer(
 )
 
 
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"penstock {metadata.version('penstock')}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=False)
 def _root(
     profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Settings of [profiles.NAME] in penstock.toml.")] = None,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and end.", callback=_tell_version)] = False,
 ) -> None:
-    if profile is not None and not os.environ.get("PENSTOCK_PROFILE"):
+    del version
+    if profile is not None:
         # Where everything that this command imports or starts finds it, the user's own code among it.
         os.environ["PENSTOCK_PROFILE"] = profile
 
