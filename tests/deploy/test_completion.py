@@ -31,7 +31,7 @@ def offered(folder: Path, line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("penstock ru", ["run", "runs", "runner"]),
+        ("penstock ru", ["run", "runs", "runners", "runner"]),
         ("penstock run --pd", ["--pdb"]),
         ("penstock runs sh", ["show"]),
         ("penstock why to", ["total"]),

@@ -101,7 +101,7 @@ def _under(world: World, pool: str, limit: Limit, condition: str) -> list[tuple[
         pool,
     ):
         value = json.loads(tags or "{}").get(limit.key, "") if limit.key is not None else "all"
-        if value and limit.step in (None, f"{plan.spec.name}/{plan.nodes[node].name}"):
+        if value and limit.step in (None, f"{plan.spec.name}/{_node(plan, node).name}"):
             found.append((value, made_at))
     return found
 

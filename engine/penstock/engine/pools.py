@@ -130,7 +130,8 @@ def count_slots(connection: Connection, workspace: str, name: str, run_no: int |
     """Writes down anew how many slots each step run (of one run) takes that waits for the pool, or for a lane."""
     pools = pools_of(connection, workspace)
     for run, node, flags, options, spec_bytes in _ready_steps.rows(connection, workspace=workspace, pool=name, run_no=run_no):
-        spec = plan_of(bytes(spec_bytes)).nodes[node].spec
+        number: int = node
+        spec = plan_of(bytes(spec_bytes)).nodes[number].spec
         if isinstance(spec, StepSpec):
             place = placement(pools, pool_of_step(json.loads(options), spec), spec.resources, memory_raises_in(flags))
             slots = place.slots if place.pool == name else 1
