@@ -3,12 +3,17 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults.kills import in_turn, run_with_kills
 from tests.faults.trial import trial
 from tests.servers.postgres import PostgresServer
 from tests.servers.rabbitmq import RabbitServer
 
 ITEMS = 33
+
+pytestmark = pytest.mark.timeout(400)
+"""A machine with other work takes its time to start clusters."""
 
 
 def tell(text: str) -> None:

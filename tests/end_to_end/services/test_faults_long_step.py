@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.long_step import LongStep, run_long_step
 from tests.servers.postgres import PostgresServer
+
+pytestmark = pytest.mark.timeout(400)
+"""A machine with other work takes its time to start clusters."""
 
 
 def test_a_long_step_runs_once_under_an_impatient_broker_that_is_restarted_twice(tmp_path: Path, postgres: PostgresServer) -> None:

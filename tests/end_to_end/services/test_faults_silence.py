@@ -11,6 +11,9 @@ from tests.faults.trial import Trial
 from tests.faults.workload import lasting, mixed, result_of_mixed, two_lengths
 from tests.servers.process import ServerNotStarted
 
+pytestmark = pytest.mark.timeout(400)
+"""A machine with other work takes its time to start clusters."""
+
 
 def test_a_host_that_was_cut_off_and_reconnected_commits_nothing_twice(shared_trial: Trial) -> None:
     try:
