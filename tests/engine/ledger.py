@@ -104,6 +104,15 @@ class Ledger:
         """What is to be sent again, where orders that nobody names get so many microseconds."""
         return [order for order, _ in self._dispatcher.unsent(self.connection, self.now - 2 * SECOND, self.now - patience)]
 
+    def learn(self, seconds: float) -> None:
+        """An attempt took so long."""
+        self._dispatcher.learn(["cpu"], seconds)
+
+    @property
+    def spare(self) -> int:
+        """How many reports may come before a slot has nothing to do."""
+        return self._dispatcher.spare
+
     @property
     def next_at(self) -> int | None:
         """When a rate lets the next one through."""

@@ -51,6 +51,10 @@ REMEMBERED = 1000
 PAUSE_SECONDS = 1.0
 """Between two tries to reach a store or a bus that is away."""
 CANCELLED_AT_ONCE = 1000
+GATHER_SECONDS = 0.02
+"""So long reports are gathered for one transaction while every slot has enough to do; a transaction costs what ten reports cost."""
+_SHARE = 3
+"""The part of what waits behind the slots that may be done before more is given out."""
 PASSED_OVER_SECONDS = 0.01
 """Until what was left to another coordinator, which was at its run, is looked at again."""
 
@@ -190,6 +194,8 @@ class Coordinator:
 
     async def _work_through(self, tasks: asyncio.TaskGroup) -> None:
         while not self._is_draining:
+            if self._store.is_concurrent and (enough := self._dispatcher.spare // _SHARE) > 1:
+                await self._inbox.gather(enough, GATHER_SECONDS)
             batch = await self._inbox.batch()
             began = time.monotonic()
             try:

@@ -34,6 +34,8 @@ LOOKED_AT = 200
 """Step runs that are looked at together where some of them are at a limit."""
 _AHEAD_SECONDS = 0.1
 """So much work may wait behind a slot: what becomes ready later and has a higher priority waits as long."""
+_HURRY_MICROSECONDS = 1_000_000
+"""So long after an order for which a slot was free, its report is not kept waiting."""
 _SMOOTHING = 0.2
 """The share of the newest attempt in what attempts of a pool are expected to take."""
 
@@ -131,6 +133,8 @@ class Dispatcher:
     _broken: dict[int, str] = field(default_factory=dict[int, str])
     """Runs whose orders can't be made, and why."""
     _has_passed_over: bool = False
+    _spare: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """How many orders wait behind the slots of a pool, 0 if they are not half of what may, and when that was so."""
     _next_at: int | None = None
     """When a rate lets the next one through."""
 
@@ -160,6 +164,7 @@ class Dispatcher:
         orders: list[Order] = []
         pools = sorted(pool for pool, counts in slots.items() if any(counts))
         wanted = _wanted.rows(connection, pools=json.dumps(pools), owner=self.owner) if pools else []
+        self._spare = {pool: (count, at) for pool, (count, at) in self._spare.items() if not count and at > now - _HURRY_MICROSECONDS}
         for pool, found in groupby(sorted(wanted), key=itemgetter(0)):
             if waits:
                 lock_name(connection, "slots of", pool)
@@ -172,7 +177,14 @@ class Dispatcher:
                 queue = self._queue(connection, (workspace, pool), room, max(slots[pool]), now)
                 orders += self._fill(connection, queue, now) if queue is not None else []
                 room = queue.room if queue is not None else room
+            most = sum(slots[pool]) * self._surplus(pool)
+            self._spare[pool] = (max(most - room, 0) if room <= most // 2 else 0, now)
         return orders
+
+    @property
+    def spare(self) -> int:
+        """How many reports may come before a slot has nothing to do; 0 where the next one may bring something to an idle slot."""
+        return min((count for count, _ in self._spare.values()), default=0)
 
     def _queue(self, connection: Connection, place: tuple[str, str], room: int, largest: int, now: int) -> Queue | None:
         """None where nothing may be taken of it."""

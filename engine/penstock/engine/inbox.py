@@ -1,6 +1,7 @@
 """What a coordinator has taken in and not yet decided: deliveries from the bus and facts of its own, batched for one transaction."""
 
 import asyncio
+import contextlib
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 BATCH = 300
 """Deliveries, and facts of its own, that one transaction takes at most."""
 
+_ENDED = b"completed"
 
 Submission = tuple[SubmitRun, "asyncio.Future[int] | None"]
 """A run asked for, and who waits for its number."""
@@ -46,7 +48,7 @@ class Batch:
 
 
 class Inbox:
-    """Takes things in one by one, gives them out in batches. Never waits for a batch to fill."""
+    """Takes things in one by one, gives them out in batches. Waits for a batch to fill only where it is asked to."""
 
     def __init__(self) -> None:
         self._deliveries: asyncio.Queue[Delivery] = asyncio.Queue(BATCH * 2)
@@ -55,16 +57,24 @@ class Inbox:
         self._facts: list[tuple[int, Fact, asyncio.Future[None]]] = []
         self._submits: list[Submission] = []
         self._wake = asyncio.Event()
+        self._arrived = asyncio.Event()
+        """Something has, since it was looked at last."""
+        self._reports = 0
+        """About so many are in the deliveries."""
 
     async def deliver(self, delivery: Delivery) -> None:
         """A message from the bus; waits while there are too many."""
         await self._deliveries.put(delivery)
+        # Several may be in one message, and counting is cheaper than decoding.
+        self._reports += max(1, delivery.body.count(_ENDED))
+        self._arrived.set()
         self._wake.set()
 
     def tell(self, run_no: int, fact: Fact) -> "asyncio.Future[None]":
         """A fact of the coordinator's own."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._facts.append((run_no, fact, future))
+        self._arrived.set()
         self._wake.set()
         return future
 
@@ -72,12 +82,21 @@ class Inbox:
         """A run asked for in this process; its number once it is durable."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._submits.append((request, future))
+        self._arrived.set()
         self._wake.set()
         return future
 
     def wake(self) -> None:
         """Have the next batch taken even if there is nothing in it."""
         self._wake.set()
+
+    async def gather(self, enough: int, seconds: float) -> None:
+        """Returns when about so many reports are there, or a fact or a request of this process, or so much time has passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._reports < enough and not (self._facts or self._submits or self._kept):
+                    self._arrived.clear()
+                    await self._arrived.wait()
 
     async def batch(self) -> Batch:
         """What is there, once there is something."""
@@ -86,6 +105,8 @@ class Inbox:
         batch = Batch()
         while len(batch.deliveries) < BATCH and (delivery := self._next()) is not None:
             self._read(delivery, batch)
+        if self._deliveries.empty():
+            self._reports = 0
         taken, self._facts = self._facts[:BATCH], self._facts[BATCH:]
         for run_no, fact, _ in taken:
             batch.facts[run_no].append(fact)
