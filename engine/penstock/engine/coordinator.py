@@ -325,7 +325,9 @@ class Coordinator:
 
     def _forget_sent(self, facts: Mapping[int, Sequence[Fact]]) -> None:
         """Of an attempt that somebody reports on nobody asks any more whether its order was sent."""
-        reported = {fact.attempt for fact in chain.from_iterable(facts.values()) if isinstance(fact, Started | Completed | Released)}
+        reported = frozenset(
+            fact.attempt for fact in chain.from_iterable(facts.values()) if isinstance(fact, Started | Completed | Released)
+        )
         if reported:
             self._sent[:] = [attempt for attempt in self._sent if attempt not in reported]
 

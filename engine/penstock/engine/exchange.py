@@ -76,9 +76,9 @@ class Exchange:
         """Sends all that is owed."""
         if not self._parts:
             return
-        parts, values = tuple(self._parts), self._values
+        parts, values = self._parts, self._values
         self._parts, self._values, self._tables = [], [], set()
-        sql = together(parts) if len(parts) > 1 else parts[0]
+        sql = together(tuple(parts)) if len(parts) > 1 else parts[0]
         if sql is not None:
             self.send(sql, tuple(value for row in values for value in row))
             return
