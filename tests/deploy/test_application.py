@@ -4,20 +4,21 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from penstock.contracts.errors import StateTooNew
-from penstock.deploy.cli.application import app
+from penstock.deploy.cli.application import LazyGroup, app
 from penstock.deploy.cli.targets import Target
 from penstock.deploy.cli.wiring import Wiring
 from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.traced import Traced
 from tests.deploy.conftest import Invoke
 
-COMMANDS = typer.main.get_command(app).list_commands(typer.Context(typer.main.get_command(app)))  # type: ignore[attr-defined]  # it is a group
+COMMANDS: list[str] = LazyGroup.list_commands(cast("LazyGroup", typer.main.get_command(app)), None)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

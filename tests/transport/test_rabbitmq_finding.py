@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from penstock.transport.bus import INBOX, Exchange
+from penstock.transport.bus import DEAD, INBOX, Exchange
 from penstock.transport.buses.rabbitmq.definitions import definitions
 from penstock.transport.buses.rabbitmq.finding import Finding, FindingKind, differences
 from penstock.transport.buses.rabbitmq.management import Observed
-from penstock.transport.buses.rabbitmq.topology import DEAD, topology
+from penstock.transport.buses.rabbitmq.topology import topology
 
 WANTED = topology([("default", "cpu")])
 

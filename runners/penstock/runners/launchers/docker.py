@@ -85,7 +85,7 @@ class DockerLauncher(Launcher):
         self._url = url
         self._resolve_secret = resolve_secret
         self._devices = devices
-        self._is_gone = is_gone or (lambda other: other != incarnation)
+        self._is_gone: Callable[[str], bool] = is_gone if is_gone is not None else incarnation.__ne__
         self._log_limit_bytes = log_limit_bytes
         self._grace_seconds = grace_seconds
         self._feed = feed
