@@ -14,30 +14,25 @@ no longer applies changes nothing.
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from penstock.contracts.artifacts import NULL, Value, inline, refs_in
+from penstock.contracts.artifacts import NULL, Value, inline
 from penstock.contracts.cache_key import cache_key, input_digests
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Claim, Completed, Failure, Released, Started
 from penstock.contracts.spec import CollectSpec, EachSpec, StepSpec
 from penstock.contracts.states import FailureKind, RunState, StepState
-from penstock.engine.core import attempts, fan, hooks
+from penstock.engine.core import attempts, fan, hooks, lookup
 from penstock.engine.core.plan import Alignment, Edge
 from penstock.engine.core.resolve import Position, plain_value
 from penstock.engine.core.rows import (
-    ASKED_OTHERS,
-    RECOMPUTED,
-    CacheRow,
     Key,
     StepRow,
     pack_values,
     stopped_because,
-    unpack_values,
 )
 from penstock.engine.core.slice import Slice, Steps
 from penstock.engine.core.wants import (
     Answered,
     Begin,
-    CacheEntries,
     Checked,
     Collected,
     Due,
@@ -47,7 +42,6 @@ from penstock.engine.core.wants import (
     Fired,
     Groups,
     Lost,
-    Pins,
     Resumed,
     StepRuns,
     Stop,
@@ -96,7 +90,7 @@ class Decision(Slice):
             case Collected():
                 yield from fan.collected(self, fact)
             case Answered() | Checked():
-                yield from self._end_checking(fact)
+                yield from lookup.end_checking(self, fact)
             case Fired() | Woken():
                 yield from self._wake(fact)
             case Stop():
@@ -214,7 +208,7 @@ class Decision(Slice):
                         yield from fan.close_fan(self, row, spec, at)
             except ContractError as error:
                 self.fail(row, Failure(kind=FailureKind.ERROR, message=str(error)))
-        yield from self._look_up(keyed)
+        yield from lookup.look_up(self, keyed)
 
     def _waits_again(self, row: StepRow, at: Position) -> bool:
         """Whether something that it takes is being made again, since it was lost."""
@@ -276,82 +270,6 @@ class Decision(Slice):
         row.inputs = pack_values(inputs)
         row.key = cache_key(self.plan.nodes[row.node].static, input_digests(inputs))
 
-    def _look_up(self, rows: list[StepRow]) -> Steps:
-        """Ends those whose outputs are known; the others are ready."""
-        if self.run.options.get("pins"):
-            yield Pins([row.place for row in rows])
-        keys = [row.key for row in rows if row.key is not None and self._may_hit(row)]
-        yield CacheEntries([key for key in dict.fromkeys(keys) if key not in self.cache])
-        for row in rows:
-            pinned = self.pins.get(row.place)
-            # Another key: the step was edited since, or takes something else than it took then.
-            is_kept = pinned is not None and pinned.key == row.key and not self.is_forced(row)
-            entry = self.cache.get(row.key or "") if self._may_hit(row) else None
-            if pinned is not None and is_kept:
-                self._pin(row, pinned)
-            elif entry is not None and self._is_young(row, entry):
-                self._hit(row, entry)
-            elif entry is None and self._may_ask_others(row):
-                self.touch(row)
-                row.state, row.flags = StepState.CHECKING, row.flags | ASKED_OTHERS
-            else:
-                self.make_ready(row)
-
-    def _may_hit(self, row: StepRow) -> bool:
-        spec = self.plan.nodes[row.node].spec
-        return isinstance(spec, StepSpec) and spec.cache and not self.is_forced(row) and not row.flags & RECOMPUTED
-
-    def _may_ask_others(self, row: StepRow) -> bool:
-        return self.circumstances.asks_others and row.key is not None and self._may_hit(row) and not row.flags & ASKED_OTHERS
-
-    def _is_young(self, row: StepRow, entry: CacheRow) -> bool:
-        spec = self.plan.nodes[row.node].spec
-        limit = spec.cache_seconds if isinstance(spec, StepSpec) else None
-        return limit is None or self.now - entry.made_at <= limit * 1_000_000
-
-    def _hit(self, row: StepRow, entry: CacheRow) -> None:
-        self.touch(row)
-        row.hit_run, row.hit_at = entry.run_no, entry.made_at
-        row.outputs, row.unpacked = entry.outputs, None
-        if self.now - entry.checked_at > self.circumstances.check_after and _needs_check(entry):
-            row.state = StepState.CHECKING
-            return
-        self.end(row, StepState.SUCCEEDED)
-
-    def _pin(self, row: StepRow, pinned: StepRow) -> None:
-        self.touch(row)
-        row.outputs, row.unpacked = pinned.outputs, None
-        row.hit_run, row.hit_at = pinned.hit_run, pinned.hit_at
-        self.end(row, StepState.SUCCEEDED, "kept from the run that this one reruns")
-
-    def _end_checking(self, fact: Answered | Checked) -> Steps:
-        yield StepRuns(self.unknown([fact.place]))
-        row = self.steps[fact.place]
-        # Without outputs it asks what others know; with some, whether their bytes are there.
-        if row.state is StepState.CHECKING and isinstance(fact, Answered) == (row.outputs is None):
-            self.touch(row)
-            self._take_answer(row, fact.entry) if isinstance(fact, Answered) else self._take_check(row, fact.lost)
-
-    def _take_answer(self, row: StepRow, entry: CacheRow | None) -> None:
-        if entry is None or not self._is_young(row, entry):
-            self.make_ready(row)
-            return
-        self.changes.cache.append(entry)
-        self.cache[entry.key] = entry
-        self._hit(row, entry)
-
-    def _take_check(self, row: StepRow, lost: tuple[str, ...]) -> None:
-        assert row.key is not None  # noqa: S101 - what is checked was found by its key
-        if not lost:
-            self.changes.cache_touched.append((row.key, self.now))
-            self.end(row, StepState.SUCCEEDED)
-            return
-        row.hit_run = row.hit_at = row.outputs = row.unpacked = None
-        self.changes.cache_dropped.append(row.key)
-        self.changes.lost_digests += lost
-        self.cache[row.key] = None
-        self.make_ready(row)
-
     def _wake(self, fact: Fired | Woken) -> Steps:
         if isinstance(fact, Fired):
             self.changes.timers_done.append((fact.kind, fact.place))
@@ -409,7 +327,3 @@ class Decision(Slice):
         self.run.state = result
         self.run.ended_at = self.now
         self.note(f"run.{result.value}")
-
-
-def _needs_check(entry: CacheRow) -> bool:
-    return any(not ref.is_inline for value in unpack_values(entry.outputs).values() for ref in refs_in(value))
