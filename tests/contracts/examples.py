@@ -245,6 +245,7 @@ MESSAGES: dict[str, Message] = {
         attempts=(ATTEMPT,),
         progress=(Progress(attempt=ATTEMPT, done=3.0, total=10.0, text="epoch 3"),),
     ),
+    "heartbeat_of_a_workspace.v1": Heartbeat(runner="team-1", incarnation="8a", workspace="team", pools={"cpu": 2}),
     "cancel_attempts.v1": CancelAttempts(attempts=(ATTEMPT,)),
     "submit_run.v1": SubmitRun(
         workspace="default",

@@ -29,7 +29,7 @@ from penstock.engine.core.rows import pack_values, unpack_values
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, Due, Fact, Fired, Lost, Stop
 from penstock.engine.dispatcher import Dispatcher
-from penstock.engine.pools import apply_pool
+from penstock.engine.pools import PoolKey, apply_pool
 from penstock.engine.runs import submit
 
 SECOND = 1_000_000
@@ -47,8 +47,8 @@ class Ledger:
         self.answers: list[ClaimAnswer] = []
         self.chores: list[Chore] = []
         self.manifests: dict[str, DirectoryManifest] = {}
-        self.slots: dict[str, list[int]] = {"cpu": [slots]}
-        """Those of each runner, by pool."""
+        self.slots: dict[PoolKey, list[int]] = {("default", "cpu"): [slots]}
+        """Those of each runner."""
         self._dispatcher = Dispatcher(key=b"key")
         self._specs: dict[int, bytes] = {}
 
@@ -56,7 +56,7 @@ class Ledger:
         """A pool with that many runners as it is defined."""
         spec = decode_pool({"name": name, **fields})
         apply_pool(self.connection, "default", spec, self.now)
-        self.slots[name] = [spec.slots_per_runner] * runners
+        self.slots["default", name] = [spec.slots_per_runner] * runners
         return spec
 
     def submit(
@@ -106,7 +106,7 @@ class Ledger:
 
     def learn(self, seconds: float) -> None:
         """An attempt took so long."""
-        self._dispatcher.learn(["cpu"], seconds)
+        self._dispatcher.learn([("default", "cpu")], seconds)
 
     @property
     def spare(self) -> int:

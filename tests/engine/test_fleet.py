@@ -19,15 +19,15 @@ async def test_a_runner_that_falls_silent_is_gone_and_one_that_beats_stays() -> 
             await bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(beat)))
 
     async with asyncio.timeout(20):
-        while len(fleet.runners()) < 2:
+        while len(fleet.runners("default")) < 2:
             await beat("stays", "goes")
             await asyncio.sleep(0.02)
-        assert fleet.slots() == {"cpu": [2, 2]}
-        while len(fleet.runners()) > 1:
+        assert fleet.slots("default") == {"cpu": [2, 2]}
+        while len(fleet.runners("default")) > 1:
             await beat("stays")
             await asyncio.sleep(0.05)
 
-    assert [runner.name for runner in fleet.runners()] == ["stays"]
-    assert fleet.slots() == {"cpu": [2]}
+    assert [runner.name for runner in fleet.runners("default")] == ["stays"]
+    assert fleet.slots("default") == {"cpu": [2]}
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)

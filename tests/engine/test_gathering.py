@@ -36,7 +36,7 @@ class Delivered:
 @pytest.fixture
 def narrow(ledger: Ledger) -> Ledger:
     """A ledger with two slots, whose attempts are short."""
-    ledger.slots = {"cpu": [2]}
+    ledger.slots = {("default", "cpu"): [2]}
     ledger.learn(0.001)
     return ledger
 
@@ -51,7 +51,7 @@ def test_there_are_reports_to_spare_while_more_waits_behind_the_slots(narrow: Le
 def test_there_are_none_where_all_is_given_out(narrow: Ledger) -> None:
     narrow.submit(FAN, xs=list(range(100)))
     narrow.dispatch()
-    narrow.slots = {"cpu": [1000]}
+    narrow.slots = {("default", "cpu"): [1000]}
     narrow.dispatch()
 
     assert narrow.spare == 0
@@ -59,7 +59,7 @@ def test_there_are_none_where_all_is_given_out(narrow: Ledger) -> None:
 
 def test_there_are_none_where_a_slot_of_another_pool_waits_for_the_next_step(narrow: Ledger) -> None:
     narrow.submit(FAN, xs=list(range(100)))
-    narrow.slots["gpu"] = [1]
+    narrow.slots["default", "gpu"] = [1]
     narrow.submit(pipeline(step("train", pool="gpu")))
     narrow.dispatch()
     narrow.now += 1000
@@ -69,7 +69,7 @@ def test_there_are_none_where_a_slot_of_another_pool_waits_for_the_next_step(nar
 
 
 def test_there_are_none_where_attempts_are_long(ledger: Ledger) -> None:
-    ledger.slots = {"cpu": [2]}
+    ledger.slots = {("default", "cpu"): [2]}
     ledger.learn(10.0)
     ledger.submit(FAN, xs=list(range(100)))
     ledger.dispatch()

@@ -59,7 +59,7 @@ async def give_out(store: PostgresStore, slots: int, given: list[Order], seen: l
     dispatcher = Dispatcher(key=b"key")
 
     def function(connection: Connection) -> list[Order]:
-        return dispatcher.dispatch(connection, {"cpu": [slots]}, now())
+        return dispatcher.dispatch(connection, {("default", "cpu"): [slots]}, now())
 
     while len(given) < RUNS:
         given += await store.transaction(function)

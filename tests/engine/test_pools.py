@@ -25,7 +25,7 @@ def needing(name: str = "work", **resources: Any) -> PipelineSpec:
 
 
 def test_where_no_pool_is_defined_any_name_is_accepted_and_a_step_takes_one_slot(ledger: Ledger) -> None:
-    ledger.slots["lavish"] = [1]
+    ledger.slots["default", "lavish"] = [1]
 
     run = ledger.submit(pipeline(step("work", pool="lavish", resources=ResourcesSpec(cpu=64, gpu=8))))
 
@@ -57,7 +57,7 @@ def test_what_has_no_room_waits_and_is_not_overtaken(ledger: Ledger) -> None:
 
 def test_what_no_runner_of_those_that_are_there_has_room_for_does_not_hold_others_up(ledger: Ledger) -> None:
     ledger.define(slot=SLOT, slots_per_runner=4)
-    ledger.slots["cpu"] = [2, 2]
+    ledger.slots["default", "cpu"] = [2, 2]
     ledger.submit(needing("large", cpu=8))
     ledger.submit(needing("small", cpu=1))
 
@@ -120,7 +120,7 @@ def test_a_definition_that_is_applied_again_leaves_a_pool_draining(ledger: Ledge
 
 def test_what_is_ready_takes_the_slots_of_the_newest_definition(ledger: Ledger) -> None:
     ledger.define(slot=SLOT, slots_per_runner=4)
-    ledger.slots["cpu"] = [0]
+    ledger.slots["default", "cpu"] = [0]
     run = ledger.submit(needing(cpu=4))
 
     ledger.define(slot={"cpu": 1}, slots_per_runner=4)

@@ -202,6 +202,8 @@ class Heartbeat(_Message):
     version: Literal[1] = 1
     runner: str
     incarnation: str
+    workspace: WorkspaceText = "default"
+    """Its slots are for work of this workspace."""
     pools: dict[str, int] = {}
     attempts: tuple[AttemptKey, ...] = ()
     progress: tuple["Progress", ...] = ()

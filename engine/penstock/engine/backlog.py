@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from penstock.engine.pools import PoolKey
 from penstock.engine.statement import Statement
 
 _ready = Statement("SELECT workspace, pool, count(*), sum(slots) FROM ready GROUP BY workspace, pool")
 _dispatched = Statement(
-    "SELECT u.workspace, a.pool, a.state, count(*), sum(a.slots) FROM attempt a JOIN run u ON u.run_no = a.run_no "
-    "WHERE a.state IN ('dispatched', 'running') GROUP BY u.workspace, a.pool, a.state"
+    "SELECT workspace, pool, state, count(*), sum(slots) FROM attempt "
+    "WHERE state IN ('dispatched', 'running') GROUP BY workspace, pool, state"
 )
 _live_runs = Statement("SELECT workspace, state, count(*) FROM run WHERE ended_at IS NULL GROUP BY workspace, state")
 _ended = Statement("SELECT workspace, state, ended_at FROM run WHERE run_no = :run_no AND ended_at IS NOT NULL")
@@ -23,9 +24,6 @@ _beginnings = Statement(
 )
 _BEGINNINGS = 1000
 """Of one run: a sample."""
-
-PoolKey = tuple[str, str]
-"""Workspace and pool."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Fact, Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
-from penstock.engine.pools import pools_of
+from penstock.engine.pools import Slots, pools_of
 from penstock.engine.shared_entries import NewEntry
 from penstock.engine.slice_reader import load, load_plan, load_run, lock_and_load_runs
 from penstock.engine.slice_writer import running_attempts, write
@@ -80,7 +80,7 @@ def work(
     facts: Mapping[int, Sequence[Fact]],
     circumstances: Circumstances,
     dispatcher: Dispatcher,
-    slots: Mapping[str, Sequence[int]],
+    slots: Slots,
 ) -> Outcome:
     """Decides, and gives out what slots are free, in one transaction. What others give out just now is left to them."""
     outcome = decide_all(connection, facts, circumstances, dispatcher)
@@ -113,7 +113,7 @@ def give_out(
     connection: Connection,
     circumstances: Circumstances,
     dispatcher: Dispatcher,
-    slots: Mapping[str, Sequence[int]],
+    slots: Slots,
     *,
     waits: bool = True,
 ) -> Outcome:

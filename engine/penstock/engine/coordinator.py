@@ -35,6 +35,7 @@ from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests
 from penstock.engine.observations import Observations, Unobserved
+from penstock.engine.pools import PoolKey
 from penstock.engine.quarantine import Failures, quarantine
 from penstock.engine.runs import number_of, submit
 from penstock.engine.shared_entries import NewEntry, SharedEntries
@@ -95,7 +96,7 @@ class Coordinator:
         self._publishing: set[asyncio.Task[None]] = set()
         self._dispatcher = Dispatcher(key=settings.token_key, owner=settings.owner, incarnation=settings.owner or "")
         self._manifests = Manifests(artifacts)
-        self._slots: dict[str, dict[str, int]] = {}
+        self._slots: dict[str, dict[PoolKey, int]] = {}
         self._inbox = Inbox()
         self._failures = Failures()
         self._busy: dict[Chore, asyncio.Task[None]] = {}
@@ -138,16 +139,17 @@ class Coordinator:
         self._is_draining = True
         self._inbox.wake()
 
-    def set_slots(self, runner: str, slots: Mapping[str, int]) -> None:
-        """What a runner offers, by pool; its heartbeats say the same."""
-        if self._slots.get(runner, {}) != slots:
-            self._slots[runner] = dict(slots)
+    def set_slots(self, runner: str, slots: Mapping[str, int], workspace: str = "default") -> None:
+        """What a runner offers to a workspace, by pool; its heartbeats say the same."""
+        offered = {(workspace, pool): count for pool, count in slots.items()}
+        if self._slots.get(runner, {}) != offered:
+            self._slots[runner] = offered
             self._inbox.wake()
 
     @property
-    def pools(self) -> list[str]:
+    def pools(self) -> list[PoolKey]:
         """The pools that runners serve now, as far as this coordinator heard."""
-        return sorted(pool for pool in self._all_slots() if "/" not in pool)
+        return sorted((workspace, pool) for workspace, pool in self._all_slots() if "/" not in pool)
 
     async def ended(self, run_no: int, seconds: float) -> bool:
         """Waits until the run has ended, for so long at most; whether it has, as far as this process saw."""
@@ -161,12 +163,12 @@ class Coordinator:
             return False
 
     def tell(self, run_no: int, fact: Fact) -> "asyncio.Future[None]":
-        """Has a fact decided; the future is done when it is committed."""
+        """Has a fact decided; the future is done when it is committed. Others may wait for it too: shield it where one may give up."""
         return self._inbox.tell(run_no, fact)
 
     async def take_in(self, run_no: int, fact: Fact) -> None:
         """Has a fact decided and committed."""
-        await self.tell(run_no, fact)
+        await asyncio.shield(self.tell(run_no, fact))
 
     async def submit(self, request: SubmitRun) -> int:
         """Makes a run and begins it; durable when this returns its number. The same `run_id` again changes nothing.
@@ -178,7 +180,7 @@ class Coordinator:
     async def take_over(self, run_no: int, owner: str) -> None:
         """Goes on with a run whose process is gone: what that process was executing is executed again."""
         facts = await self._store.read(lambda connection: orphans(connection, run_no, self._settings.owner or ""))
-        await asyncio.gather(*(self.tell(run_no, fact) for fact in [Resumed(owner), *facts]))
+        await asyncio.gather(*(self.take_in(run_no, fact) for fact in [Resumed(owner), *facts]))
 
     async def _take_in(self) -> None:
         while True:
@@ -429,9 +431,9 @@ class Coordinator:
             asks_others=self._settings.shared is not None,
         )
 
-    def _all_slots(self) -> dict[str, list[int]]:
-        """Those of each runner, by pool."""
-        found: dict[str, list[int]] = defaultdict(list)
+    def _all_slots(self) -> dict[PoolKey, list[int]]:
+        """Those of each runner. What one offers to its workspace is nothing to others, whose work is in other queues."""
+        found: dict[PoolKey, list[int]] = defaultdict(list)
         for slots in self._slots.values():
             for pool, offered in slots.items():
                 found[pool].append(offered)

@@ -11,14 +11,14 @@ from penstock.engine.waiting import Reasons
 
 _waiting = Statement("SELECT pool, count(*), min(since), sum(slots) FROM ready WHERE workspace = :workspace GROUP BY pool")
 _executing = Statement(
-    "SELECT a.pool, count(*), sum(a.slots) FROM attempt a JOIN run u ON u.run_no = a.run_no "
-    "WHERE a.state IN ('dispatched', 'running') AND u.workspace = :workspace GROUP BY a.pool"
+    "SELECT pool, count(*), sum(slots) FROM attempt WHERE workspace = :workspace AND state IN ('dispatched', 'running') GROUP BY pool"
 )
 _live_runs = Statement("SELECT state, count(*) FROM run WHERE workspace = :workspace AND ended_at IS NULL GROUP BY state")
 
 
 def pool_views(connection: Connection, workspace: str, slots: Mapping[str, Sequence[int]], now: int) -> tuple[PoolView, ...]:
-    """Every pool that is defined, that runners offer or that work waits for, by name. `slots`: those of each runner, by pool."""
+    """Every pool that is defined, that runners offer or that work waits for, by name. `slots`: those of each runner of the
+    workspace, by pool."""
     waiting = {row[0]: row for row in _waiting.rows(connection, workspace=workspace)}
     executing = {row[0]: row for row in _executing.rows(connection, workspace=workspace)}
     definitions = pools_of(connection, workspace)

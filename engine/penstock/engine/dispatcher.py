@@ -5,10 +5,8 @@ closed. The attempt row is the outbox: what was committed and not sent is sent a
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,7 +23,7 @@ from penstock.engine.flights import Place, take_flights
 from penstock.engine.limits import Gate, Pair
 from penstock.engine.locks import lock_free_name, lock_free_runs, lock_name
 from penstock.engine.orders import Orders, Paths, Seat
-from penstock.engine.pools import pools_of
+from penstock.engine.pools import PoolKey, Slots, pools_of
 from penstock.engine.statement import Statement
 
 SURPLUS = 8
@@ -43,15 +41,16 @@ LONGEST_PAUSE_MICROSECONDS = 600_000_000
 """Orders that nobody takes, as no runner is there, are sent again in pauses that grow to so much: else their queue would."""
 
 _count_live = Statement(
-    "SELECT sum(slots) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') "
+    "SELECT sum(slots) FROM attempt WHERE workspace = :workspace AND pool = :pool AND state IN ('dispatched', 'running') "
     "AND incarnation = coalesce(:incarnation, incarnation)"
 )
 # `scanned` keeps SQLite from going through all attempts of the run instead of the few that live.
 _count_of_run = Statement("SELECT count(*) FROM attempt WHERE scanned(run_no) = :run_no AND state IN ('dispatched', 'running')")
 _wanted = Statement(
-    "SELECT text_of(p), w.workspace FROM elements(:pools) p CROSS JOIN "
+    "SELECT w.workspace, text_part_of(p, 1) FROM elements(:pools) p CROSS JOIN "
     "(SELECT DISTINCT workspace FROM run WHERE ended_at IS NULL AND same(owner, :owner)) w "
-    "WHERE EXISTS (SELECT 1 FROM ready r WHERE r.workspace = w.workspace AND r.pool = text_of(p))"
+    "WHERE w.workspace = text_part_of(p, 0) "
+    "AND EXISTS (SELECT 1 FROM ready r WHERE r.workspace = w.workspace AND r.pool = text_part_of(p, 1))"
 )
 _IN_ORDER = "ORDER BY r.urgency, r.fair, r.run_no, r.node, r.item LIMIT :count"
 # No runner has more slots than `largest`; `shut` are at a limit.
@@ -127,13 +126,13 @@ class Dispatcher:
     owner: str | None = None
     incarnation: str = ""
     _orders: Orders = field(init=False)
-    _seconds: dict[str, float] = field(default_factory=dict[str, float])
-    """What attempts took lately, by pool."""
+    _seconds: dict[PoolKey, float] = field(default_factory=dict[PoolKey, float])
+    """What attempts took lately, by pool of a workspace."""
     _overtaken: list[tuple[int, Woken]] = field(default_factory=list[tuple[int, Woken]])
     _broken: dict[int, str] = field(default_factory=dict[int, str])
     """Runs whose orders can't be made, and why."""
     _has_passed_over: bool = False
-    _spare: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    _spare: dict[PoolKey, tuple[int, int]] = field(default_factory=dict[PoolKey, tuple[int, int]])
     """How many orders wait behind the slots of a pool, 0 if they are not half of what may, and when that was so."""
     _next_at: int | None = None
     """When a rate lets the next one through."""
@@ -145,18 +144,18 @@ class Dispatcher:
         """The fence of an attempt: who holds it may report on that attempt and on nothing else."""
         return self._orders.token(workspace, attempt)
 
-    def learn(self, pools: Iterable[str], seconds: float) -> None:
+    def learn(self, pools: Iterable[PoolKey], seconds: float) -> None:
         """An attempt in one of these pools took so long."""
         for pool in pools:
             self._seconds[pool] = seconds + (1 - _SMOOTHING) * (self._seconds.get(pool, seconds) - seconds)
 
-    def _surplus(self, pool: str) -> int:
+    def _surplus(self, pool: PoolKey) -> int:
         """Many where steps are short; none where they are long, or where nothing is known yet."""
         seconds = self._seconds.get(pool, _AHEAD_SECONDS * 2)
         return SURPLUS if seconds * SURPLUS <= _AHEAD_SECONDS else int(_AHEAD_SECONDS / seconds)
 
-    def dispatch(self, connection: Connection, slots: Mapping[str, Sequence[int]], now: int, *, waits: bool = True) -> list[Order]:
-        """Orders for as many ready step runs as the pools have room for. `slots`: those of each runner, by pool.
+    def dispatch(self, connection: Connection, slots: Slots, now: int, *, waits: bool = True) -> list[Order]:
+        """Orders for as many ready step runs as the pools have room for. What runners offer to one workspace is no room for another.
 
         It never waits for a run that somebody decides: such a run's step runs are left, and `take_passed_over` says so. The same
         holds for a pool to which somebody else dispatches, unless it `waits` for that.
@@ -165,20 +164,20 @@ class Dispatcher:
         pools = sorted(pool for pool, counts in slots.items() if any(counts))
         wanted = _wanted.rows(connection, pools=json.dumps(pools), owner=self.owner) if pools else []
         self._spare = {pool: (count, at) for pool, (count, at) in self._spare.items() if not count and at > now - _HURRY_MICROSECONDS}
-        for pool, found in groupby(sorted(wanted), key=itemgetter(0)):
+        for workspace, pool in sorted(wanted):
             if waits:
-                lock_name(connection, "slots of", pool)
-            elif not lock_free_name(connection, "slots of", pool):
+                lock_name(connection, "slots of", workspace, pool)
+            elif not lock_free_name(connection, "slots of", workspace, pool):
                 self._has_passed_over = True
                 continue
-            live = _count_live.number(connection, pool=pool, incarnation=self.incarnation or None)
-            room = sum(slots[pool]) * (1 + self._surplus(pool)) - live
-            for _, workspace in found:
-                queue = self._queue(connection, (workspace, pool), room, max(slots[pool]), now)
-                orders += self._fill(connection, queue, now) if queue is not None else []
-                room = queue.room if queue is not None else room
-            most = sum(slots[pool]) * self._surplus(pool)
-            self._spare[pool] = (max(most - room, 0) if room <= most // 2 else 0, now)
+            place = (workspace, pool)
+            live = _count_live.number(connection, workspace=workspace, pool=pool, incarnation=self.incarnation or None)
+            room = sum(slots[place]) * (1 + self._surplus(place)) - live
+            queue = self._queue(connection, place, room, max(slots[place]), now)
+            orders += self._fill(connection, queue, now) if queue is not None else []
+            room = queue.room if queue is not None else room
+            most = sum(slots[place]) * self._surplus(place)
+            self._spare[place] = (max(most - room, 0) if room <= most // 2 else 0, now)
         return orders
 
     @property
@@ -186,7 +185,7 @@ class Dispatcher:
         """How many reports may come before a slot has nothing to do; 0 where the next one may bring something to an idle slot."""
         return min((count for count, _ in self._spare.values()), default=0)
 
-    def _queue(self, connection: Connection, place: tuple[str, str], room: int, largest: int, now: int) -> Queue | None:
+    def _queue(self, connection: Connection, place: PoolKey, room: int, largest: int, now: int) -> Queue | None:
         """None where nothing may be taken of it."""
         workspace, pool = place
         pools = pools_of(connection, workspace)
@@ -334,8 +333,8 @@ class Dispatcher:
             connection,
             [
                 {
-                    **place, "number": order.attempt.attempt_no, "state": "dispatched", "pool": order.pool, "slots": order.slots,
-                    "incarnation": self.incarnation,
+                    **place, "number": order.attempt.attempt_no, "state": "dispatched", "workspace": order.workspace,
+                    "pool": order.pool, "slots": order.slots, "incarnation": self.incarnation,
                     "runner": "", "made_at": now, "sent_at": None, "started_at": None, "ended_at": None, "failure": None, "log": None,
                     "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory": 0,
                 }

@@ -39,18 +39,19 @@ class Fleet:
                 log.warning("bus.lost", reason=str(errors.exceptions[0]))
             await asyncio.sleep(TICK_SECONDS)
 
-    def runners(self) -> tuple[RunnerView, ...]:
-        """Those that live, by name."""
+    def runners(self, workspace: str) -> tuple[RunnerView, ...]:
+        """Those of the workspace that live, by name."""
         self._forget()
         now = asyncio.get_running_loop().time()
-        return tuple(_view(heartbeat, now - at) for _, (heartbeat, at) in sorted(self._last.items()))
+        return tuple(_view(heartbeat, now - at) for _, (heartbeat, at) in sorted(self._last.items()) if heartbeat.workspace == workspace)
 
-    def slots(self) -> dict[str, list[int]]:
-        """By pool or lane, the slots of each runner that takes orders of it."""
+    def slots(self, workspace: str) -> dict[str, list[int]]:
+        """By pool or lane, the slots of each runner of the workspace that takes orders of it."""
         self._forget()
         found: dict[str, list[int]] = defaultdict(list)
         for heartbeat, _ in self._last.values():
-            for pool, slots in ({} if heartbeat.is_draining else heartbeat.pools).items():
+            offers_nothing = heartbeat.is_draining or heartbeat.workspace != workspace
+            for pool, slots in ({} if offers_nothing else heartbeat.pools).items():
                 found[pool].append(slots)
         return dict(found)
 

@@ -20,7 +20,8 @@ BURST_SECONDS = 0.1
 """Of a rate that many may begin together, one at least."""
 MICROSECONDS = 1_000_000
 _live = Statement(
-    "SELECT run_no, node, count(*) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running') GROUP BY run_no, node"
+    "SELECT run_no, node, count(*) FROM attempt WHERE workspace = :workspace AND pool = :pool "
+    "AND state IN ('dispatched', 'running') GROUP BY run_no, node"
 )
 _buckets = Statement("SELECT name, tokens, at FROM bucket WHERE workspace = :workspace AND pool = :pool")
 _put_bucket = Statement.insert(
@@ -87,7 +88,7 @@ class Gate:
 
     def _count(self) -> "Counter[str]":
         counts: Counter[str] = Counter()
-        for run_no, node, count in _live.rows(self._connection, pool=self._pool):
+        for run_no, node, count in _live.rows(self._connection, workspace=self._workspace, pool=self._pool):
             for name, _ in self._about((run_no, node)):
                 counts[name] += count
         return counts

@@ -1,7 +1,7 @@
 """The pools that a workspace has: defined, changed, drained, and what a definition has to say to a pipeline that is submitted."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -38,6 +38,12 @@ _set_slots = Statement(
 )
 
 
+PoolKey = tuple[str, str]
+"""Workspace and pool."""
+Slots = Mapping[PoolKey, Sequence[int]]
+"""Those of each runner, by the pool or lane of a workspace."""
+
+
 def pools_of(connection: Connection, workspace: str) -> dict[str, PoolSpec]:
     """The definitions of a workspace, by name."""
     return {row[0]: _decoded(row[1], bool(row[2])) for row in _all.rows(connection, workspace=workspace)}
@@ -57,7 +63,7 @@ def _decoded(definition: str, is_draining: bool) -> PoolSpec:
 def apply_pool(connection: Connection, workspace: str, spec: PoolSpec, now: int) -> None:
     """Defines a pool, or changes its definition; whether it drains stays as it is. What is ready takes as many slots as it says from
     now on, what is being executed as many as it has."""
-    _lock(connection, spec.name)
+    _lock(connection, workspace, spec.name)
     definition = json.dumps(
         spec.model_dump(mode="json", exclude_defaults=True, exclude={"is_draining"}) | {"name": spec.name}, sort_keys=True
     )
@@ -70,7 +76,7 @@ def drain_pool(connection: Connection, workspace: str, name: str, now: int, *, i
 
     :raises InvalidInput: there is no such pool.
     """
-    _lock(connection, name)
+    _lock(connection, workspace, name)
     if not _drain(connection, workspace=workspace, name=name, is_draining=int(is_draining), now=now):
         raise _unknown(connection, workspace, name)
     return known_pool(connection, workspace, name)
@@ -81,7 +87,7 @@ def scale_pool(connection: Connection, workspace: str, name: str, now: int, boun
 
     :raises InvalidInput: there is no such pool, or the bounds cross.
     """
-    _lock(connection, name)
+    _lock(connection, workspace, name)
     spec = known_pool(connection, workspace, name)
     given = {key: value for key, value in zip(("min_runners", "max_runners"), bounds, strict=True) if value is not None}
     changed = decode_pool(spec.model_dump(mode="json") | given)
@@ -94,7 +100,7 @@ def remove_pool(connection: Connection, workspace: str, name: str) -> None:
 
     :raises InvalidInput: there is no such pool.
     """
-    _lock(connection, name)
+    _lock(connection, workspace, name)
     if not _remove(connection, workspace=workspace, name=name):
         raise _unknown(connection, workspace, name)
     count_slots(connection, workspace, name)
@@ -111,9 +117,9 @@ def known_pool(connection: Connection, workspace: str, name: str) -> PoolSpec:
     return spec
 
 
-def _lock(connection: Connection, name: str) -> None:
+def _lock(connection: Connection, workspace: str, name: str) -> None:
     """Waits for whoever dispatches to the pool; nobody does until this transaction ends."""
-    lock_name(connection, "slots of", name)
+    lock_name(connection, "slots of", workspace, name)
 
 
 def _unknown(connection: Connection, workspace: str, name: str) -> InvalidInput:

@@ -89,7 +89,7 @@ def write(connection: Connection, decision: Decision) -> None:
     _sweep.many(connection, [{"run_no": run.run_no, "node": node, "low": low, "high": high} for node, low, high in changes.sweeps])
     _write_steps(connection, decision)
     _write_fans(connection, decision)
-    _put_attempt.many(connection, [_attempt_values(run.run_no, decision.attempts[key]) for key in sorted(decision.dirty_attempts)])
+    _put_attempt.many(connection, [_attempt_values(run, decision.attempts[key]) for key in sorted(decision.dirty_attempts)])
     _write_queue(connection, run, changes, tags, decision.now)
     _write_cache(connection, run, changes, decision.now)
     _write_findings(connection, run, changes.findings, decision.now)
@@ -157,7 +157,7 @@ def _write_fans(connection: Connection, decision: Decision) -> None:
     )
 
 
-def _attempt_values(run_no: int, row: AttemptRow) -> dict[str, Any]:
+def _attempt_values(run: RunRow, row: AttemptRow) -> dict[str, Any]:
     names = (
         "node",
         "item",
@@ -176,7 +176,7 @@ def _attempt_values(run_no: int, row: AttemptRow) -> dict[str, Any]:
         "cpu_seconds",
         "peak_memory",
     )
-    return {"run_no": run_no, "state": row.state.value, **{name: getattr(row, name) for name in names}}
+    return {"run_no": run.run_no, "workspace": run.workspace, "state": row.state.value, **{name: getattr(row, name) for name in names}}
 
 
 def _shares(connection: Connection, run: RunRow, changes: Changes) -> dict[str, int]:

@@ -133,6 +133,7 @@ attempt = Table(
     _key("item"),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("state", String(12), nullable=False),
+    Column("workspace", String(63), nullable=False, doc="Of its run: what lives in a pool of a workspace is counted again and again."),
     Column("pool", String(255), nullable=False),
     Column("slots", Integer, nullable=False),
     Column("incarnation", String(64), nullable=False),
@@ -146,7 +147,7 @@ attempt = Table(
     Column("seconds", Float, nullable=False),
     Column("cpu_seconds", Float, nullable=False),
     Column("peak_memory", BigInteger, nullable=False),
-    _some("attempt_live", "pool", "run_no", where=_LIVE),
+    _some("attempt_live", "workspace", "pool", "run_no", where=_LIVE),
     sqlite_with_rowid=False,
 )
 

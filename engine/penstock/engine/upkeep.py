@@ -40,7 +40,8 @@ class Duties:
     """Whether the order was just sent, which the store does not know yet."""
     is_busy: Callable[[Chore], bool]
     """Whether this coordinator is doing that chore."""
-    set_slots: Callable[[str, dict[str, int]], None]
+    set_slots: Callable[[str, dict[str, int], str], None]
+    """Of a runner, for a workspace."""
     next_timer: Callable[[], int | None]
     wake: Callable[[], None]
     is_gone: Callable[[str], bool]
@@ -161,7 +162,7 @@ class Upkeep:
         """What a runner that is gone offered is offered no more."""
         for runner in self._runners.lost(self._known):
             self._known.discard(runner)
-            self._duties.set_slots(runner, {})
+            self._duties.set_slots(runner, {}, "")
             self._lanes.forget(runner)
 
     async def _take_up_chores(self, owner: str | None) -> None:
@@ -208,7 +209,7 @@ class Upkeep:
                 self._presence.heard(((attempt, is_begun) for attempt in message.attempts for is_begun in (True, False)), at)
                 self._runners.heard([message.runner], at)
                 self._known.add(message.runner)
-                self._duties.set_slots(message.runner, message.pools)
+                self._duties.set_slots(message.runner, message.pools, message.workspace)
                 self._lanes.heard(message)
             case _:
                 pass

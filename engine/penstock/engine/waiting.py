@@ -12,12 +12,12 @@ from penstock.engine.pools import pools_of
 from penstock.engine.statement import Statement
 
 Offers = Mapping[str, Sequence[int]]
-"""By pool or lane, the slots of each runner that takes orders of it."""
+"""By pool or lane, the slots of each runner of the workspace that takes orders of it."""
 _of_run = Statement("SELECT node, pool, min(slots) FROM ready WHERE run_no = :run_no GROUP BY node, pool ORDER BY node, pool")
 _first = Statement(
     "SELECT run_no, node, slots FROM ready WHERE workspace = :workspace AND pool = :pool ORDER BY urgency, fair, run_no, node, item LIMIT 1"
 )
-_taken = Statement("SELECT sum(slots) FROM attempt WHERE pool = :pool AND state IN ('dispatched', 'running')")
+_taken = Statement("SELECT sum(slots) FROM attempt WHERE workspace = :workspace AND pool = :pool AND state IN ('dispatched', 'running')")
 
 
 @dataclass(slots=True)
@@ -76,5 +76,5 @@ class Reasons:
 
     def _taken_of(self, pool: str) -> int:
         if pool not in self._taken:
-            self._taken[pool] = _taken.number(self.connection, pool=pool)
+            self._taken[pool] = _taken.number(self.connection, workspace=self.workspace, pool=pool)
         return self._taken[pool]

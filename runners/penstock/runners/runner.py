@@ -415,6 +415,7 @@ class Runner:
             heartbeat = Heartbeat(
                 runner=self._name,
                 incarnation=self._incarnation,
+                workspace=self._workspace,
                 # What takes no more orders has no slots to offer.
                 pools={} if self._is_draining else {pool: slots for pool, slots in self._pools.items() if pool not in self._unopened},
                 services=() if self._is_draining else self._announced,

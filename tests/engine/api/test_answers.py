@@ -40,7 +40,17 @@ def make_step_run(connection: Connection) -> None:
     attempt: dict[str, Any] = {column.name: None if column.nullable else 0 for column in tables.attempt.columns}
     _insert_attempt(
         connection,
-        **{**attempt, **place, "number": 1, "state": "running", "pool": "cpu", "incarnation": "", "runner": "r", "started_at": 5},
+        **{
+            **attempt,
+            **place,
+            "number": 1,
+            "state": "running",
+            "workspace": "default",
+            "pool": "cpu",
+            "incarnation": "",
+            "runner": "r",
+            "started_at": 5,
+        },
     )
 
 

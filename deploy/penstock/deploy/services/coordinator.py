@@ -42,7 +42,7 @@ async def serve_coordinator(name: str, settings: ServiceSettings, lifetime: Life
             coordinator.drain()
 
         def queues() -> list[str]:
-            return [INBOX, DEAD, *(work_queue(settings.workspace, pool) for pool in coordinator.pools)]
+            return [INBOX, DEAD, *(work_queue(workspace, pool) for workspace, pool in coordinator.pools)]
 
         mending = asyncio.create_task(Mending(settings.needed("broker_url"), queues).run())
         stack.callback(mending.cancel)

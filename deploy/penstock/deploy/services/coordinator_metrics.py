@@ -13,11 +13,12 @@ from penstock.contracts.messages import Completed
 from penstock.deploy.services.dependencies import now as now_in_microseconds
 from penstock.deploy.services.metrics import LONG_SECONDS, SHORT_SECONDS, SIZES, Metrics
 from penstock.deploy.services.traces import Tracer
-from penstock.engine.backlog import Backlog, EndedRun, PoolKey, backlog, ended_run
+from penstock.engine.backlog import Backlog, EndedRun, backlog, ended_run
 from penstock.engine.batch import Outcome
 from penstock.engine.histories import past_run
 from penstock.engine.inbox import Batch
 from penstock.engine.observations import Observations
+from penstock.engine.pools import PoolKey
 from penstock.engine.store import Store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.metrics")

@@ -38,7 +38,7 @@ class ScaleRequest(BaseModel):
 
 async def pools_now(services: Services) -> tuple[PoolView, ...]:
     """Every pool and lane."""
-    slots = services.fleet.slots()
+    slots = services.fleet.slots(services.workspace)
     return await services.read(lambda connection: pool_views(connection, services.workspace, slots, now()))
 
 

@@ -136,7 +136,7 @@ async def _view(services: Services, run: str) -> RunView:
 
 def _with_reasons(connection: Connection, row: Row, view: RunView, services: Services) -> RunView:
     """With what is missing where steps wait for slots."""
-    reasons = Reasons(connection, services.workspace, services.fleet.slots(), now()).of_run(row[0])
+    reasons = Reasons(connection, services.workspace, services.fleet.slots(services.workspace), now()).of_run(row[0])
     if not reasons:
         return view
     nodes = plan_of_run(connection, row).nodes

@@ -21,7 +21,7 @@ class Runners(BaseModel):
 @router.get("/runners", summary="Runners that live")
 async def list_runners(services: Serving) -> Runners:
     """As their heartbeats said that this process heard; after its start it takes a few seconds to hear of all."""
-    return Runners(runners=services.fleet.runners())
+    return Runners(runners=services.fleet.runners(services.workspace))
 
 
 @router.get("/status", summary="All at a glance")
@@ -30,7 +30,7 @@ async def show_status(services: Serving) -> StatusView:
         software=software_version(),
         runs=await services.read(lambda connection: live_run_counts(connection, services.workspace)),
         pools=await pools_now(services),
-        runners=services.fleet.runners(),
+        runners=services.fleet.runners(services.workspace),
     )
 
 

@@ -60,7 +60,7 @@ async def explain(run: str, step: str, services: Serving, index: Index = None) -
         told = why(connection, services.workspace, row[1], step, tuple(index or ()), now())
         if told.state is not StepState.READY:
             return told
-        reasons = Reasons(connection, services.workspace, services.fleet.slots(), now()).of_run(row[0])
+        reasons = Reasons(connection, services.workspace, services.fleet.slots(services.workspace), now()).of_run(row[0])
         reason = reasons.get(node_number(plan_of_run(connection, row), step), "it is about to start")
         return told.model_copy(update={"verdict": f"ready: {reason}"})
 
