@@ -11,6 +11,7 @@ from penstock.contracts.messages import COMMAND_LIMIT, AttemptKey, Heartbeat, Or
 from penstock.contracts.names import lane_of
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import RunState
+from penstock.engine.lane_rows import not_begun
 from penstock.engine.statement import Statement
 from penstock.transport.bus import Envelope, Exchange, work_queue
 from tests.engine.cluster import PATIENCE_SECONDS, Cluster, cluster, pipeline, step
@@ -141,6 +142,22 @@ async def test_an_order_that_a_drained_service_has_not_begun_is_given_to_the_poo
         assert (await engine.ended(run_no))[0] is RunState.SUCCEEDED
         losses = await engine.store.read(Statement("SELECT losses FROM step_run").rows)
         assert losses == [(0,)]
+
+
+async def test_what_is_begun_while_its_lane_is_given_up_stays_with_who_began_it() -> None:
+    async with served() as (engine, hand):
+        await hand.heard(service())
+        run_no = await engine.submit(pipeline(A))
+        order = await hand.order()
+        ((_, given_up),) = await engine.store.read(lambda connection: not_begun(connection, ("default", LANE), ()))
+
+        await engine.report(Started(attempt=order.attempt, token=order.token, runner="service"))
+        await hand.until(_attempts, (1, "running", LANE))
+        await engine.coordinator.take_in(run_no, given_up)
+
+        await hand.until(_attempts, (1, "running", LANE))
+        await engine.report(engine.completed(order))
+        assert (await engine.ended(run_no))[0] is RunState.SUCCEEDED
 
 
 async def test_what_a_drained_service_still_executes_stays_with_it() -> None:

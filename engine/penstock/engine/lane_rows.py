@@ -100,5 +100,7 @@ def not_begun(connection: Connection, lane: LaneKey, held: Collection[AttemptKey
     found: list[tuple[int, Lost]] = []
     for run_no, node, item, number in _not_begun.rows(connection, workspace=lane[0], pool=lane[1]):
         if AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number) not in held:
-            found.append((run_no, Lost((node, item), number, counts=False, reason="nobody serves its lane any more")))
+            # Somebody may begin it before this is decided.
+            reason = "nobody serves its lane any more"
+            found.append((run_no, Lost((node, item), number, counts=False, reason=reason, if_unbegun=True)))
     return found
