@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost, StoreUnavailable
@@ -339,3 +340,15 @@ def test_memory_does_not_grow_with_the_size_of_a_file(bucket: S3Bucket, tmp_path
     size, grown = map(int, told.stdout.split())
     assert size == megabytes
     assert grown < 140
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "parts"])
+async def test_a_file_with_another_digest_is_not_stored_and_that_is_said(store: S3ArtifactStore, data: bytes) -> None:
+    digest = digest_bytes(b"promised")
+
+    with capture_logs() as logs:
+        await store.take(staged(store, data), digest)
+
+    assert [(line["event"], line["digest"]) for line in logs] == [("artifact.not_stored", digest)]
+    assert "does not hold the bytes" in logs[0]["reason"]
+    assert await store.lost([digest]) == {digest}

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost, StoreUnavailable
 from penstock.transport.artifact_stores.s3_bucket import Bucket, StoredObject
@@ -21,6 +23,7 @@ from penstock.transport.artifact_stores.s3_parallel import in_parallel
 from penstock.transport.artifact_stores.s3_transfer import Transfers
 from penstock.transport.blobs import ALWAYS_HASHED_BYTES, BlobFolder
 
+_log = structlog.get_logger(__name__)
 _LOOKS_AT_ONCE = 64
 # A transfer may have been garbled on its way; twice in a row, the object is.
 _FETCHES = 2
@@ -71,7 +74,9 @@ class S3ArtifactStore:
         path = self.cache.path_of(digest)
         try:
             await self._transfers.send_file(path, digest)
-        except ArtifactLost:
+        except ArtifactLost as error:
+            # The port has a wrong digest found by who reads first: there is nothing to read, and whoever made it is asked for it again.
+            _log.warning("artifact.not_stored", digest=digest, reason=str(error))
             with suppress(ArtifactLost):
                 await asyncio.to_thread(self.cache.local, digest)  # sets it aside
 
