@@ -1,7 +1,7 @@
 """What a coordinator has taken in and could not commit stays with it."""
 
 from penstock.contracts.messages import CancelRun, SubmitRun, encode
-from penstock.engine.core.wants import Begin
+from penstock.engine.core.wants import Begin, Due, Lost
 from penstock.engine.inbox import BATCH, Inbox
 
 
@@ -49,3 +49,32 @@ async def test_a_run_asked_for_by_message_is_asked_for_once_though_its_batch_com
 
     assert sorted(request.run_id for request, _ in (await inbox.batch()).submits) == ["one", "two"]
     assert not own.done()
+
+
+async def test_a_fact_that_waits_already_is_not_taken_twice() -> None:
+    inbox = Inbox()
+    lost = [inbox.tell(1, Lost((0, 0), 1)) for _ in range(1000)]
+    others = [inbox.tell(1, Lost((0, 0), 2)), inbox.tell(2, Lost((0, 0), 1)), inbox.tell(1, Due([(0, 0)]))]
+
+    batch = await inbox.batch()
+    batch.succeed()
+
+    assert len(batch.own) == 4
+    assert all(future.done() for future in (*lost, *others))
+
+
+async def test_a_fact_told_while_it_is_decided_is_decided_again_and_once_where_the_first_time_failed() -> None:
+    inbox = Inbox()
+    first = inbox.tell(1, Begin())
+    batch = await inbox.batch()
+    second = inbox.tell(1, Begin())
+    assert not second.done()
+
+    inbox.keep(batch)
+    again = await inbox.batch()
+    again.succeed()
+    # The futures of what was told meanwhile are done one turn later.
+    await second
+
+    assert dict(again.facts) == {1: [Begin()]}
+    assert first.done()

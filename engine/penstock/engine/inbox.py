@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -47,6 +48,11 @@ class Batch:
                 future.set_result(None)
 
 
+def _also_done(other: "asyncio.Future[None]", _: "asyncio.Future[None]") -> None:
+    if not other.done():
+        other.set_result(None)
+
+
 class Inbox:
     """Takes things in one by one, gives them out in batches. Waits for a batch to fill only where it is asked to."""
 
@@ -55,6 +61,8 @@ class Inbox:
         self._kept: deque[Delivery] = deque()
         """Deliveries that come again, before all others."""
         self._facts: list[tuple[int, Fact, asyncio.Future[None]]] = []
+        self._waiting: dict[tuple[int, Fact], asyncio.Future[None]] = {}
+        """The facts above that can be told apart."""
         self._submits: list[Submission] = []
         self._wake = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -71,9 +79,13 @@ class Inbox:
         self._wake.set()
 
     def tell(self, run_no: int, fact: Fact) -> "asyncio.Future[None]":
-        """A fact of the coordinator's own."""
+        """A fact of the coordinator's own; one that waits already is not taken twice, and its future belongs to all who told it."""
+        told = self._told_before(run_no, fact)
+        if told is not None:
+            return told
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._facts.append((run_no, fact, future))
+        self._note(run_no, fact, future)
         self._arrived.set()
         self._wake.set()
         return future
@@ -110,6 +122,9 @@ class Inbox:
         taken, self._facts = self._facts[:BATCH], self._facts[BATCH:]
         for run_no, fact, _ in taken:
             batch.facts[run_no].append(fact)
+            # What is told from now on may be about what this transaction does not see yet.
+            with contextlib.suppress(TypeError):
+                self._waiting.pop((run_no, fact), None)
         batch.own = taken
         batch.submits += self._submits
         self._submits = []
@@ -131,8 +146,31 @@ class Inbox:
         self._kept.extendleft(reversed(batch.deliveries))
         # Those that came as deliveries are read again from them.
         self._submits = [submission for submission in batch.submits if submission[1] is not None] + self._submits
-        self._facts = batch.own + self._facts
+        self._keep_facts(batch.own)
         self._wake.set()
+
+    def _keep_facts(self, own: list[tuple[int, Fact, "asyncio.Future[None]"]]) -> None:
+        """Before those that were told since, each of them once."""
+        since, self._facts, self._waiting = self._facts, [], {}
+        for run_no, fact, future in (*own, *since):
+            kept = self._told_before(run_no, fact)
+            if kept is None:
+                self._facts.append((run_no, fact, future))
+                self._note(run_no, fact, future)
+            else:
+                kept.add_done_callback(partial(_also_done, future))
+
+    def _told_before(self, run_no: int, fact: Fact) -> "asyncio.Future[None] | None":
+        try:
+            told = self._waiting.get((run_no, fact))
+        except TypeError:
+            # A list of step runs, or a report that came as a dead letter: too much to compare.
+            return None
+        return None if told is None or told.done() else told
+
+    def _note(self, run_no: int, fact: Fact, future: "asyncio.Future[None]") -> None:
+        with contextlib.suppress(TypeError):
+            self._waiting[run_no, fact] = future
 
     def _read(self, delivery: Delivery, batch: Batch) -> None:
         batch.deliveries.append(delivery)
