@@ -1,6 +1,10 @@
 """What the store on PostgreSQL promises beyond what every store does: transactions side by side, a server that comes and goes."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
@@ -249,6 +253,49 @@ async def test_a_cancelled_transaction_does_nothing_and_harms_nobody(store: Post
 
     await store.transaction(partial(put, digest="two"))
     assert await store.read(digests) == ["two"]
+
+
+_STANDS_STILL = """
+import asyncio, os, signal, sys
+from penstock.engine.locks import lock_runs
+from penstock.engine.statement import Statement
+from penstock.engine.stores.postgres import PostgresStore
+
+calls = []
+
+def function(connection):
+    lock_runs(connection, [1])
+    calls.append(1)
+    if len(calls) == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    Statement("UPDATE run SET seq = seq + 1 WHERE run_no = :run_no")(connection, run_no=1)
+
+async def main():
+    store = PostgresStore(sys.argv[1], idle_seconds=1)
+    await store.transaction(function)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_coordinator_that_stands_still_in_a_transaction_frees_its_runs_and_goes_on_later(
+    database: str, store: PostgresStore
+) -> None:
+    await store.transaction(partial(make_runs, count=1))
+    process = subprocess.Popen([sys.executable, "-c", _STANDS_STILL, database])  # noqa: ASYNC220  # it is waited for in a thread
+    try:
+        _, status = await asyncio.to_thread(os.waitpid, process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await store.transaction(lambda connection: lock_runs(connection, [1]))
+
+        process.send_signal(signal.SIGCONT)
+        assert await asyncio.to_thread(process.wait, PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+    assert await store.read(partial(_seq.number, run_no=1)) == 1
 
 
 # What is said where it can't be used

@@ -28,12 +28,27 @@ TRIES = 8
 """Of a transaction that met another one: a deadlock, or rows that changed under it."""
 _CONNECT_SECONDS = 10.0
 _STATEMENT_SECONDS = 60.0
+IDLE_SECONDS = 30.0
+"""So long a coordinator may stand still inside a transaction. Whoever waits for its locks gives up later than that."""
+_SESSION = {
+    "application_name": "penstock",
+    # Its compilation costs more than any of these statements.
+    "jit": "off",
+    # It must notice a client whose host is gone: what that had locked is free then.
+    "tcp_keepalives_idle": "20",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "tcp_user_timeout": "40s",
+}
+"""What every connection has the server do; addresses without keepalives take no notice of theirs."""
 _STATEMENTS = 500
 """Prepared ones that a connection keeps; there are about a hundred."""
 _MET_ANOTHER = frozenset({"40001", "40P01"})
 _PASSING = ("08", "53", "57P", "58")
 """SQLSTATE classes of what may be over when it is tried again: connections, resources, an operator, the system; and read-only."""
 _READ_ONLY = "25006"
+_STOOD_STILL = "25P03"
+"""The server has ended a session that did nothing inside a transaction."""
 
 
 class _Lost(Exception):
@@ -50,8 +65,9 @@ class PostgresStore:
 
     is_concurrent = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._url = url
+        self._idle_seconds = idle_seconds
         self.place = without_password(url)
         self._engine = self._connected()
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -81,8 +97,7 @@ class PostgresStore:
             timeout=_CONNECT_SECONDS,
             command_timeout=_STATEMENT_SECONDS,
             statement_cache_size=_STATEMENTS,
-            # Its compilation costs more than any of these statements.
-            server_settings={"application_name": "penstock", "jit": "off"},
+            server_settings=_SESSION | {"idle_in_transaction_session_timeout": f"{self._idle_seconds * 1000:.0f}ms"},
         )
 
     async def open(self) -> None:
@@ -222,7 +237,7 @@ def _is_lost(error: BaseException) -> bool:
     cause = _cause_of(error)
     state = _state_of(error) or ""
     is_gone = isinstance(cause, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError)
-    return is_gone or state.startswith(("08", "57P"))
+    return is_gone or state.startswith(("08", "57P", _STOOD_STILL))
 
 
 def _may_pass(error: BaseException) -> bool:
