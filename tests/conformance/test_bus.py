@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from penstock.transport.bus import INBOX, Bus, Consumer, Delivery, Envelope, Exchange, work_queue
+from penstock.transport.bus import DEAD, INBOX, Bus, Consumer, Delivery, Envelope, Exchange, work_queue
 from penstock.transport.buses.memory import MemoryBus
 from penstock.transport.buses.rabbitmq import RabbitBus
 from penstock.transport.buses.rabbitmq.topology import topology
@@ -193,6 +193,20 @@ async def test_a_delivery_that_is_given_back_goes_to_another_consumer(bus: Bus) 
             (again,) = await taken(second, 1)
 
             assert again.redelivered
+
+
+async def test_a_refused_delivery_is_a_dead_letter_and_comes_to_nobody_else(bus: Bus) -> None:
+    await bus.publish(order(b"one"))
+    await bus.publish(order(b"two"))
+    async with bus.consume(POOL, prefetch=1) as consumer:
+        (delivery,) = await taken(consumer, 1)
+        await delivery.refuse()
+
+        assert [other.body for other in await taken(consumer, 1)] == [b"two"]
+    # On a broker it is policies that say where they go; these have tests of their own.
+    if not isinstance(bus, RabbitBus):
+        async with bus.consume(DEAD, prefetch=1) as dead:
+            assert [letter.body for letter in await taken(dead, 1)] == [b"one"]
 
 
 async def test_an_acknowledgement_after_the_consumer_ended_does_nothing(bus: Bus) -> None:

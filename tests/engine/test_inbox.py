@@ -20,6 +20,9 @@ class HeldDelivery:
     async def give_back(self) -> None:
         self.given_back += 1
 
+    async def refuse(self) -> None:
+        """Nobody does."""
+
 
 async def test_what_could_not_be_committed_comes_again_in_its_order_and_is_not_given_back_to_the_broker() -> None:
     inbox = Inbox()

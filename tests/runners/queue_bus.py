@@ -18,6 +18,7 @@ class QueuedDelivery(Delivery):
     queue: "asyncio.Queue[QueuedDelivery]"
     content: bytes
     was_seen: bool = False
+    is_refused: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -38,6 +39,11 @@ class QueuedDelivery(Delivery):
     async def give_back(self) -> None:
         self.was_seen = True
         self.queue.put_nowait(self)
+
+    @override
+    async def refuse(self) -> None:
+        self.is_refused = True
+        self.done.set()
 
 
 T = TypeVar("T", Started, Completed, Released, Claim)

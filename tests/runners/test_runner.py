@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+import msgpack
 import pytest
 import structlog
 from typing_extensions import override
 
 from penstock.contracts.artifacts import Value, inline
-from penstock.contracts.messages import CancelAttempts, Claim, ClaimAnswer, Completed, Order, Released, Started
+from penstock.contracts.messages import CancelAttempts, Claim, ClaimAnswer, Completed, Order, Released, Started, encode
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.runners.launcher import ReportProgress
@@ -333,3 +334,48 @@ async def test_a_completion_too_large_for_a_message_fails_with_what_to_do() -> N
     assert completed.outcome == AttemptState.FAILED
     assert completed.failure is not None
     assert "return a list" in completed.failure.message
+
+
+def _rewritten(order: Order, **fields: object) -> bytes:
+    """The order as another version of Penstock might send it."""
+    key, payload, mac = msgpack.unpackb(encode(order))
+    return bytes(msgpack.packb([key, msgpack.packb(msgpack.unpackb(payload) | fields), mac]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"version": 2, "step": {"of": "another kind"}}, "does not understand orders of version 2: upgrade it"),
+        ({"slots": "many"}, "does not understand the order: message 'order' is malformed"),
+    ],
+    ids=["future", "malformed"],
+)
+async def test_an_order_that_is_not_understood_is_given_back_with_the_reason(fields: dict[str, object], reason: str) -> None:
+    scene, order, next_one = Scene(), an_order(), an_order()
+    async with scene.running():
+        delivery = scene.bus.put(_rewritten(order, **fields))
+        released = await scene.bus.report(Released, order.attempt)
+        await acknowledged(delivery)
+        scene.bus.put(next_one)
+        await scene.bus.report(Completed, next_one.attempt)
+
+    assert reason in released.reason
+    assert released.token == order.token
+    assert not delivery.is_refused
+    assert not scene.began(order)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"nonsense", encode(CancelAttempts(attempts=())), _rewritten(an_order(), version=2, attempt=[1, 1, 0, 1])],
+    ids=["nonsense", "another type", "no attempt"],
+)
+async def test_what_is_no_order_at_all_becomes_a_dead_letter(body: bytes) -> None:
+    scene, next_one = Scene(), an_order()
+    async with scene.running():
+        delivery = scene.bus.put(body)
+        await acknowledged(delivery)
+        scene.bus.put(next_one)
+        await scene.bus.report(Completed, next_one.attempt)
+
+    assert delivery.is_refused

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from penstock.contracts.errors import BusUnavailable
-from penstock.transport.bus import INBOX, Envelope, Exchange, queue_for_key
+from penstock.transport.bus import DEAD, INBOX, Envelope, Exchange, queue_for_key
 
 LANE_QUEUES = "penstock.lane."
 LANE_SECONDS = 60.0
@@ -151,6 +151,10 @@ class SimDelivery:
     async def give_back(self) -> None:
         if self._consumer.settle(self):
             self._consumer.connection.broker.put(self._consumer.name, self._body, redelivered=True)
+
+    async def refuse(self) -> None:
+        if self._consumer.settle(self):
+            self._consumer.connection.broker.put(DEAD, self._body)
 
 
 class SimConsumer:

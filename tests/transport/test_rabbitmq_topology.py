@@ -9,7 +9,8 @@ import aio_pika
 import pytest
 
 from penstock.contracts.errors import BusUnavailable, InvalidInput
-from penstock.transport.bus import DEAD, INBOX, work_queue
+from penstock.transport.bus import DEAD, INBOX, Envelope, Exchange, work_queue
+from penstock.transport.buses.rabbitmq import RabbitBus
 from penstock.transport.buses.rabbitmq.address import Address, parse_address
 from penstock.transport.buses.rabbitmq.definitions import definitions, description
 from penstock.transport.buses.rabbitmq.finding import Finding, FindingKind
@@ -133,6 +134,23 @@ async def test_poison_lands_among_the_dead_letters_after_the_delivery_limit(each
     assert found.body == b"poison"
     assert deliveries == DELIVERY_LIMIT + 1
     assert found.headers["x-first-death-reason"] == "delivery_limit"
+
+
+async def test_what_a_consumer_refuses_lands_among_the_dead_letters_at_once(each_vhost: VirtualHost) -> None:
+    async with management(each_vhost) as api:
+        await apply(parse_address(each_vhost.url), WANTED, management=api, patience=IMPATIENT)
+    async with (
+        RabbitBus(each_vhost.url, name="refusing") as bus,
+        bus.consume(POOL, prefetch=1) as consumer,
+        bus.consume(DEAD, prefetch=1) as dead,
+    ):
+        await bus.publish(Envelope(exchange=Exchange.WORK, key="default.cpu.pipeline.3", body=b"nonsense"))
+        async with asyncio.timeout(20):
+            await (await anext(aiter(consumer))).refuse()
+            letter = await anext(aiter(dead))
+            await letter.acknowledge()
+
+    assert letter.body == b"nonsense"
 
 
 async def test_a_check_does_not_touch_a_message_that_waits(vhost: VirtualHost) -> None:

@@ -61,7 +61,7 @@ class Order(_Message):
 
     `step` is the canonical encoding of the `StepSpec` (the same bytes for each of its orders, so that decoding can be kept).
     `pool` is the pool, or the lane of a served step, that it was sent to. `seed` is the cache key, from which random numbers are
-    seeded. `token` fences the attempt.
+    seeded. `token` fences the attempt. Every version has `attempt` and `token` as they are here: who can't read the rest gives it back.
     """
 
     type: Literal["order"] = "order"
@@ -376,6 +376,29 @@ def decode(data: bytes, limit: int = MESSAGE_LIMIT) -> Message:
         return _adapter.validate_python(fields)
     except (ValidationError, RecursionError) as error:
         raise ContractError(f"message {kind!r} is malformed: {error}") from error
+
+
+class UnreadOrder(_Message):
+    """What every version of an order says. `version` is as it came, for whoever is told of it."""
+
+    version: Annotated[Any, AfterValidator(lambda version: clean_text(str(version), 40))]
+    attempt: AttemptKey
+    token: Token
+
+
+def read_unread_order(data: bytes) -> UnreadOrder | None:
+    """What can be said of an order that `decode` refuses; None where it is no order, or not even that can be read."""
+    try:
+        match _unpack(data):
+            case [_, bytes(body), _] if len(data) <= COMMAND_LIMIT:
+                payload: Any = _unpack(body)
+            case _:
+                return None
+        if not isinstance(payload, dict) or cast("dict[str, Any]", payload).get("type") != "order":
+            return None
+        return UnreadOrder.model_validate(payload)
+    except (ContractError, ValidationError, RecursionError):
+        return None
 
 
 def _plain(message: Message | Report) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from penstock.contracts.artifacts import ArtifactRef
-from penstock.contracts.errors import BusUnavailable, ContractError
+from penstock.contracts.errors import BusUnavailable, ContractError, UnknownVersion
 from penstock.contracts.messages import (
     COMMAND_LIMIT,
     AttemptKey,
@@ -31,6 +31,7 @@ from penstock.contracts.messages import (
     clean_text,
     decode,
     encode,
+    read_unread_order,
 )
 from penstock.contracts.names import lane_of
 from penstock.contracts.spec import StepSpec
@@ -250,7 +251,11 @@ class Runner:
 
     async def _handle(self, delivery: Delivery, consumer: Consumer, seat: Seat) -> "asyncio.Task[None] | None":
         """Deals with one delivery to its acknowledgement; the answer is a step that goes on after it."""
-        order = await self._wanted(delivery)
+        try:
+            order = await self._wanted(delivery)
+        except ContractError as error:
+            await self._turn_away(delivery, error)
+            return None
         if order is None:
             await delivery.acknowledge()
             return None
@@ -272,15 +277,13 @@ class Runner:
         return None
 
     async def _wanted(self, delivery: Delivery) -> Order | None:
-        """The order to execute, under the attempt to execute it under; None where there is nothing to do."""
-        try:
-            order = decode(delivery.body, COMMAND_LIMIT)
-        except ContractError as error:
-            _log.error("order.not_understood", reason=str(error))
-            return None
+        """The order to execute, under the attempt to execute it under; None where there is nothing to do.
+
+        :raises ContractError: it can't be understood.
+        """
+        order = decode(delivery.body, COMMAND_LIMIT)
         if not isinstance(order, Order):
-            _log.error("order.not_understood", reason=f"a message of type {order.type} is in a queue of orders")
-            return None
+            raise ContractError(f"a message of type {order.type} is in a queue of orders")
         if order.attempt in self._held:
             await self._reporter.send(self._started(self._held[order.attempt].order))
             return None
@@ -301,6 +304,20 @@ class Runner:
         if not answer.granted:
             return None
         return order.model_copy(update={"attempt": answer.attempt or order.attempt, "token": answer.token or order.token})
+
+    async def _turn_away(self, delivery: Delivery, error: ContractError) -> None:
+        """What this runner does not understand: whoever waits for it is told, and where that can't be known it becomes a dead letter."""
+        _log.error("order.not_understood", reason=str(error))
+        if (unread := read_unread_order(delivery.body)) is None:
+            await delivery.refuse()
+            return
+        software = f" (Penstock {self._machine.software})" if self._machine.software else ""
+        reason = f"this runner{software} does not understand orders of version {unread.version}: upgrade it"
+        if not isinstance(error, UnknownVersion):
+            reason = f"this runner{software} does not understand the order: {error}"
+        released = Released(attempt=unread.attempt, token=unread.token, runner=self._name, reason=clean_text(reason))
+        await self._reporter.send(released)
+        await delivery.acknowledge()
 
     async def _work(self, held: _Held) -> None:
         """Executes an order, and returns when the bus has taken the report of its end."""

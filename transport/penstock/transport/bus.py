@@ -82,6 +82,10 @@ class Delivery(Protocol):
         """Let another consumer have it, marked as redelivered."""
         ...
 
+    async def refuse(self) -> None:
+        """Nobody can do anything with it: it goes to the queue of dead letters."""
+        ...
+
 
 class Bus(Protocol):
     """Promised: a published work or report message is delivered at least once, until acknowledged, as long as its queue lives.

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from penstock.transport.bus import INBOX, Envelope, Exchange, Listener, queue_for_key
+from penstock.transport.bus import DEAD, INBOX, Envelope, Exchange, Listener, queue_for_key
 
 
 @dataclass(slots=True)
@@ -52,12 +52,17 @@ class MemoryDelivery:
         if self._consumer.settle(self):
             self._consumer.queue.put(self.body, redelivered=True)
 
+    async def refuse(self) -> None:
+        if self._consumer.settle(self):
+            self._consumer.dead.put(self.body)
+
 
 class MemoryConsumer:
     """Deliveries of one queue to one consumer."""
 
-    def __init__(self, queue: _Queue, prefetch: int) -> None:
+    def __init__(self, queue: _Queue, dead: _Queue, prefetch: int) -> None:
         self.queue = queue
+        self.dead = dead
         self._prefetch = prefetch
         self._held: dict[int, MemoryDelivery] = {}
         self._is_stopped = False
@@ -136,7 +141,7 @@ class MemoryBus:
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[MemoryConsumer, None]:
-        consumer = MemoryConsumer(self._queue(queue), prefetch)
+        consumer = MemoryConsumer(self._queue(queue), self._queue(DEAD), prefetch)
         try:
             yield consumer
         finally:

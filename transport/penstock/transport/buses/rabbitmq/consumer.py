@@ -12,7 +12,7 @@ from penstock.contracts.errors import BusUnavailable
 from penstock.transport.buses.rabbitmq.channel import BusChannel, open_channel, unused
 from penstock.transport.buses.rabbitmq.failures import translated
 from penstock.transport.buses.rabbitmq.topology import declare, queue_topology
-from penstock.transport.buses.rabbitmq.wire import ack_frame, requeue_frame
+from penstock.transport.buses.rabbitmq.wire import ack_frame, refuse_frame, requeue_frame
 
 _log = structlog.get_logger(__name__)
 CALL_SECONDS = 10.0
@@ -40,6 +40,9 @@ class RabbitDelivery:
 
     async def give_back(self) -> None:
         self._consumer.give_back(self.tag)
+
+    async def refuse(self) -> None:
+        self._consumer.refuse(self.tag)
 
 
 class RabbitConsumer:
@@ -103,6 +106,10 @@ class RabbitConsumer:
         if self._settle(tag):
             # Told at once: an acknowledgement of all up to a later tag must not overtake it.
             self._channel.write(requeue_frame(self._channel.number, tag))
+
+    def refuse(self, tag: int) -> None:
+        if self._settle(tag):
+            self._channel.write(refuse_frame(self._channel.number, tag))
 
     async def close(self) -> None:
         """Whatever is held goes back to the queue."""

@@ -59,6 +59,11 @@ def ack_frame(channel: int, tag: int, *, is_multiple: bool) -> bytes:
     return _SETTLE.pack(_METHOD, channel, 13, _BASIC, _ACK, tag, is_multiple, _END[0])
 
 
+def refuse_frame(channel: int, tag: int) -> bytes:
+    """The delivery `tag` is a dead letter."""
+    return _SETTLE.pack(_METHOD, channel, 13, _BASIC, _NACK, tag, 0, _END[0])
+
+
 def requeue_frame(channel: int, tag: int) -> bytes:
     """The delivery `tag` goes back to its queue."""
     return _SETTLE.pack(_METHOD, channel, 13, _BASIC, _NACK, tag, 2, _END[0])
