@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
 import pytest
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
 from penstock.contracts.errors import StateTooNew
@@ -28,6 +30,22 @@ def test_help_of_every_command_has_examples(penstock: Invoke, command: str) -> N
     assert result.exit_code == 0
     assert f"penstock {command}" in result.output.replace("Usage", "")
     assert "Example" in result.output
+
+
+def test_no_text_of_an_option_is_lost_as_markup() -> None:
+    root = typer.main.get_command(app)
+
+    said = list(_option_texts(cast("TyperGroup", root), typer.Context(root)))
+
+    assert len(said) > 100
+    assert [text for text in said if "[" in text] == []
+
+
+def _option_texts(command: TyperCommand | TyperGroup, context: typer.Context) -> Iterator[str]:
+    yield from (said for parameter in command.params if (said := getattr(parameter, "help", None)))
+    if isinstance(command, TyperGroup):
+        for name in command.list_commands(context):
+            yield from _option_texts(cast("TyperCommand | TyperGroup", command.get_command(context, name)), context)
 
 
 def test_help_lists_every_command(penstock: Invoke) -> None:

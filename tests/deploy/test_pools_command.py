@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from penstock.contracts.errors import InvalidInput
+from penstock.contracts.fleet_views import PoolView, RunnerView
+from penstock.contracts.pools import PoolSpec
 from penstock.contracts.states import StepState
+from penstock.deploy.cli.fleet import advice_lines
 from penstock.deploy.pool_documents import pools_text, read_pools
 from penstock.deploy.remote.client import HttpClient, connect
 from tests.deploy.served_engine import TOKEN, ServedEngine, served, until
@@ -121,8 +124,18 @@ def test_what_waits_for_a_runner_says_so_everywhere(folder: Path, client: HttpCl
     reason = "no runner of the pool 'gpu' is there"
     assert reason in shown("runs", "show", "waits")
     assert reason in shown("status")
+    assert "start a runner: penstock runner --pool gpu" in shown("status")
     assert reason in shown("why", "waits", "train")
     shown("runs", "cancel", "waits")
+
+
+def test_status_tells_what_to_do_about_silence_and_work_that_nobody_takes() -> None:
+    left, closed = PoolView(name="gpu", waiting=1), PoolView(name="old", waiting=1, definition=PoolSpec(name="old", is_draining=True))
+    lane, busy = PoolView(name="flow/train", waiting=1), PoolView(name="cpu", waiting=1, runners=1)
+    heard, silent = RunnerView(name="a", heard_seconds_ago=3), RunnerView(name="b", heard_seconds_ago=40)
+
+    assert advice_lines([left, closed, lane, busy], [heard, silent]) == ["start a runner: penstock runner --pool gpu"]
+    assert advice_lines([busy], [silent]) == ["no runner was heard lately: look at the broker, and at /readyz of the coordinators"]
 
 
 def test_a_draining_pool_says_so(folder: Path, client: HttpClient) -> None:

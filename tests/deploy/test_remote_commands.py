@@ -125,6 +125,16 @@ def test_submit_says_how_to_follow_and_leaves(client: HttpClient) -> None:
     assert result.stdout.splitlines()[-1] == f"submitted; follow it with: penstock runs follow {name}"
     until(lambda: client.run(name).state is RunState.SUCCEEDED)
     assert client.run(name).tags["why"] == "test"
+    assert "result = 10" in penstock("runs", "follow", name).stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_submit_says_which_commands_ask_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    hint = "export PENSTOCK_ENGINE=http"
+
+    assert hint in penstock("submit", "flow.py:doubled", "-p", "x=8").stdout
+    monkeypatch.setenv("PENSTOCK_ENGINE", "http")
+    assert hint not in penstock("submit", "flow.py:doubled", "-p", "x=8").stdout
 
 
 @pytest.mark.usefixtures("folder")

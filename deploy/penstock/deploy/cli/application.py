@@ -55,6 +55,12 @@ A first try:
     penstock run pipeline.py -p raw=data.csv       run a pipeline file
 
     penstock why train                             why did `train` run, or not?
+
+On services:
+
+    penstock submit pipeline.py --follow           hand a run over, and watch it there
+
+    penstock status                                what runs, what waits, and what for
 """
 
 
@@ -104,7 +110,9 @@ def _tell_version(is_asked: bool) -> None:
 
 @app.callback(invoke_without_command=False)
 def _root(
-    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Settings of [profiles.NAME] in penstock.toml.")] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="Take settings of this profile in penstock.toml.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and end.", callback=_tell_version)] = False,
 ) -> None:
     del version

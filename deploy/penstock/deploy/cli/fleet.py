@@ -13,6 +13,9 @@ from penstock.deploy.cli.wiring import engine, services
 from penstock.deploy.fleet_client import FleetClient, PoolOperator
 from penstock.deploy.settings import Settings
 
+# Three heartbeats of a runner.
+_SILENCE_SECONDS = 15.0
+
 
 @contextmanager
 def fleet(context: typer.Context) -> Generator[FleetClient]:
@@ -58,6 +61,19 @@ def pool_lines(pools: Sequence[PoolView]) -> list[str]:
             )
         )
     return aligned(table)
+
+
+def advice_lines(pools: Sequence[PoolView], runners: Sequence[RunnerView]) -> list[str]:
+    """What to do about work that nobody takes, and about silence."""
+    lines = [f"start a runner: penstock runner --pool {pool.name}" for pool in pools if _is_left_alone(pool)]
+    if runners and min(runner.heard_seconds_ago for runner in runners) > _SILENCE_SECONDS:
+        lines.append("no runner was heard lately: look at the broker, and at /readyz of the coordinators")
+    return lines
+
+
+def _is_left_alone(pool: PoolView) -> bool:
+    is_closed = pool.definition is not None and pool.definition.is_draining
+    return bool(pool.waiting) and not pool.runners and not is_closed and "/" not in pool.name
 
 
 def runner_lines(runners: Sequence[RunnerView], pools: Sequence[PoolView]) -> list[str]:

@@ -8,7 +8,7 @@ import typer
 
 from penstock.contracts.errors import InvalidInput
 
-Name = Annotated[str | None, typer.Option("--name", help="What the process is called in logs and lists.  [default: by host and process]")]
+Name = Annotated[str | None, typer.Option("--name", help="What the process is called in logs and lists; by default its host and process.")]
 HealthAddress = Annotated[str | None, typer.Option("--health-address", help="HOST:PORT of /livez, /readyz and /metrics.")]
 DrainSeconds = Annotated[float | None, typer.Option("--drain-seconds", help="What was begun may take so long after SIGTERM.")]
 LogFormat = Annotated[str | None, typer.Option("--log-format", help="json, pretty, or auto: by the terminal.")]

@@ -27,7 +27,9 @@ Examples:
 def dev(
     host: Annotated[str, typer.Option("--host", help="The address that the API listens at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port that the API listens at.")] = 8080,
-    pool: Annotated[list[str] | None, typer.Option("--pool", help="NAME=SLOTS. May be repeated.  [default: all cores, any pool]")] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option("--pool", help="NAME=SLOTS; may be repeated. By default all cores, for any pool.")
+    ] = None,
     name: Name = None,
     health_address: HealthAddress = None,
     drain_seconds: DrainSeconds = None,

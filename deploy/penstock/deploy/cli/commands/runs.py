@@ -19,7 +19,10 @@ from penstock.deploy.cli.progress import aligned
 from penstock.deploy.cli.run_execution import RunRequest
 from penstock.deploy.cli.run_json import run_json
 from penstock.deploy.cli.summary import failure_lines, output_lines, summary_lines
-from penstock.deploy.cli.wiring import engine, housekeeping
+from penstock.deploy.cli.wiring import engine, housekeeping, services
+from penstock.deploy.settings import Settings
+
+_COMMIT_SHOWN = 10
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,12 +62,16 @@ def list_runs(
         total = sum(count.total or 0 for count in view.steps if count.kind == "step")
         hits = sum(count.hits for count in view.steps if count.kind == "step")
         took = elapsed_seconds(view.created_at, view.ended_at, now)
-        tags = " ".join(f"{key}={value}" for key, value in view.tags.items())
+        tags = " ".join(f"{key}={_shortened(key, value)}" for key, value in view.tags.items())
         state = view.state.value if view.state.is_terminal or view.is_owned_by_live_process else f"{view.state.value} (its process died)"
         table.append(
             (view.name, state, age_text((now - view.created_at) / 1e6), seconds_text(took or 0.0), f"{hits}/{total}" if total else "", tags)
         )
     typer.echo("\n".join(aligned(table)) if views else "no runs yet; start one with: penstock run pipeline.py")
+
+
+def _shortened(key: str, value: str) -> str:
+    return value[:_COMMIT_SHOWN] if key in ("git.commit", "git.diff") else value
 
 
 @app.command(help="A run in full: steps, failures, outputs.")
@@ -91,7 +98,9 @@ def follow(
     run: Annotated[str, typer.Argument(metavar="[RUN]", autocompletion=run_names)] = LAST,
     as_json: Annotated[bool, typer.Option("--json", help="Last line on stdout: the run as JSON.")] = False,
 ) -> None:
-    with engine(context) as client:
+    # Where `penstock submit` handed it over.
+    chosen = services if Settings.read().names_services else engine
+    with chosen(context) as client:
         code = follow_detached(client, client.run(run), RunRequest(tags={}, save={}, as_json=as_json))
     raise typer.Exit(code)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.deploy.cli.fleet import fleet, pool_lines, runner_lines
+from penstock.deploy.cli.fleet import advice_lines, fleet, pool_lines, runner_lines
 
 _HELP = """See what runs and what waits, and what it waits for.
 
@@ -30,3 +30,5 @@ def status(
     typer.echo("\n".join(["", *pool_lines(found.pools)]) if found.pools else "no pool is defined, and no runner is there")
     if found.runners:
         typer.echo("\n".join(["", *runner_lines(found.runners, found.pools)]))
+    if advice := advice_lines(found.pools, found.runners):
+        typer.echo("\n".join(["", *advice]))

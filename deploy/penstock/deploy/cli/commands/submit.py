@@ -17,6 +17,7 @@ from penstock.deploy.cli.run_execution import RunRequest, checked_options, pairs
 from penstock.deploy.cli.summary import header_lines
 from penstock.deploy.cli.targets import parse_target
 from penstock.deploy.cli.wiring import services
+from penstock.deploy.settings import Settings
 from penstock.sdk.runs.run_ids import new_run_id
 
 app = typer.Typer()
@@ -67,6 +68,8 @@ def submit(  # noqa: PLR0913 -- one parameter for each option of the command
 
 
 def _left(view: RunView, as_json: bool) -> ExitCode:
+    if Settings.read().engine == "embedded":
+        _say("logs, why and the other commands ask this machine; to have them ask the services: export PENSTOCK_ENGINE=http", as_json)
     _say(f"submitted; follow it with: {how_to_follow(view)}", as_json)
     if as_json:
         sys.stdout.write(view.model_dump_json(include={"run_id", "name", "state", "pipeline", "tags"}) + "\n")

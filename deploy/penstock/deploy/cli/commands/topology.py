@@ -40,10 +40,10 @@ DEFAULT_POOL = "cpu"
 """Where steps run that name no pool."""
 app = typer.Typer(help=_HELP, no_args_is_help=True)
 Pools = Annotated[
-    list[str] | None, typer.Option("--pool", metavar="POOL", help="A pool whose queue must exist. May be repeated.  [default: cpu]")
+    list[str] | None, typer.Option("--pool", metavar="POOL", help="A pool whose queue must exist; cpu by default. May be repeated.")
 ]
 Workspaces = Annotated[
-    list[str] | None, typer.Option("--workspace", metavar="WORKSPACE", help="Whose pools these are.  [default: PENSTOCK_WORKSPACE]")
+    list[str] | None, typer.Option("--workspace", metavar="WORKSPACE", help="Whose pools these are; by default that of PENSTOCK_WORKSPACE.")
 ]
 BrokerUrl = Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")]
 ManagementUrl = Annotated[str | None, typer.Option("--broker-management-url", help="http://USER:PASSWORD@HOST:15672")]
@@ -97,7 +97,7 @@ def export(
     pool: Pools = None,
     workspace: Workspaces = None,
     broker_url: BrokerUrl = None,
-    vhost: Annotated[str | None, typer.Option("--vhost", help="The virtual host.  [default: that of PENSTOCK_BROKER_URL, or /]")] = None,
+    vhost: Annotated[str | None, typer.Option("--vhost", help="The virtual host; by default that of PENSTOCK_BROKER_URL, or /.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
     as_text: Annotated[bool, typer.Option("--text", help="Lines for people; those of policies are commands.")] = False,
 ) -> None:
