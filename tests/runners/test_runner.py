@@ -11,12 +11,14 @@ import structlog
 from typing_extensions import override
 
 from penstock.contracts.artifacts import Value, inline
+from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import CancelAttempts, Claim, ClaimAnswer, Completed, Order, Released, Started, encode
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.runners.launcher import ReportProgress
-from penstock.runners.launchers.memory import MemoryLauncher
+from penstock.runners.launchers.memory import MemoryLauncher, Work
 from penstock.runners.runner import Pace, Runner
+from penstock.transport.bus import Envelope, Exchange
 from tests.runners.queue_bus import QueueBus, QueuedDelivery
 from tests.runners.workbench import an_order
 
@@ -33,9 +35,10 @@ class Scene:
     pace: Pace = field(default_factory=lambda: Pace(young=0.05, heartbeat=0.05, reconnect=0.01))
     bus: QueueBus = field(default_factory=QueueBus)
     seconds: dict[int, float] = field(default_factory=dict[int, float])
+    work: Work = one
 
     def __post_init__(self) -> None:
-        self.launcher = MemoryLauncher({"main": one}, lambda order: self.seconds.get(order.attempt.item_no, 0.0))
+        self.launcher = MemoryLauncher({"main": self.work}, lambda order: self.seconds.get(order.attempt.item_no, 0.0))
         self.runner = Runner(self.bus, self.launcher, name="r-1", incarnation="i-1", pools={"cpu": self.slots}, pace=self.pace)
 
     @asynccontextmanager
@@ -379,3 +382,42 @@ async def test_what_is_no_order_at_all_becomes_a_dead_letter(body: bytes) -> Non
         await scene.bus.report(Completed, next_one.attempt)
 
     assert delivery.is_refused
+
+
+class FussyBus(QueueBus):
+    """A bus that takes neither a report with a large output nor the first heartbeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused_beats = 0
+
+    @override
+    async def publish(self, envelope: Envelope) -> None:
+        if envelope.exchange is Exchange.VITALS and self.refused_beats < 2:
+            self.refused_beats += 1
+            raise ContractError("a heartbeat that nobody takes")
+        if len(envelope.body) > 2_500:
+            raise ContractError("a message of 999 bytes is over the limit")
+        await super().publish(envelope)
+
+
+async def test_a_report_that_no_bus_takes_ends_as_a_failed_attempt_and_the_runner_goes_on() -> None:
+    enormous, other = an_order(), an_order()
+
+    def work(order: Order) -> Mapping[str, Value]:
+        return {"result": inline("x" * (3_000 if order.attempt == enormous.attempt else 1))}
+
+    scene = Scene(slots=2, bus=FussyBus(), work=work)
+    async with scene.running() as running:
+        for order in (enormous, other):
+            scene.bus.put(order)
+        failed = await scene.bus.report(Completed, enormous.attempt)
+        succeeded = await scene.bus.report(Completed, other.attempt)
+        async with asyncio.timeout(10), scene.bus.changed:
+            await scene.bus.changed.wait_for(lambda: scene.bus.heartbeats)
+        assert not running.done()
+
+    assert failed.outcome is AttemptState.FAILED
+    assert failed.failure is not None
+    assert failed.failure.message == "how it ended can't be told: a message of 999 bytes is over the limit"
+    assert succeeded.outcome is AttemptState.SUCCEEDED

@@ -429,27 +429,31 @@ class Runner:
         while True:
             self._beat_now.clear()
             self._beat_at = asyncio.get_running_loop().time()
-            heartbeat = Heartbeat(
-                runner=self._name,
-                incarnation=self._incarnation,
-                workspace=self._workspace,
-                # What takes no more orders has no slots to offer.
-                pools={} if self._is_draining else {pool: slots for pool, slots in self._pools.items() if pool not in self._unopened},
-                services=() if self._is_draining else self._announced,
-                attempts=tuple(self._held),
-                progress=self.progress,
-                host=self._machine.host,
-                software=self._machine.software,
-                gpus=self._machine.gpus,
-                is_draining=self._is_draining,
-            )
             try:
-                await self._bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(heartbeat)))
+                await self._bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(self._heartbeat())))
             except BusUnavailable as error:
                 _log.warning("heartbeat.not_sent", reason=str(error))
+            except Exception as error:  # noqa: BLE001  # whoever goes silent loses its work: the next one may be sent
+                _log.error("heartbeat.impossible", reason=repr(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.heartbeat):
                     await self._beat_now.wait()
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            runner=self._name,
+            incarnation=self._incarnation,
+            workspace=self._workspace,
+            # What takes no more orders has no slots to offer.
+            pools={} if self._is_draining else {pool: slots for pool, slots in self._pools.items() if pool not in self._unopened},
+            services=() if self._is_draining else self._announced,
+            attempts=tuple(self._held),
+            progress=self.progress,
+            host=self._machine.host,
+            software=self._machine.software,
+            gpus=self._machine.gpus,
+            is_draining=self._is_draining,
+        )
 
     def _started(self, order: Order) -> Started:
         return Started(attempt=order.attempt, token=order.token, runner=self._name)
