@@ -28,8 +28,8 @@ _with_ready = Statement(
     "SELECT workspace, pool FROM named WHERE replace(pool, '/', '') <> pool"
 )
 _with_attempts = Statement(
-    "SELECT DISTINCT u.workspace, a.pool FROM attempt a JOIN run u ON u.run_no = a.run_no "
-    "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND replace(a.pool, '/', '') <> a.pool"
+    "SELECT DISTINCT workspace, pool FROM attempt "
+    "WHERE state IN ('dispatched', 'running') AND state = 'dispatched' AND replace(pool, '/', '') <> pool"
 )
 _runs_in_lane = Statement("SELECT DISTINCT run_no FROM ready WHERE workspace = :workspace AND pool = :pool")
 _waiting_runs = Statement(
@@ -41,8 +41,8 @@ _load_share = Statement("SELECT max(tag) FROM fair_share WHERE workspace = :work
 _put_share = Statement.insert(tables.fair_share, otherwise="ON CONFLICT (workspace, pool, run_no) DO UPDATE SET tag = excluded.tag")
 _move = Statement("UPDATE ready SET pool = :pool, fair = fair + :shift WHERE run_no = :run_no AND node = :node AND pool = :before")
 _not_begun = Statement(
-    "SELECT a.run_no, a.node, a.item, a.number FROM attempt a JOIN run u ON u.run_no = a.run_no "
-    "WHERE a.state IN ('dispatched', 'running') AND a.state = 'dispatched' AND a.pool = :pool AND u.workspace = :workspace"
+    "SELECT run_no, node, item, number FROM attempt "
+    "WHERE state IN ('dispatched', 'running') AND state = 'dispatched' AND workspace = :workspace AND pool = :pool"
 )
 
 
