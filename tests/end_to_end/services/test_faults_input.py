@@ -7,10 +7,11 @@ import pytest
 
 from penstock.contracts.messages import AttemptKey, Completed, Reports, encode
 from penstock.contracts.states import AttemptState
+from penstock.engine.orders import Orders
 from penstock.transport.bus import INBOX, Exchange, work_queue
 from tests.end_to_end.services.conftest import PATIENCE_SECONDS
 from tests.faults.invariants import extra_executions, virtual_host
-from tests.faults.orders import POISON, of_the_future, send_to_exchange, send_to_queue
+from tests.faults.orders import POISON, of_the_future, packed, send_to_exchange, send_to_queue
 from tests.faults.trial import Trial
 from tests.faults.workload import lasting, mixed, result_of_mixed
 from tests.servers.rabbitmq import RabbitServer
@@ -51,6 +52,26 @@ def test_nonsense_and_messages_of_other_versions_stop_nobody(shared_trial: Trial
     assert "this Penstock reads 1" in logs["coordinator"]
     assert "this Penstock reads 1" in logs["runner"]
     shared_trial.check(run, journal)
+
+
+def test_an_order_of_a_later_version_is_given_back_and_the_run_tells_why(shared_trial: Trial) -> None:
+    cluster, journal = shared_trial.cluster, shared_trial.journal("later")
+    run = shared_trial.begin(lasting, label="later", journal=str(journal.path), seconds=2.0)
+    # A young step's runner has not said yet that it has it: as far as the engine knows, the order may be anywhere.
+    young = "SELECT run_no, node, item, number FROM attempt WHERE state = 'dispatched'"
+    shared_trial.until(lambda: cluster.client.rows(young), "the order is sent")
+    [[run_no, node, item, number]] = cluster.client.rows(young)
+    attempt = AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number)
+    orders = Orders(cluster.settings["PENSTOCK_SIGNING_KEY"].encode())
+    payload = {"type": "order", "version": 999, "attempt": attempt.model_dump(), "token": orders.token("default", attempt), "step": ["new"]}
+
+    send_to_queue(cluster.settings["PENSTOCK_BROKER_URL"], QUEUES[1], packed(payload))
+
+    shared_trial.until(
+        lambda: "does not understand orders of version 999: upgrade it" in " ".join(shared_trial.told(run)), "the run tells it"
+    )
+    assert shared_trial.wait(run) == "succeeded"
+    assert "(Penstock " in " ".join(shared_trial.told(run))
 
 
 def test_a_forged_report_changes_nothing(shared_trial: Trial) -> None:
