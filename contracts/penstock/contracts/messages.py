@@ -356,17 +356,7 @@ def decode(data: bytes, limit: int = MESSAGE_LIMIT) -> Message:
     :raises UnknownVersion: a type or version that this Penstock doesn't know.
     :raises ContractError: anything else; random bytes never raise another error.
     """
-    if len(data) > limit:
-        raise ContractError(f"a message of {len(data)} bytes is over the limit of {limit}")
-    envelope = _unpack(data)
-    match envelope:
-        case [_, bytes(body), _]:
-            payload: Any = _unpack(body)
-        case _:
-            raise ContractError("not an envelope of key id, payload and mac")
-    if not isinstance(payload, dict):
-        raise ContractError("a message's payload is not a map")
-    fields = cast("dict[str, Any]", payload)
+    fields = payload_of(data, limit)
     kind, version = fields.get("type"), fields.get("version")
     if not isinstance(kind, str) or kind not in _VERSIONS:
         raise UnknownVersion(f"unknown message type {kind!r}")
@@ -378,27 +368,22 @@ def decode(data: bytes, limit: int = MESSAGE_LIMIT) -> Message:
         raise ContractError(f"message {kind!r} is malformed: {error}") from error
 
 
-class UnreadOrder(_Message):
-    """What every version of an order says. `version` is as it came, for whoever is told of it."""
+def payload_of(data: bytes, limit: int) -> dict[str, Any]:
+    """What a message says, whatever it is.
 
-    version: Annotated[Any, AfterValidator(lambda version: clean_text(str(version), 40))]
-    attempt: AttemptKey
-    token: Token
-
-
-def read_unread_order(data: bytes) -> UnreadOrder | None:
-    """What can be said of an order that `decode` refuses; None where it is no order, or not even that can be read."""
-    try:
-        match _unpack(data):
-            case [_, bytes(body), _] if len(data) <= COMMAND_LIMIT:
-                payload: Any = _unpack(body)
-            case _:
-                return None
-        if not isinstance(payload, dict) or cast("dict[str, Any]", payload).get("type") != "order":
-            return None
-        return UnreadOrder.model_validate(payload)
-    except (ContractError, ValidationError, RecursionError):
-        return None
+    :raises ContractError: it is no message.
+    """
+    if len(data) > limit:
+        raise ContractError(f"a message of {len(data)} bytes is over the limit of {limit}")
+    envelope = _unpack(data)
+    match envelope:
+        case [_, bytes(body), _]:
+            payload: Any = _unpack(body)
+        case _:
+            raise ContractError("not an envelope of key id, payload and mac")
+    if not isinstance(payload, dict):
+        raise ContractError("a message's payload is not a map")
+    return cast("dict[str, Any]", payload)
 
 
 def _plain(message: Message | Report) -> dict[str, Any]:

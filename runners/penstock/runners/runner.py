@@ -31,11 +31,11 @@ from penstock.contracts.messages import (
     clean_text,
     decode,
     encode,
-    read_unread_order,
 )
 from penstock.contracts.names import lane_of
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
+from penstock.contracts.unread_orders import read_unread_order
 from penstock.runners.completion import KeptLogs
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
