@@ -317,7 +317,7 @@ def test_output_is_read_while_a_step_runs(project: WrittenProject, client: HttpC
         project.forget()
         waiting: Pipeline[..., object] = importlib.import_module("pipeline").waiting
         run = waiting.submit(path=str(path))
-    until(lambda: bool(client.step_runs(run.run_id, "wait")[0].attempts))
+    until(lambda: any(view.attempts for view in client.step_runs(run.run_id, "wait")))
 
     def printed() -> str:
         chunk = LogChunk(run_id=run.run_id, step="wait", attempt=1, offset=0, text="so far\n")

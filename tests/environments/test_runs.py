@@ -1,6 +1,7 @@
 """Steps in environments of their own, on the embedded engine as people use it."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -130,7 +131,8 @@ def test_a_program_runs_with_the_interpreter_of_its_environment(project: UserPro
     assert project.run().result().path.read_text() == "2.0"
 
 
-def test_an_image_is_for_containers_only(project: UserProject) -> None:
+def test_an_image_needs_an_engine(project: UserProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     project.write("pipeline.py", FLOW.replace('Environment(packages=["pebble==2.0"])', 'Environment.from_image("registry.example/x")'))
 
-    assert 'isolation="docker"' in failure_of(project.run(), "new")
+    assert "start a Docker engine here" in failure_of(project.run(), "new")

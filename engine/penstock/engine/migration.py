@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect
 
 from penstock.contracts.errors import StateTooNew
 
-NEWEST = "0001"
+NEWEST = "0002"
 _FOLDER = Path(__file__).parent / "migrations"
 
 

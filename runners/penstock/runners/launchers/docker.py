@@ -193,8 +193,9 @@ class DockerLauncher(Launcher):
     async def _open(self) -> Workshop:
         try:
             engine = Docker(url=self._url)
-        except ValueError as error:
-            where = f"no Docker engine is found ({error}): is one installed and running here? else name it by DOCKER_HOST"
+        except (ValueError, AssertionError) as error:
+            # The library asserts that it has found a socket.
+            where = "no Docker engine is found: is one installed and running here? else name it by DOCKER_HOST"
             raise InfrastructureError(where) from error
         try:
             with reached():

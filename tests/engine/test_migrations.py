@@ -1,0 +1,68 @@
+"""Stores that older versions wrote, kept as SQL in `schemas/`: they are brought up to date, and nothing in them is lost."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from penstock.engine.stores.sqlite import SqliteStore
+
+SCHEMAS = Path(__file__).parent / "schemas"
+RUN = (
+    'INSERT INTO run (workspace, run_id, pipeline, number, name, spec_digest, state, params, options, cause, tags, "open", seq, '
+    "created_at) VALUES ('team', 'r1', 'flow', 1, 'flow-1', 'sha256:0', 'succeeded', x'80', '{}', '{}', '{}', 0, 0, 1)"
+)
+ATTEMPT = (
+    "INSERT INTO attempt (run_no, node, item, number, state, pool, incarnation, runner, made_at, seconds, cpu_seconds, peak_memory) "
+    "VALUES (1, 0, 0, 1, 'succeeded', 'cpu', '', 'local', 1, 0.5, 0.1, 0)"
+)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A state database as the first version made it, with a run that has ended."""
+    path = tmp_path / "penstock.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((SCHEMAS / "0001.sql").read_text())
+        connection.execute(RUN)
+        connection.execute(ATTEMPT)
+        connection.commit()
+    return path
+
+
+def columns(path: Path) -> dict[str, set[tuple[str, int, int]]]:
+    """Name, whether it may be NULL, and place in the primary key of each column, by table."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {table: {(row[1], row[3], row[5]) for row in connection.execute(f"PRAGMA table_info({table})")} for table in tables}
+
+
+def indexes(path: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        return {name: " ".join(sql.split()) for name, sql in found}
+
+
+async def test_an_old_store_gets_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    await SqliteStore(old).close()
+    new = tmp_path / "new.sqlite"
+    await SqliteStore(new).close()
+
+    assert columns(old) == columns(new)
+    assert indexes(old) == indexes(new)
+
+
+async def test_an_old_store_keeps_what_is_in_it(old: Path) -> None:
+    await SqliteStore(old).close()
+
+    with closing(sqlite3.connect(old)) as connection:
+        assert connection.execute("SELECT name, state FROM run").fetchall() == [("flow-1", "succeeded")]
+        assert connection.execute("SELECT workspace, slots, runner FROM attempt").fetchall() == [("team", 1, "local")]
+
+
+async def test_an_old_store_is_backed_up_beside_itself(old: Path) -> None:
+    await SqliteStore(old).close()
+
+    with closing(sqlite3.connect(old.with_suffix(".0001.backup"))) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
