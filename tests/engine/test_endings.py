@@ -6,7 +6,7 @@ from penstock.contracts.artifacts import inline
 from penstock.contracts.bindings import FromNode, Select
 from penstock.contracts.messages import AttemptKey, CancelRun, decode, encode
 from penstock.contracts.states import RunState
-from penstock.engine.coordinator import cancel_messages
+from penstock.engine.owed import cancel_messages
 from tests.engine.cluster import cluster, pipeline, step
 
 pytestmark = pytest.mark.usefixtures("each_store")

@@ -56,7 +56,7 @@ class Served:
         """Beats until a run of the step comes to the lane: then the coordinator has heard of the service."""
         await self.beat(*services, **fields)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while ("default", LANE) not in self._engine.coordinator._all_slots():  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no other sign
+            while ("default", LANE) not in self._engine.coordinator.offered:
                 await self.beat(*services, **fields)
                 await asyncio.sleep(0)
 

@@ -6,44 +6,35 @@ rows, and facts that no longer apply change nothing.
 
 import asyncio
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
 
 import structlog
-from sqlalchemy import Connection
 
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
 from penstock.contracts.messages import (
-    AttemptKey,
-    CancelAttempts,
     CancelRun,
-    Completed,
-    Order,
-    Released,
-    Started,
     SubmitRun,
-    encode,
 )
-from penstock.engine.batch import Chore, Outcome, decide_all, give_out, orphans, work
+from penstock.engine.batch import Outcome, orphans
 from penstock.engine.chores import Chores
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Begin, Fact, ManifestsNeeded, Resumed, Stop
+from penstock.engine.core.wants import Fact, Resumed, Stop
 from penstock.engine.dead_letters import DeadLetters
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests
 from penstock.engine.observations import Observations, Unobserved
+from penstock.engine.owed import Owed
 from penstock.engine.pools import PoolKey
 from penstock.engine.quarantine import Failures, quarantine
-from penstock.engine.runs import number_of, submit
-from penstock.engine.shared_entries import NewEntry, SharedEntries
+from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.store import Store
-from penstock.engine.timers import next_timer
+from penstock.engine.transactions import Transactions
 from penstock.engine.upkeep import Duties, Upkeep
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.bus import INBOX, Bus, Envelope, Exchange, work_key
+from penstock.transport.bus import INBOX, Bus
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 
@@ -51,13 +42,10 @@ REMEMBERED = 1000
 """Ended runs that somebody may be about to wait for."""
 PAUSE_SECONDS = 1.0
 """Between two tries to reach a store or a bus that is away."""
-CANCELLED_AT_ONCE = 1000
 GATHER_SECONDS = 0.02
 """So long reports are gathered for one transaction while every slot has enough to do; a transaction costs what ten reports cost."""
 _SHARE = 3
 """The part of what waits behind the slots that may be done before more is given out."""
-PASSED_OVER_SECONDS = 0.01
-"""Until what was left to another coordinator, which was at its run, is looked at again."""
 
 
 def _is_never_gone(owner: str) -> bool:
@@ -92,27 +80,39 @@ class Coordinator:
         self._store = store
         self._settings = settings
         self._now = now
-        self._chores = Chores(store, artifacts, settings.shared)
-        self._publishing: set[asyncio.Task[None]] = set()
         self._dispatcher = Dispatcher(key=settings.token_key, owner=settings.owner, incarnation=settings.owner or "")
         self._manifests = Manifests(artifacts)
-        self._slots: dict[str, dict[PoolKey, int]] = {}
         self._inbox = Inbox()
         self._failures = Failures()
-        self._busy: dict[Chore, asyncio.Task[None]] = {}
-        self._sent: list[AttemptKey] = []
-        self._next_timer: int | None = None
+        self._transactions = Transactions(
+            store,
+            self._dispatcher,
+            self._manifests,
+            self._inbox,
+            now=now,
+            circumstances=self._circumstances,
+            timers_changed=lambda: self._upkeep.timers_changed(),
+        )
+        self._owed = Owed(
+            bus,
+            Chores(store, artifacts, settings.shared),
+            self._manifests,
+            settings.shared,
+            tell=self.tell,
+            sent=self._transactions.sent,
+            circumstances=lambda: self._circumstances(now()),
+        )
         self._is_draining = False
         self._endings: dict[int, asyncio.Event] = {}
         self._over: deque[int] = deque(maxlen=REMEMBERED)
         duties = Duties(
             tell=self.tell,
-            send=self._send,
-            cancel=self._ask_to_stop,
-            is_pending=lambda attempt: attempt in self._sent,
-            is_busy=lambda chore: chore in self._busy,
+            send=self._owed.send,
+            cancel=self._owed.ask_to_stop,
+            is_pending=lambda attempt: attempt in self._transactions.sent,
+            is_busy=self._owed.is_busy,
             set_slots=self.set_slots,
-            next_timer=lambda: self._next_timer,
+            next_timer=lambda: self._transactions.next_timer,
             wake=self._inbox.wake,
             is_gone=settings.is_gone,
         )
@@ -127,12 +127,11 @@ class Coordinator:
                     work.append(DeadLetters(self._bus, self.tell).run())
                 others = [tasks.create_task(one) for one in work]
                 await self._work_through(tasks)
-                # Chores are found again in the rows by whoever serves them.
-                for task in (*others, *self._busy.values()):
+                self._owed.leave_chores()
+                for task in others:
                     task.cancel()
         finally:
-            for task in self._busy.values():
-                task.cancel()
+            self._owed.leave_chores()
 
     def drain(self) -> None:
         """Has `run` end after the transaction that is under way. What was not begun is delivered to others."""
@@ -142,14 +141,19 @@ class Coordinator:
     def set_slots(self, runner: str, slots: Mapping[str, int], workspace: str = "default") -> None:
         """What a runner offers to a workspace, by pool; its heartbeats say the same."""
         offered = {(workspace, pool): count for pool, count in slots.items()}
-        if self._slots.get(runner, {}) != offered:
-            self._slots[runner] = offered
+        if self._transactions.slots.get(runner, {}) != offered:
+            self._transactions.slots[runner] = offered
             self._inbox.wake()
 
     @property
     def pools(self) -> list[PoolKey]:
         """The pools that runners serve now, as far as this coordinator heard."""
-        return sorted((workspace, pool) for workspace, pool in self._all_slots() if "/" not in pool)
+        return sorted((workspace, pool) for workspace, pool in self.offered if "/" not in pool)
+
+    @property
+    def offered(self) -> set[PoolKey]:
+        """The pools and lanes that runners serve now, as far as this coordinator heard."""
+        return set(self._transactions.all_slots())
 
     async def ended(self, run_no: int, seconds: float) -> bool:
         """Waits until the run has ended, for so long at most; whether it has, as far as this process saw."""
@@ -208,7 +212,8 @@ class Coordinator:
                 self._inbox.keep(batch)
                 continue
             await self._put_broken_aside(outcome)
-            await self._perform(outcome, tasks)
+            await self._owed.perform(outcome, tasks)
+            self._tell_of_endings(outcome)
             if self._failures.take_left():
                 # What was committed of it changes nothing when it comes again.
                 await asyncio.sleep(self._settings.again_seconds)
@@ -222,7 +227,7 @@ class Coordinator:
     async def _commit(self, batch: Batch) -> Outcome:
         """One transaction; again, alone, for each run where they fail together."""
         try:
-            return await self._transaction(batch, batch.facts)
+            return await self._transactions.commit(batch, batch.facts)
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - one poisonous fact must not stop the others
@@ -241,7 +246,7 @@ class Coordinator:
         """Nothing is left of a run that can't even begin."""
         request, future = submission
         try:
-            return await self._transaction(Batch(submits=[submission]), {})
+            return await self._transactions.commit(Batch(submits=[submission]), {})
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -251,13 +256,13 @@ class Coordinator:
             return Outcome()
 
     async def _cancel_alone(self, command: CancelRun) -> Outcome:
-        run_no = await self._store.read(lambda connection: self._number_of(connection, command))
+        run_no = await self._store.read(lambda connection: self._transactions.number_of_run(connection, command))
         stop = Stop("cancelled", command.reason, command.leaves_hooks)
         return Outcome() if run_no is None else await self._commit_alone(run_no, stop)
 
     async def _commit_alone(self, run_no: int, fact: Fact) -> Outcome:
         try:
-            return await self._transaction(Batch(), {run_no: [fact]})
+            return await self._transactions.commit(Batch(), {run_no: [fact]})
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -281,146 +286,6 @@ class Coordinator:
             self.tell(other, woken)
         return Outcome(cancellations=aftermath.working, touched={run_no}, ended={run_no})
 
-    async def _transaction(self, batch: Batch, facts: Mapping[int, Sequence[Fact]]) -> Outcome:
-        if not self._store.is_concurrent:
-            return await self._decide(batch, facts)
-        if batch.is_idle and not facts:
-            return await self._give_out()
-        try:
-            return await self._decide(batch, facts)
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - what is decided must not suffer from what can't be given out
-            log.warning("batch.divided", reason=repr(error))
-        outcome = await self._decide(batch, facts, gives_out=False)
-        outcome.add(await self._give_out())
-        return outcome
-
-    async def _decide(self, batch: Batch, facts: Mapping[int, Sequence[Fact]], *, gives_out: bool = True) -> Outcome:
-        """The transaction that decides, and gives out free slots too."""
-        self._forget_sent(facts)
-        sent = list(self._sent) if gives_out else []
-        made: list[int | ContractError] = []
-
-        def function(connection: Connection) -> Outcome:
-            now = self._now()
-            self._dispatcher.mark_sent(connection, sent, now)
-            all_facts = {run_no: list(known) for run_no, known in facts.items()}
-            made[:] = [self._begin(connection, request, all_facts, now) for request, _ in batch.submits]
-            for command in batch.cancels:
-                self._cancel(connection, command, all_facts)
-            if not gives_out:
-                return decide_all(connection, all_facts, self._circumstances(now), self._dispatcher)
-            outcome = work(connection, all_facts, self._circumstances(now), self._dispatcher, self._all_slots())
-            self._look_at_timers(connection, now, has_new=outcome.has_timers or batch.is_idle)
-            return outcome
-
-        outcome = await self._with_manifests(function)
-        self._manifests.settle()
-        if gives_out:
-            self._given_out(sent)
-        self._learn(facts)
-        for (_, future), number in zip(batch.submits, made, strict=True):
-            if future is not None and not future.done():
-                future.set_result(number) if isinstance(number, int) else future.set_exception(number)
-        return outcome
-
-    def _forget_sent(self, facts: Mapping[int, Sequence[Fact]]) -> None:
-        """Of an attempt that somebody reports on nobody asks any more whether its order was sent."""
-        reported = frozenset(
-            fact.attempt for fact in chain.from_iterable(facts.values()) if isinstance(fact, Started | Completed | Released)
-        )
-        if reported:
-            self._sent[:] = [attempt for attempt in self._sent if attempt not in reported]
-
-    def _look_at_timers(self, connection: Connection, now: int, *, has_new: bool) -> None:
-        """Others set some too, and take some away: upkeep looks once a second."""
-        if has_new or (self._next_timer is not None and self._next_timer <= now):
-            self._next_timer = next_timer(connection, self._settings.owner)
-
-    def _given_out(self, sent: Sequence[AttemptKey]) -> None:
-        """The transaction that gave out slots is committed."""
-        self._upkeep.timers_changed()
-        del self._sent[: len(sent)]
-        self._await_rates()
-        if self._dispatcher.take_passed_over():
-            asyncio.get_running_loop().call_later(PASSED_OVER_SECONDS, self._inbox.wake)
-
-    async def _give_out(self) -> Outcome:
-        """Gives out free slots in a transaction of its own. What fails is tried again soon: what was decided before is committed."""
-        sent = list(self._sent)
-
-        def function(connection: Connection) -> Outcome:
-            now = self._now()
-            self._dispatcher.mark_sent(connection, sent, now)
-            outcome = give_out(connection, self._circumstances(now), self._dispatcher, self._all_slots())
-            self._next_timer = next_timer(connection, self._settings.owner)
-            return outcome
-
-        try:
-            outcome = await self._with_manifests(function)
-        except Exception as error:
-            log.error("dispatch.failed", reason=str(error), exc_info=None if isinstance(error, StoreUnavailable) else error)  # noqa: TRY400
-            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._inbox.wake)
-            return Outcome()
-        self._manifests.settle()
-        self._given_out(sent)
-        return outcome
-
-    def _await_rates(self) -> None:
-        """Looks again when a rate lets the next one through."""
-        at = self._dispatcher.take_next_at()
-        if at is not None:
-            seconds = max(PASSED_OVER_SECONDS, (at - self._now()) / 1_000_000)
-            asyncio.get_running_loop().call_later(seconds, self._inbox.wake)
-
-    def _learn(self, facts: Mapping[int, Sequence[Fact]]) -> None:
-        for fact in chain.from_iterable(facts.values()):
-            if isinstance(fact, Completed):
-                self._dispatcher.learn(self._slots.get(fact.runner, ()), fact.seconds)
-
-    async def _with_manifests(self, function: Callable[[Connection], Outcome]) -> Outcome:
-        """The transaction, again where a directory's manifest must be read first."""
-        calls = count()
-
-        def afresh(connection: Connection) -> Outcome:
-            if next(calls):
-                # The store calls it again where it met another transaction.
-                self._dispatcher.roll_back()
-            return function(connection)
-
-        while True:
-            try:
-                return await self._store.transaction(afresh)
-            except ManifestsNeeded as needed:
-                self._dispatcher.roll_back()
-                await self._manifests.read(needed.digests)
-            except BaseException:
-                self._dispatcher.roll_back()
-                raise
-
-    def _begin(self, connection: Connection, request: SubmitRun, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
-        try:
-            run_no, _ = submit(connection, request, now)
-        except ContractError as error:
-            log.warning("run.refused", run_id=request.run_id, reason=str(error))
-            return error
-        # The API makes a run and rings for it; one that has begun takes no notice.
-        facts.setdefault(run_no, []).insert(0, Begin())
-        return run_no
-
-    def _cancel(self, connection: Connection, command: CancelRun, facts: dict[int, list[Fact]]) -> None:
-        run_no = self._number_of(connection, command)
-        if run_no is not None:
-            facts.setdefault(run_no, []).append(Stop("cancelled", command.reason, command.leaves_hooks))
-
-    def _number_of(self, connection: Connection, command: CancelRun) -> int | None:
-        try:
-            return number_of(connection, command.workspace, command.run_id)
-        except ContractError as error:
-            log.warning("cancel.refused", run_id=command.run_id, reason=str(error))
-            return None
-
     def _circumstances(self, now: int) -> Circumstances:
         return Circumstances(
             now=now,
@@ -431,92 +296,13 @@ class Coordinator:
             asks_others=self._settings.shared is not None,
         )
 
-    def _all_slots(self) -> dict[PoolKey, list[int]]:
-        """Those of each runner. What one offers to its workspace is nothing to others, whose work is in other queues."""
-        found: dict[PoolKey, list[int]] = defaultdict(list)
-        for slots in self._slots.values():
-            for pool, offered in slots.items():
-                found[pool].append(offered)
-        return found
-
-    # What is owed after a commit
-
-    async def _perform(self, outcome: Outcome, tasks: asyncio.TaskGroup) -> None:
-        await asyncio.gather(*(self._send(order) for order in outcome.orders))
-        await self._ask_to_stop(outcome.cancellations)
-        for reply_to, answer in outcome.answers:
-            await self._publish(Envelope(reply_queue=reply_to, body=encode(answer)))
-        for chore in outcome.chores:
-            self._start_chore(chore, tasks)
-        self._tell_others(outcome.cached, tasks)
+    def _tell_of_endings(self, outcome: Outcome) -> None:
         for run_no in outcome.ended:
             self._dispatcher.forget(run_no)
             self._over.append(run_no)
             if run_no in self._endings:
                 self._endings.pop(run_no).set()
 
-    async def _ask_to_stop(self, attempts: Sequence[AttemptKey]) -> None:
-        for message in cancel_messages(attempts):
-            await self._publish(Envelope(exchange=Exchange.CONTROL, body=encode(message)))
-
-    def _tell_others(self, entries: Sequence[NewEntry], tasks: asyncio.TaskGroup) -> None:
-        if entries and self._settings.shared is not None:
-            task = tasks.create_task(self._settings.shared.publish(entries))
-            self._publishing.add(task)
-            task.add_done_callback(self._publishing.discard)
-
     async def settled(self) -> None:
         """Waits until other engines were told of everything that is committed."""
-        await asyncio.gather(*self._publishing, return_exceptions=True)
-
-    async def _send(self, order: Order) -> None:
-        """Publishes an order. The store learns of it with the next commit; a crash before that sends it twice, which is harmless."""
-        key = work_key(order.workspace, order.pool, order.pipeline, order.step_name)
-        try:
-            await self._bus.publish(Envelope(exchange=Exchange.WORK, key=key, body=encode(order)))
-        except BusUnavailable as error:
-            log.warning("publish.failed", exchange=Exchange.WORK.value, reason=str(error))
-        except (ContractError, ValueError, OverflowError) as error:
-            # No broker would ever take it, and another coordinator would fare no better.
-            log.error("order.impossible", run_id=order.run_id, step=order.step_name, reason=str(error))  # noqa: TRY400 - it says all
-            self.tell(order.attempt.run_no, Stop("failed", f"the order of {order.step_name} can't be sent: {error}"))
-        else:
-            self._sent.append(order.attempt)
-
-    async def _publish(self, envelope: Envelope) -> None:
-        """Sends what nobody is lost without: who waits for it asks again."""
-        try:
-            await self._bus.publish(envelope)
-        except (BusUnavailable, ContractError) as error:
-            log.warning("publish.failed", exchange=str(envelope.exchange), reason=str(error))
-
-    def _start_chore(self, chore: Chore, tasks: asyncio.TaskGroup) -> None:
-        if chore not in self._busy:
-            task = tasks.create_task(self._do(chore))
-            self._busy[chore] = task
-            task.add_done_callback(lambda _: self._busy.pop(chore, None))
-
-    async def _do(self, chore: Chore) -> None:
-        try:
-            while needed := await self._tell_of(chore):
-                await self._manifests.read(needed)
-        except StoreUnavailable:
-            return
-        except Exception as error:
-            log.exception("chore.failed", run_no=chore.run_no, node=chore.node, state=chore.state.value)
-            self.tell(chore.run_no, Stop("failed", f"{chore.state.value} failed: {error}"))
-
-    async def _tell_of(self, chore: Chore) -> set[str]:
-        """Has decided what comes of a chore; returns the manifests that must be read first, where there are any."""
-        try:
-            async for fact in self._chores.facts(chore, self._circumstances(self._now())):
-                await self.tell(chore.run_no, fact)
-        except ManifestsNeeded as needed:
-            return needed.digests
-        return set()
-
-
-def cancel_messages(attempts: Sequence[AttemptKey]) -> list[CancelAttempts]:
-    """Asks for all of these to be stopped, in messages that are not too long to be read."""
-    starts = range(0, len(attempts), CANCELLED_AT_ONCE)
-    return [CancelAttempts(attempts=tuple(attempts[start : start + CANCELLED_AT_ONCE])) for start in starts]
+        await self._owed.settled()

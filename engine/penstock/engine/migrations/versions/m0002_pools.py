@@ -23,5 +23,5 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("slots", sa.Integer, nullable=False, server_default="1"))
     live = sa.text("state IN ('dispatched', 'running')")
     op.create_index("attempt_live", "attempt", ["workspace", "pool", "run_no"], sqlite_where=live, postgresql_where=live)
-    for table in (pool, bucket):
-        table.create(bind)
+    pool.create(bind)
+    bucket.create(bind)
