@@ -22,7 +22,6 @@ from penstock.contracts.messages import (
     AttemptKey,
     Completed,
     DrainRunner,
-    Heartbeat,
     Order,
     Progress,
     Released,
@@ -30,9 +29,7 @@ from penstock.contracts.messages import (
     Started,
     clean_text,
     decode,
-    encode,
 )
-from penstock.contracts.names import lane_of
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.contracts.unread_orders import read_unread_order
@@ -40,10 +37,11 @@ from penstock.runners.completion import KeptLogs
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
 from penstock.runners.log_feed import LogFeed
+from penstock.runners.presence import SOMEWHERE, Identity, Machine, Presence
 from penstock.runners.reporting import Reporter
 from penstock.runners.slots import Seat, Slots
 from penstock.runners.steps import StepCache
-from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, work_queue
+from penstock.transport.bus import Bus, Consumer, Delivery, work_queue
 
 _log = structlog.get_logger(__name__)
 _PROGRESS_CHARACTERS = 200
@@ -63,15 +61,6 @@ class Pace:
     """So long after a lane was begun to serve, or could not be, its first deliveries may be of attempts that are over: they are claimed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """Where a runner works, as its heartbeats tell. `software`: the version of Penstock."""
-
-    host: str = ""
-    software: str = ""
-    gpus: int = 0
-
-
 V = TypeVar("V")
 
 
@@ -86,10 +75,6 @@ async def _stop(consumer: Consumer) -> None:
     # Where the connection is lost, its iteration ends too.
     with contextlib.suppress(BusUnavailable):
         await consumer.stop()
-
-
-_SILENT_BEATS = 3
-"""Heartbeats that may be missing before others may think that this runner is gone."""
 
 
 def _remember(known: OrderedDict[AttemptKey, V], attempt: AttemptKey, value: V) -> None:
@@ -128,7 +113,7 @@ class Runner:
         workspace: str = "default",
         pools: Mapping[str, int],
         pace: Pace = Pace(),
-        machine: Machine = Machine(),
+        machine: Machine = SOMEWHERE,
         services: Sequence[Service] = (),
         on_drain: Callable[[], None] | None = None,
         feed: LogFeed | None = None,
@@ -137,14 +122,8 @@ class Runner:
         self._bus = bus
         self._launcher = launcher
         self._name = name
-        self._incarnation = incarnation
         self._workspace = workspace
         self._pools = dict(pools)
-        self._services = tuple(services)
-        self._unopened = {lane_of(service.pipeline, service.step) for service in services}
-        """Lanes whose queues may not be there yet."""
-        self._doubts_until = 0.0
-        self._beat_at = 0.0
         self._pace = pace
         self._reporter = Reporter(bus)
         self._machine = machine
@@ -164,14 +143,22 @@ class Runner:
         self._unwanted: OrderedDict[AttemptKey, None] = OrderedDict()
         """Attempts that were cancelled before their orders came."""
         self._is_draining = False
-        self._beat_now = asyncio.Event()
+        self._presence = Presence(
+            bus,
+            Identity(name=name, incarnation=incarnation, workspace=workspace, pools=self._pools, services=tuple(services), machine=machine),
+            held=lambda: tuple(self._held),
+            progress=lambda: self.progress,
+            beat_seconds=pace.heartbeat,
+            doubt_seconds=pace.doubt,
+        )
         self._announcing = asyncio.Lock()
         self._announced_at = -1.0
 
     async def run(self) -> None:
         """Returns when `drain` was called and everything that was begun has ended. Cancelled, it stops what runs and reports nothing."""
         async with asyncio.TaskGroup() as background:
-            others = [background.create_task(work) for work in (self._reporter.run(), self._hearing.run(), self._beat(), self._feed.run())]
+            work = (self._reporter.run(), self._hearing.run(), self._presence.run(), self._feed.run())
+            others = [background.create_task(one) for one in work]
             await self._hearing.listening()
             async with asyncio.TaskGroup() as slots:
                 for pool, count in self._pools.items():
@@ -183,7 +170,7 @@ class Runner:
     def drain(self) -> None:
         """Takes no more orders; what was begun goes on to its end."""
         self._is_draining = True
-        self._beat_now.set()
+        self._presence.leave()
         for slot in self._idle:
             if slot is not None:
                 slot.cancel()
@@ -223,7 +210,7 @@ class Runner:
         self._idle[slot] = (pool, None)
         try:
             async with self._bus.consume(work_queue(self._workspace, pool), prefetch=1) as consumer:
-                self._opened(pool)
+                self._presence.opened(pool)
                 if not self._takes_orders(seat):
                     return
                 self._idle[slot] = (pool, consumer)
@@ -296,7 +283,7 @@ class Runner:
             await self._reporter.send(self._released(order, "the runner is draining"))
             return None
         is_first = not (delivery.redelivered or order.must_claim)
-        if is_first and not self._may_be_over(order):
+        if is_first and not self._presence.may_be_over(order):
             return order
         # From here on a second delivery of the order is known as ours.
         self._finish(order.attempt)
@@ -356,10 +343,6 @@ class Runner:
             held.executing = None
         return completed.model_copy(update={"runner": self._name})
 
-    @property
-    def _announced(self) -> tuple[Service, ...]:
-        return tuple(service for service in self._services if lane_of(service.pipeline, service.step) not in self._unopened)
-
     async def _execute(self, held: _Held, step: StepSpec) -> Completed:
         order = held.order
         await held.seat.hold(order.slots)
@@ -398,62 +381,13 @@ class Runner:
     async def _reannounce(self) -> None:
         """After the connection was lost: what still runs is said first, by one of the slots for all of them."""
         lost_at = asyncio.get_running_loop().time()
-        self._doubt(lost_at)
+        self._presence.doubt()
         await asyncio.sleep(self._pace.reconnect)
         async with self._announcing:
             if self._announced_at <= lost_at:
                 for taken in [self._reporter.send(self._started(held.order)) for held in self._held.values()]:
                     await taken
                 self._announced_at = asyncio.get_running_loop().time()
-
-    def _opened(self, pool: str) -> None:
-        """A lane is announced once there is a queue for its orders."""
-        if pool in self._unopened:
-            self._unopened.discard(pool)
-            self._doubt(asyncio.get_running_loop().time())
-            self._beat_now.set()
-
-    def _doubt(self, now: float) -> None:
-        self._doubts_until = now + self._pace.doubt
-
-    def _may_be_over(self, order: Order) -> bool:
-        """Whether the order may have been waiting in the queue of a lane when that was taken for dead, and its step run went elsewhere."""
-        if "/" not in order.pool:
-            return False
-        now = asyncio.get_running_loop().time()
-        if now - self._beat_at > _SILENT_BEATS * self._pace.heartbeat:
-            self._doubt(now)
-        return now < self._doubts_until
-
-    async def _beat(self) -> None:
-        while True:
-            self._beat_now.clear()
-            self._beat_at = asyncio.get_running_loop().time()
-            try:
-                await self._bus.publish(Envelope(exchange=Exchange.VITALS, body=encode(self._heartbeat())))
-            except BusUnavailable as error:
-                _log.warning("heartbeat.not_sent", reason=str(error))
-            except Exception as error:  # noqa: BLE001  # whoever goes silent loses its work: the next one may be sent
-                _log.error("heartbeat.impossible", reason=repr(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.heartbeat):
-                    await self._beat_now.wait()
-
-    def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(
-            runner=self._name,
-            incarnation=self._incarnation,
-            workspace=self._workspace,
-            # What takes no more orders has no slots to offer.
-            pools={} if self._is_draining else {pool: slots for pool, slots in self._pools.items() if pool not in self._unopened},
-            services=() if self._is_draining else self._announced,
-            attempts=tuple(self._held),
-            progress=self.progress,
-            host=self._machine.host,
-            software=self._machine.software,
-            gpus=self._machine.gpus,
-            is_draining=self._is_draining,
-        )
 
     def _started(self, order: Order) -> Started:
         return Started(attempt=order.attempt, token=order.token, runner=self._name)

@@ -29,7 +29,8 @@ from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.on_gpus import LauncherOnGpus
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.log_feed import LogFeed
-from penstock.runners.runner import Machine, Runner
+from penstock.runners.presence import Machine
+from penstock.runners.runner import Runner
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
 from penstock.transport.checkpoint_stores.by_url import open_checkpoints
