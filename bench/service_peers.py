@@ -211,7 +211,9 @@ def main() -> None:
         return
     if not _installed(name.partition("-")[0]):
         sys.exit(f"{name} is not installed for {sys.executable}")
-    print(json.dumps(PEERS[name]()))
+    print(json.dumps(PEERS[name]()), flush=True)
+    # Some wait at their end for a server that was ended first.
+    os._exit(0)
 
 
 if __name__ == "__main__":
