@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 from penstock.contracts.states import RunState
 from penstock.deploy.remote.client import HttpClient
 from penstock.deploy.services.naming import host_name
+from penstock.deploy.services.traces import trace_id
 from penstock.sdk.pipelines import Pipeline
+from penstock.sdk.runs.run import Run
 from tests.end_to_end.user_project import until
 from tests.servers.cluster import Cluster
 from tests.services.trace_receiver import ReceivedSpan, TraceReceiver
@@ -32,8 +35,9 @@ CHAIN = """
 """
 
 
-def spans_of(traces: TraceReceiver, root: ReceivedSpan) -> list[ReceivedSpan]:
-    return [span for span in traces.spans if span.trace == root.trace]
+def spans_of(traces: TraceReceiver, run: Run[Any]) -> list[ReceivedSpan]:
+    wanted = trace_id(run.run_id).to_bytes(16)
+    return [span for span in traces.spans if span.trace == wanted]
 
 
 def of_kind(cluster: Cluster, kind: str, metric: str, **labels: str) -> list[float]:
@@ -42,15 +46,12 @@ def of_kind(cluster: Cluster, kind: str, metric: str, **labels: str) -> list[flo
 
 
 def test_a_run_is_one_trace_over_all_services(cluster: Cluster, traces: TraceReceiver, written: Written) -> None:
-    traces.spans.clear()
-
     run = cluster.run(written(CHAIN), n=101)
 
     assert run.state is RunState.SUCCEEDED
-    until(lambda: any(span.name == "run flow" for span in traces.spans))
-    [root] = [span for span in traces.spans if span.name == "run flow"]
-    until(lambda: len(spans_of(traces, root)) == 5)
-    spans = {span.name: span for span in spans_of(traces, root)}
+    until(lambda: len(spans_of(traces, run)) == 5)
+    spans = {span.name: span for span in spans_of(traces, run)}
+    root = spans["run flow"]
     assert sorted(spans) == ["attempt first", "attempt second", "execute first", "execute second", "run flow"]
     for step in ("first", "second"):
         assert spans[f"attempt {step}"].parent == root.span
@@ -70,8 +71,8 @@ def test_metrics_tell_what_was_done(cluster: Cluster, written: Written) -> None:
     cluster.run(written(CHAIN), n=202)
 
     assert sum(of_kind(cluster, "runner", "penstock_attempts_executed_total", outcome="succeeded")) == executed + 2
-    until(lambda: sum(of_kind(cluster, "coordinator", "penstock_cache_lookups_total", result="hit")) == hits + 2)
-    until(lambda: sum(of_kind(cluster, "coordinator", "penstock_cache_lookups_total", result="miss")) == misses + 2)
+    until(lambda: sum(of_kind(cluster, "coordinator", "penstock_cache_lookups_total", result="hit")) >= hits + 2)
+    until(lambda: sum(of_kind(cluster, "coordinator", "penstock_cache_lookups_total", result="miss")) >= misses + 2)
     assert sum(of_kind(cluster, "coordinator", "penstock_batch_size_count")) > 0
     assert sum(of_kind(cluster, "coordinator", "penstock_order_to_start_seconds_count")) > 0
     assert sum(of_kind(cluster, "runner", "penstock_slots", pool="cpu")) == 3
