@@ -22,3 +22,10 @@ async def test_attachments_and_metrics_of_any_name_are_kept_and_end_no_run() -> 
         await c.report(c.completed(order, attachments={LONG: figure}, metrics=(Metric(name=LONG, value=1.0),), runner="r" * 300))
 
         assert (await c.ended(run_no))[0] is RunState.SUCCEEDED
+
+
+async def test_the_longest_id_that_a_run_may_have_can_be_kept() -> None:
+    async with cluster(lambda order: 1) as c:
+        run_no = await c.submit(pipeline(step("train")), run_id="r" * 63)
+
+        assert (await c.ended(run_no))[0] is RunState.SUCCEEDED

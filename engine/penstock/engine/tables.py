@@ -33,7 +33,7 @@ run = Table(
     metadata,
     Column("run_no", _NUMBER, primary_key=True, autoincrement=True),
     Column("workspace", String(63), nullable=False),
-    Column("run_id", String(26), nullable=False),
+    Column("run_id", String(63), nullable=False),
     Column("pipeline", String(255), nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("name", Text, nullable=False),
