@@ -103,6 +103,8 @@ def test_pools_that_were_applied_are_exported_as_they_were_written(folder: Path)
 def test_a_list_says_how_many_runners_and_slots_there_are(folder: Path) -> None:
     shown("pools", "apply", "pools.yaml")
 
+    # Its runner is heard of after a heartbeat.
+    until(lambda: " 1 of 0-1" in shown("pools", "ls"))
     lines = shown("pools", "ls").splitlines()
 
     assert [line.split()[:4] for line in lines[1:]] == [["cpu", "1", "of", "0-1"], ["gpu", "0", "of", "0-3"]]

@@ -21,7 +21,7 @@ from penstock.engine.lanes import LaneWatch
 from penstock.engine.presence import Presence
 from penstock.engine.statement import Statement
 from penstock.engine.upkeep import Upkeep
-from penstock.runners import runner, slots
+from penstock.runners import presence, slots
 from tests.simulation.bus import SimDelivery
 from tests.simulation.store import SimStore
 
@@ -211,7 +211,7 @@ def names_no_attempts_in_heartbeats() -> AbstractContextManager[None]:
     def silent(*, attempts: object, **values: Any) -> Heartbeat:
         return Heartbeat(**values)
 
-    return exchanged(runner, "Heartbeat", silent)
+    return exchanged(presence, "Heartbeat", silent)
 
 
 @mutant
