@@ -13,7 +13,7 @@ import structlog
 
 from penstock.contracts.errors import InfrastructureError, StoreUnavailable
 from penstock.contracts.messages import Completed, Order
-from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
+from penstock.contracts.spec import FunctionTarget, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.checkpoints import AttemptCheckpoint, checkpoint_name, new_folder
 from penstock.runners.completion import completion
@@ -21,8 +21,8 @@ from penstock.runners.conversation import Conversation, Ending, Limits
 from penstock.runners.devices import Given, variables_of
 from penstock.runners.environments.builds import EnvironmentBroken, Recipe
 from penstock.runners.environments.shelf import Environments, Installed
-from penstock.runners.failures import failure, from_status
-from penstock.runners.idempotency import idempotency_key
+from penstock.runners.failures import failed, failure, from_status, out_of_memory, overdue
+from penstock.runners.guest_order import guest_order
 from penstock.runners.keeping import keep
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.log_feed import LogFeed
@@ -209,45 +209,23 @@ class Execution:
             taken.guest.exited.add_done_callback(lambda _: self._workshop.workdirs.give_back(workdir))
 
     def _told_to_guest(self) -> dict[str, Any]:
-        order, step = self._order, self._step
         return {
-            **self._target(),
-            "more": step.isolation == "reuse",
+            **guest_order(self._order, self._step),
+            "more": self._step.isolation == "reuse",
             "snapshot": self._prepared.snapshot,
             "workdir": str(self._workdir),
             "staging": str(self._staging),
             "checkpoint": str(self._checkpoint.shared if self._checkpoint is not None else self._checkpoint_here),
             "checkpoint_is_stored": self._checkpoint is not None,
-            "inputs": {name: value.model_dump(mode="json", exclude_defaults=True) for name, value in order.inputs.items()},
-            "outputs": [output.model_dump() for output in step.outputs],
-            "files": step.files,
-            "seed": order.seed,
-            "identity": {
-                "run_id": order.run_id,
-                "index": order.index,
-                "attempt": order.attempt.attempt_no,
-                "cause": order.cause,
-                "idempotency_key": idempotency_key(order.run_id, step.name, order.index),
-            },
         }
-
-    def _target(self) -> dict[str, Any]:
-        match self._step.run:
-            case FunctionTarget(module=module, function=function):
-                return {"module": module, "function": function}
-            case CommandTarget():
-                return {"command": [argument.model_dump() for argument in self._step.run.command], "folder": self._step.run.workdir}
 
     async def _told(self, ending: Ending) -> dict[str, Any]:
         """The plain data of a `Completed`, from what the guest told or from how it ended."""
         step = self._step
         if ending.stopped == "timeout":
-            told = failure(FailureKind.TIMEOUT, f"it ran longer than its timeout of {step.timeout_seconds:g} s")
+            told = overdue(step.timeout_seconds)
         elif ending.stopped == "memory":
-            limit = (step.resources.memory_bytes or 0) / 2**20
-            told = failure(
-                FailureKind.MEMORY, f"it used more than its {limit:,.0f} MiB of memory", hint="state more: resources=Resources(memory=...)"
-            )
+            told = out_of_memory(step.resources.memory_bytes)
         elif ending.outcome is not None:
             return await self._with_files_taken(ending.outcome)
         elif ending.exit is not None and ending.exit.status is not None:
@@ -259,7 +237,7 @@ class Execution:
             hint = "it may not run twice, so it is not tried again"
             told = failure(FailureKind.SIGNAL, "the process that it was forked from ended", hint=hint)
         used = {"cpu_seconds": ending.exit.cpu_seconds, "peak_memory_bytes": ending.exit.peak_memory_bytes} if ending.exit else {}
-        return {"outcome": AttemptState.FAILED.value, "failure": told, **used}
+        return {**failed(told), **used}
 
     async def _with_files_taken(self, outcome: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -267,7 +245,7 @@ class Execution:
                 await keep(self._workshop.artifacts, self._own(Path(path)), digest)
         except (OSError, StoreUnavailable) as error:
             told = failure(FailureKind.OUTPUT, f"an output can't be stored: {error}", error_type=type(error).__name__)
-            return {**outcome, "outcome": AttemptState.FAILED.value, "outputs": {}, "attachments": {}, "failure": told}
+            return {**outcome, **failed(told), "outputs": {}, "attachments": {}}
         return outcome
 
     def _own(self, path: Path) -> Path:

@@ -6,10 +6,10 @@ import signal
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 from penstock.contracts import states
-from penstock.contracts.states import FailureKind
+from penstock.contracts.states import AttemptState, FailureKind
 from penstock.sdk import context
 
 _MESSAGE_LIMIT = 500
@@ -27,6 +27,20 @@ def failure(kind: FailureKind, message: str, *, error_type: str = "", traceback_
     """The plain data of a `Failure`."""
     line = " ".join(message.split())[:_MESSAGE_LIMIT] or error_type or kind.value
     return {"kind": kind.value, "message": line, "error_type": error_type, "traceback": traceback_text, "hint": hint}
+
+
+def failed(plain: dict[str, str]) -> dict[str, Any]:
+    """The plain data of a `Completed` that failed."""
+    return {"outcome": AttemptState.FAILED.value, "failure": plain}
+
+
+def overdue(timeout_seconds: float | None) -> dict[str, str]:
+    return failure(FailureKind.TIMEOUT, f"it ran longer than its timeout of {timeout_seconds:g} s")
+
+
+def out_of_memory(limit_bytes: int | None) -> dict[str, str]:
+    told = f"it used more than its {limit_bytes / 2**20:,.0f} MiB of memory" if limit_bytes else "the machine had no memory left for it"
+    return failure(FailureKind.MEMORY, told, hint="state more: resources=Resources(memory=...)")
 
 
 def from_exception(

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import ArtifactLost, ContractError
 from penstock.contracts.states import AttemptState, FailureKind
-from penstock.runners.failures import AttemptFailed, failure, from_exception, hidden_folders
+from penstock.runners.failures import AttemptFailed, failed, failure, from_exception, hidden_folders
 from penstock.runners.frames import pack, receive
 from penstock.runners.guest_checkpoint import StoredCheckpoint
 from penstock.runners.hints import import_hint, missing_file_hint
@@ -51,7 +51,7 @@ def _packed(outcome: dict[str, Any]) -> bytes:
         return pack(["outcome", outcome])
     except (TypeError, ValueError, OverflowError) as error:
         told = failure(FailureKind.OUTPUT, f"what the step said can't be sent: {error}", hint="log numbers, and plain JSON data in events")
-        return pack(["outcome", {**_failed(told), "files": []}])
+        return pack(["outcome", {**failed(told), "files": []}])
 
 
 def _exit_callbacks() -> int:
@@ -105,9 +105,9 @@ class Attempt:
         except ArtifactLost as error:
             told = {"outcome": AttemptState.INPUT_LOST.value, "lost_digest": error.digest}
         except AttemptFailed as error:
-            told = _failed(error.plain)
+            told = failed(error.plain)
         except BaseException as error:  # noqa: BLE001  # whatever user code raises is a failure of the attempt
-            told = _failed(self._explained(error))
+            told = failed(self._explained(error))
         told["seconds"] = time.monotonic() - started
         told["cpu_seconds"] = time.process_time() - cpu
         told |= self._said()
@@ -290,10 +290,6 @@ class Attempt:
         os.chdir("/")
         with os.scandir(self._workdir) as entries:
             return self._staging_path.exists() or any(True for _ in entries)
-
-
-def _failed(plain: dict[str, str]) -> dict[str, Any]:
-    return {"outcome": AttemptState.FAILED.value, "failure": plain}
 
 
 def _call(function: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> Any:

@@ -8,6 +8,9 @@ import typer
 
 from penstock.contracts.errors import InvalidInput
 
+BrokerUrl = Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")]
+DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="postgresql://USER:PASSWORD@HOST:PORT/NAME")]
+ArtifactsUrl = Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")]
 Name = Annotated[str | None, typer.Option("--name", help="What the process is called in logs and lists; by default its host and process.")]
 HealthAddress = Annotated[str | None, typer.Option("--health-address", help="HOST:PORT of /livez, /readyz and /metrics.")]
 DrainSeconds = Annotated[float | None, typer.Option("--drain-seconds", help="What was begun may take so long after SIGTERM.")]

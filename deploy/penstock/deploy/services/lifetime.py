@@ -13,6 +13,7 @@ import structlog
 from penstock.contracts.errors import PenstockError
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.logs import Redaction, bind, configure_logs
+from penstock.deploy.services.naming import process_name
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.service")
 
@@ -96,19 +97,21 @@ class Lifetime:
             asked.cancel()
 
 
-Service = Callable[[ServiceSettings, Lifetime], Coroutine[Any, Any, None]]
+Service = Callable[[str, ServiceSettings, Lifetime], Coroutine[Any, Any, None]]
+"""Serves under a name, until its lifetime is over."""
 
 
-def run_service(service: str, name: str, settings: ServiceSettings, main: Service) -> None:
+def run_service(service: str, settings: ServiceSettings, main: Service) -> None:
     """Runs a service until it is asked to stop.
 
     :raises PenstockError: it can't be run; without secrets in the text.
     """
+    name = settings.name or process_name()
     redaction = configure_logs(settings.secret_values(), style=settings.log_format)
     bind(service=service, name=name)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(_main(settings, main))
+            runner.run(_main(name, settings, main))
         except PenstockError as error:
             raise _redacted(error, redaction) from None
         except Exception:
@@ -117,11 +120,11 @@ def run_service(service: str, name: str, settings: ServiceSettings, main: Servic
             raise SystemExit(1) from None
 
 
-async def _main(settings: ServiceSettings, main: Service) -> None:
+async def _main(name: str, settings: ServiceSettings, main: Service) -> None:
     lifetime = Lifetime()
     lifetime.listen()
     log.info("service.started", process_id=os.getpid())
-    await lifetime.run(main(settings, lifetime))
+    await lifetime.run(main(name, settings, lifetime))
     log.info("service.ended")
 
 

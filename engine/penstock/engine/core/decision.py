@@ -185,9 +185,7 @@ class Decision(Slice):
         rows = [row for row in self.startable if self._is_due(row)]
         room = max(0, CASCADE - self.started)
         self.startable = []
-        if len(rows) > room:
-            self.changes.has_due = True
-            rows = rows[:room]
+        rows = rows[:room]
         self.started += len(rows)
         if self.changes.stop is not None:
             return

@@ -122,8 +122,6 @@ class Changes:
     answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list[tuple[str, ClaimAnswer]])
     stop: str | None = None
     """Set when the run must stop: everything that does not run is cancelled."""
-    has_due: bool = False
-    """Step runs were left for the next transaction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from penstock.contracts.spec import CommandTarget, OutputSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.docker.box import Box
 from penstock.runners.docker.container import Container, End, started
-from penstock.runners.docker.ends import failed, not_there, out_of_memory, overdue
+from penstock.runners.docker.missing_program import not_there
 from penstock.runners.docker.places import INPUTS, STAGING, WORK
 from penstock.runners.docker.sandbox import Mount, container_config
 from penstock.runners.docker.workshop import Attempt
-from penstock.runners.failures import AttemptFailed, failure, from_signal
+from penstock.runners.failures import AttemptFailed, failed, failure, from_signal, out_of_memory, overdue
 from penstock.runners.keeping import keep
 from penstock.runners.program import copy_program, filled, input_texts, place_of, written
 from penstock.sdk.types import Directory, File
@@ -69,11 +69,11 @@ class ContainerStep:
     def _failure(self, end: End | None) -> dict[str, str] | None:
         step = self._attempt.step
         if end is None:
-            return overdue(step)
+            return overdue(step.timeout_seconds)
         if end.status == 0:
             return None
         if end.out_of_memory:
-            return out_of_memory(step)
+            return out_of_memory(step.resources.memory_bytes)
         if end.signal is not None:
             return from_signal(end.signal)
         if (missing := not_there(self._program_name, end, self._said.decode(errors="replace"))) is not None:

@@ -20,15 +20,15 @@ from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.conversation import Conversation, Ending, Limits
 from penstock.runners.docker.contained import WRONG_PYTHON, program
 from penstock.runners.docker.container import Container, End, started
-from penstock.runners.docker.ends import failed, not_there, out_of_memory, overdue
+from penstock.runners.docker.missing_program import not_there
 from penstock.runners.docker.places import CHECKPOINT, SNAPSHOT, SOFTWARE, STAGING, TALK, WORK
 from penstock.runners.docker.sandbox import Mount, container_config
 from penstock.runners.docker.software import PYTHON, software_folder
 from penstock.runners.docker.staged_inputs import StagedInputs, parts
 from penstock.runners.docker.workshop import Attempt
-from penstock.runners.failures import AttemptFailed, failure, from_status
+from penstock.runners.failures import AttemptFailed, failed, failure, from_status, out_of_memory, overdue
+from penstock.runners.guest_order import guest_order
 from penstock.runners.guest_process import Exit, Guest
-from penstock.runners.idempotency import idempotency_key
 from penstock.runners.keeping import keep
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.masking import masked
@@ -107,7 +107,7 @@ class FunctionStep:
         if end is None:
             return failure(FailureKind.ENVIRONMENT, f"Penstock did not begin in the image within {_START_SECONDS:g} s", traceback_text=said)
         if end.out_of_memory:
-            return out_of_memory(self._attempt.step)
+            return out_of_memory(self._attempt.step.resources.memory_bytes)
         if (missing := not_there("python3", end, said)) is not None:
             return {**missing, "hint": f"a function step needs Python {PYTHON} in its image; a CommandStep needs nothing"}
         if end.status == WRONG_PYTHON:
@@ -130,35 +130,22 @@ class FunctionStep:
         return await conversation.hold(self._told_to_guest())
 
     def _told_to_guest(self) -> dict[str, Any]:
-        order, step = self._attempt.order, self._attempt.step
         return {
-            "module": self._target.module,
-            "function": self._target.function,
+            **guest_order(self._attempt.order, self._attempt.step),
             "snapshot": str(SNAPSHOT) if self._attempt.snapshot is not None else "",
             "workdir": str(WORK),
             "staging": str(STAGING),
             "checkpoint": str(CHECKPOINT if self._checkpoint is not None else CHECKPOINT / "saved"),
             "checkpoint_is_stored": self._checkpoint is not None,
-            "inputs": {name: value.model_dump(mode="json", exclude_defaults=True) for name, value in order.inputs.items()},
-            "outputs": [output.model_dump() for output in step.outputs],
-            "files": step.files,
-            "seed": order.seed,
-            "identity": {
-                "run_id": order.run_id,
-                "index": order.index,
-                "attempt": order.attempt.attempt_no,
-                "cause": order.cause,
-                "idempotency_key": idempotency_key(order.run_id, step.name, order.index),
-            },
         }
 
     async def _told(self, ending: Ending, end: End) -> dict[str, Any]:
         if ending.stopped == "timeout":
-            return failed(overdue(self._attempt.step))
+            return failed(overdue(self._attempt.step.timeout_seconds))
         if ending.outcome is not None:
             return await self._taken(ending.outcome)
         if end.out_of_memory:
-            return failed(out_of_memory(self._attempt.step))
+            return failed(out_of_memory(self._attempt.step.resources.memory_bytes))
         return failed(from_status(_wait_status(end)))
 
     async def _taken(self, outcome: dict[str, Any]) -> dict[str, Any]:

@@ -24,12 +24,11 @@ from penstock.runners.devices import Given
 from penstock.runners.docker.box import Box
 from penstock.runners.docker.container import clear_containers, reached
 from penstock.runners.docker.container_step import ContainerStep
-from penstock.runners.docker.ends import failed
 from penstock.runners.docker.function_step import FunctionStep
 from penstock.runners.docker.images import Image, Images
 from penstock.runners.docker.sandbox import Limits
 from penstock.runners.docker.workshop import Attempt, Workshop
-from penstock.runners.failures import AttemptFailed, failure
+from penstock.runners.failures import AttemptFailed, failed, failure
 from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
 from penstock.runners.launcher import Launcher, ReportProgress
 from penstock.runners.log_feed import LogFeed

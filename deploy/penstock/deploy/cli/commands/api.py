@@ -1,10 +1,21 @@
 """`penstock api`: the service that people and programs talk to."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
+from penstock.deploy.cli.service_options import (
+    ArtifactsUrl,
+    BrokerUrl,
+    DatabaseUrl,
+    DrainSeconds,
+    HealthAddress,
+    LogFormat,
+    Name,
+    flags,
+    services_extra,
+)
 from penstock.deploy.service_settings import ServiceSettings
 
 app = typer.Typer()
@@ -24,9 +35,9 @@ Example:
 def api(  # noqa: PLR0913 - one parameter an option
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen at.")] = 8080,
-    broker_url: Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")] = None,
-    database_url: Annotated[str | None, typer.Option("--database-url", help="postgresql://USER:PASSWORD@HOST:PORT/NAME")] = None,
-    artifacts_url: Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")] = None,
+    broker_url: BrokerUrl = None,
+    database_url: DatabaseUrl = None,
+    artifacts_url: ArtifactsUrl = None,
     name: Name = None,
     health_address: HealthAddress = None,
     drain_seconds: DrainSeconds = None,
@@ -37,6 +48,4 @@ def api(  # noqa: PLR0913 - one parameter an option
     with services_extra():
         from penstock.deploy.services.api_service import Door, serve_api  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
-        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
-    own_name = settings.name or process_name()
-    run_service("api", own_name, settings, lambda settings, lifetime: serve_api(Door(host, port), own_name, settings, lifetime))
+    run_service("api", settings, partial(serve_api, Door(host, port)))

@@ -1,6 +1,7 @@
 """`penstock autoscaler`: the service that starts and drains runners by demand."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -57,9 +58,7 @@ def autoscaler(  # noqa: PLR0913 - one parameter an option
         from penstock.deploy.autoscaler.autoscaler import Pace  # noqa: PLC0415 -- for services alone
         from penstock.deploy.autoscaler.service import AutoscalerOptions, serve_autoscaler  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
-        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
-    own_name = settings.name or process_name()
     options = AutoscalerOptions(
         config=config, host=host.value, network=network, owner=owner, drains_at_end=drain_at_end, pace=Pace(look=look_seconds)
     )
-    run_service("autoscaler", own_name, settings, lambda settings, lifetime: serve_autoscaler(options, own_name, settings, lifetime))
+    run_service("autoscaler", settings, partial(serve_autoscaler, options))

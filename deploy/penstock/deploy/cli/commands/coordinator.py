@@ -1,10 +1,18 @@
 """`penstock coordinator`: the service that decides."""
 
-from typing import Annotated
-
 import typer
 
-from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
+from penstock.deploy.cli.service_options import (
+    ArtifactsUrl,
+    BrokerUrl,
+    DatabaseUrl,
+    DrainSeconds,
+    HealthAddress,
+    LogFormat,
+    Name,
+    flags,
+    services_extra,
+)
 from penstock.deploy.service_settings import ServiceSettings
 
 app = typer.Typer()
@@ -22,9 +30,9 @@ Example:
 
 @app.command(help=_HELP)
 def coordinator(
-    broker_url: Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")] = None,
-    database_url: Annotated[str | None, typer.Option("--database-url", help="postgresql://USER:PASSWORD@HOST:PORT/NAME")] = None,
-    artifacts_url: Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")] = None,
+    broker_url: BrokerUrl = None,
+    database_url: DatabaseUrl = None,
+    artifacts_url: ArtifactsUrl = None,
     name: Name = None,
     health_address: HealthAddress = None,
     drain_seconds: DrainSeconds = None,
@@ -35,6 +43,4 @@ def coordinator(
     with services_extra():
         from penstock.deploy.services.coordinator import serve_coordinator  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
-        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
-    own_name = settings.name or process_name()
-    run_service("coordinator", own_name, settings, lambda settings, lifetime: serve_coordinator(own_name, settings, lifetime))
+    run_service("coordinator", settings, serve_coordinator)

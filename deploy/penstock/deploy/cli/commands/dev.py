@@ -1,5 +1,6 @@
 """`penstock dev`: all services in one process, for a laptop."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -39,10 +40,8 @@ def dev(
     with services_extra():
         from penstock.deploy.services.dev import DevOptions, completed_settings, serve_dev  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
-        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.slots import slots_by_pool  # noqa: PLC0415 -- for services alone
     home = home_of() / "dev"
     options = DevOptions(host=host, port=port, pools=slots_by_pool(pool, []) if pool else None, home=home, tell=typer.echo)
     settings = completed_settings(given, home)
-    own_name = settings.name or process_name()
-    run_service("dev", own_name, settings, lambda settings, lifetime: serve_dev(options, own_name, settings, lifetime))
+    run_service("dev", settings, partial(serve_dev, options))

@@ -1,11 +1,12 @@
 """`penstock runner`: the service that works for pools. A command group, so that steps can be served by `runner serve`."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from penstock.deploy.cli.commands.runner_serve import serve
-from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
+from penstock.deploy.cli.service_options import ArtifactsUrl, BrokerUrl, DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.slots import gpus_by_pool, slots_by_pool
 
@@ -35,8 +36,8 @@ def runner(  # noqa: PLR0913 - one parameter an option
     slot_gpus: Annotated[
         list[str] | None, typer.Option("--slot-gpus", help="POOL=GPUS that each of its slots has; below 1, slots share one.")
     ] = None,
-    broker_url: Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")] = None,
-    artifacts_url: Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")] = None,
+    broker_url: BrokerUrl = None,
+    artifacts_url: ArtifactsUrl = None,
     workspace: Annotated[str | None, typer.Option("--workspace", help="Whose orders it takes.")] = None,
     name: Name = None,
     health_address: HealthAddress = None,
@@ -51,7 +52,5 @@ def runner(  # noqa: PLR0913 - one parameter an option
     settings = ServiceSettings.read(given | flags(name, health_address, drain_seconds, log_format))
     with services_extra():
         from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
-        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.runner import serve_runner  # noqa: PLC0415 -- for services alone
-    own_name = settings.name or process_name()
-    run_service("runner", own_name, settings, lambda settings, lifetime: serve_runner(pools, shares, own_name, settings, lifetime))
+    run_service("runner", settings, partial(serve_runner, pools, shares))

@@ -1,11 +1,12 @@
 """`penstock runner serve`: makes steps services of their own."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from penstock.contracts.names import lane_of
-from penstock.deploy.cli.service_options import DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
+from penstock.deploy.cli.service_options import ArtifactsUrl, BrokerUrl, DrainSeconds, HealthAddress, LogFormat, Name, flags, services_extra
 from penstock.deploy.service_settings import ServiceSettings
 
 
@@ -15,8 +16,8 @@ def serve(  # noqa: PLR0913 - one parameter an option
     slots: Annotated[int, typer.Option("--slots", min=1, help="Attempts of each step at a time.")] = 1,
     any_version: Annotated[bool, typer.Option("--any-version", help="Also for runs whose code of the step is another.")] = False,
     only_list: Annotated[bool, typer.Option("--list", help="Print what would be served, and end.")] = False,
-    broker_url: Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")] = None,
-    artifacts_url: Annotated[str | None, typer.Option("--artifacts-url", help="s3://BUCKET/PREFIX or file:///FOLDER")] = None,
+    broker_url: BrokerUrl = None,
+    artifacts_url: ArtifactsUrl = None,
     workspace: Annotated[str | None, typer.Option("--workspace", help="Whose runs it serves.")] = None,
     name: Name = None,
     health_address: HealthAddress = None,
@@ -37,7 +38,6 @@ def serve(  # noqa: PLR0913 - one parameter an option
     settings = ServiceSettings.read(given | flags(name, health_address, drain_seconds, log_format))
     with services_extra():
         from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
-        from penstock.deploy.services.naming import process_name  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.runner import serve_runner  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.served_steps import served_steps  # noqa: PLC0415 -- for services alone
     services = served_steps(target, pipeline, settings.workspace, any_version=any_version)
@@ -46,5 +46,4 @@ def serve(  # noqa: PLR0913 - one parameter an option
             typer.echo(f"{lane_of(service.pipeline, service.step)}  {service.code or 'any version'}")
         return
     lanes = {lane_of(service.pipeline, service.step): slots for service in services}
-    own_name = settings.name or process_name()
-    run_service("runner", own_name, settings, lambda settings, lifetime: serve_runner(lanes, {}, own_name, settings, lifetime, services))
+    run_service("runner", settings, partial(serve_runner, lanes, {}, services=services))

@@ -14,7 +14,7 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.names import checked_name
 from penstock.contracts.pools import checked_pool_name
 from penstock.deploy.cli.exits import ExitCode
-from penstock.deploy.cli.service_options import services_extra
+from penstock.deploy.cli.service_options import BrokerUrl, services_extra
 from penstock.deploy.service_settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ Pools = Annotated[
 Workspaces = Annotated[
     list[str] | None, typer.Option("--workspace", metavar="WORKSPACE", help="Whose pools these are; by default that of PENSTOCK_WORKSPACE.")
 ]
-BrokerUrl = Annotated[str | None, typer.Option("--broker-url", help="amqp://USER:PASSWORD@HOST:PORT/VHOST")]
 ManagementUrl = Annotated[str | None, typer.Option("--broker-management-url", help="http://USER:PASSWORD@HOST:15672")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
