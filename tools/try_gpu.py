@@ -30,6 +30,7 @@ from penstock.runners.devices import Devices  # noqa: E402
 from penstock.runners.gpus import own_gpus  # noqa: E402
 from penstock.runners.launchers.on_gpus import LauncherOnGpus  # noqa: E402
 from penstock.runners.launchers.process import ProcessLauncher  # noqa: E402
+from penstock.runners.provision import Provision  # noqa: E402
 from penstock.transport.artifact_stores.folder import FolderArtifactStore  # noqa: E402
 
 # As users write it: whether there is a GPU is asked while the module is imported.
@@ -160,7 +161,7 @@ async def tried(folder: Path, attempts: int) -> int:
         sys.stdout.write(f"{gpu.index} {gpu.uuid} {gpu.name} {gpu.memory_bytes / 2**30:.0f} GiB\n")
     artifacts = FolderArtifactStore(folder / "artifacts")
     devices = Devices(lambda: gpus, shares={"shared": 0.25}, locks=folder / "gpus")
-    launcher = LauncherOnGpus(ProcessLauncher(artifacts, folder / "state", slots=attempts, devices=devices.of), devices)
+    launcher = LauncherOnGpus(ProcessLauncher(artifacts, folder / "state", Provision(devices=devices.of), slots=attempts), devices)
     bench = Bench(artifacts, launcher, await stored(artifacts, MODULE))
     try:
         return await judged(bench, attempts, len(gpus))

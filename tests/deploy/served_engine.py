@@ -17,6 +17,7 @@ from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.store import Store
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.runners.launchers.process import ProcessLauncher
+from penstock.runners.presence import Identity
 from penstock.runners.runner import Pace, Runner
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from penstock.transport.bus import Bus
@@ -98,7 +99,7 @@ class ServedEngine:
                     tasks.create_task(self._coordinator().run())
                 if self._slots:
                     runner = Runner(
-                        self.bus, launcher, name="runner-1", incarnation="1", pools={POOL: self._slots}, pace=Pace(heartbeat=0.3)
+                        self.bus, launcher, Identity(name="runner-1", incarnation="1", pools={POOL: self._slots}), pace=Pace(heartbeat=0.3)
                     )
                     tasks.create_task(runner.run())
                 serving = tasks.create_task(listening.serve())

@@ -10,9 +10,12 @@ from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.messages import Completed
 from penstock.contracts.spec import CommandArgument, CommandTarget, FunctionTarget, Identity, OutputSpec, SoftwareSpec, StepSpec
 from penstock.contracts.states import AttemptState
+from penstock.runners.docker.owner import Owner
+from penstock.runners.docker.sandbox import Limits
 from penstock.runners.launchers.docker import DockerLauncher
+from penstock.runners.provision import Provision
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
-from tests.runners.workbench import Workbench, an_order, unheard
+from tests.runners.workbench import PROVIDED, Workbench, an_order, unheard
 from tests.servers.docker import IMAGE, DockerEngine
 
 RESULT = OutputSpec()
@@ -77,8 +80,9 @@ class DockerBench:
 @asynccontextmanager
 async def docker_bench(engine: DockerEngine, folder: Path, **settings: Any) -> AsyncGenerator[DockerBench]:
     bench = Workbench(folder, FolderArtifactStore(folder / "store"))
-    settings = {"runner": f"runner-{folder.name}", "incarnation": "first", "grace_seconds": 1.0, **settings}
-    launcher = DockerLauncher(bench.artifacts, folder / "state", url=engine.url, **settings)
+    owner = Owner(runner=settings.pop("runner", f"runner-{folder.name}"), incarnation=settings.pop("incarnation", "first"))
+    provided: dict[str, Any] = {"grace_seconds": 1.0} | {name: settings.pop(name) for name in PROVIDED & settings.keys()}
+    launcher = DockerLauncher(bench.artifacts, folder / "state", owner, Provision(**provided), url=engine.url, limits=Limits(**settings))
     try:
         yield DockerBench(bench, engine, launcher)
     finally:

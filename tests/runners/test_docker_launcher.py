@@ -12,6 +12,7 @@ from penstock.contracts.errors import InfrastructureError
 from penstock.contracts.names import PYTHON
 from penstock.contracts.spec import OutputSpec, ResourcesSpec, SecretRef
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.runners.docker.owner import Owner
 from penstock.runners.launchers.chosen import LauncherByIsolation, LauncherOnDemand
 from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.memory import MemoryLauncher
@@ -224,7 +225,7 @@ async def test_cores_that_the_machine_does_not_have_are_no_error(containers: Doc
 
 async def test_an_engine_that_is_away_is_no_fault_of_the_step(containers: DockerBench) -> None:
     launcher = DockerLauncher(
-        containers.artifacts, containers.bench.folder, runner="r", incarnation="i", url="unix:///nonexistent/docker.sock"
+        containers.artifacts, containers.bench.folder, Owner(runner="r", incarnation="i"), url="unix:///nonexistent/docker.sock"
     )
     step = containers.command("true")
 
@@ -253,11 +254,12 @@ import asyncio, sys
 from pathlib import Path
 from penstock.contracts.messages import Order
 from penstock.contracts.spec import StepSpec
+from penstock.runners.docker.owner import Owner
 from penstock.runners.launchers.docker import DockerLauncher
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 
 async def main(url: str, folder: Path) -> None:
-    launcher = DockerLauncher(FolderArtifactStore(folder / "store"), folder / "state", runner="runner", incarnation="first", url=url)
+    launcher = DockerLauncher(FolderArtifactStore(folder / "store"), folder / "state", Owner(runner="runner", incarnation="first"), url=url)
     order = Order.model_validate_json((folder / "order.json").read_bytes())
     await launcher.execute(order, StepSpec.model_validate_json(order.step), lambda done, total, text: None)
 

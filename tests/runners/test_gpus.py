@@ -26,6 +26,7 @@ from penstock.runners.launcher import ReportProgress
 from penstock.runners.launchers.memory import MemoryLauncher
 from penstock.runners.launchers.on_gpus import LauncherOnGpus
 from penstock.runners.launchers.process import ProcessLauncher
+from penstock.runners.provision import Provision
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from tests.runners.workbench import Workbench, a_step, an_order, unheard, until
 
@@ -289,7 +290,7 @@ SEES = """
 @asynccontextmanager
 async def gpu_bench(folder: Path, devices: Devices) -> AsyncGenerator[tuple[Workbench, LauncherOnGpus]]:
     bench = Workbench(folder, FolderArtifactStore(folder / "store"))
-    launcher = LauncherOnGpus(ProcessLauncher(bench.artifacts, folder / "state", devices=devices.of, grace_seconds=1.0), devices)
+    launcher = LauncherOnGpus(ProcessLauncher(bench.artifacts, folder / "state", Provision(devices=devices.of, grace_seconds=1.0)), devices)
     try:
         yield bench, launcher
     finally:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from penstock.contracts.artifacts import Value, inline
 from penstock.contracts.messages import Claim, ClaimAnswer, Completed, Heartbeat, Order, Service
 from penstock.runners.launchers.memory import MemoryLauncher
+from penstock.runners.presence import Identity
 from penstock.runners.runner import Pace, Runner
 from tests.runners.queue_bus import QueueBus
 from tests.runners.workbench import an_order
@@ -25,7 +26,7 @@ class Scene:
         self.launcher = MemoryLauncher({"main": one}, lambda order: 0.0)
         pace = Pace(young=0.05, heartbeat=0.05, reconnect=0.01, doubt=doubt)
         self.runner = Runner(
-            self.bus, self.launcher, name="r-1", incarnation="i-1", pools={LANE: 2, "cpu": 1}, pace=pace, services=[SERVICE]
+            self.bus, self.launcher, Identity(name="r-1", incarnation="i-1", pools={LANE: 2, "cpu": 1}, services=[SERVICE]), pace=pace
         )
 
     @asynccontextmanager

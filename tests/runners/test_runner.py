@@ -17,6 +17,7 @@ from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.runners.launcher import ReportProgress
 from penstock.runners.launchers.memory import MemoryLauncher, Work
+from penstock.runners.presence import Identity
 from penstock.runners.runner import Pace, Runner
 from penstock.transport.bus import Envelope, Exchange
 from tests.runners.queue_bus import QueueBus, QueuedDelivery
@@ -39,7 +40,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.launcher = MemoryLauncher({"main": self.work}, lambda order: self.seconds.get(order.attempt.item_no, 0.0))
-        self.runner = Runner(self.bus, self.launcher, name="r-1", incarnation="i-1", pools={"cpu": self.slots}, pace=self.pace)
+        self.runner = Runner(self.bus, self.launcher, Identity(name="r-1", incarnation="i-1", pools={"cpu": self.slots}), pace=self.pace)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["asyncio.Task[None]", None]:
@@ -150,7 +151,7 @@ async def test_progress_rides_in_the_heartbeat() -> None:
             return await asyncio.Future()
 
     scene = Scene()
-    scene.runner = Runner(scene.bus, Telling({}), name="r-1", incarnation="i-1", pools={"cpu": 1}, pace=scene.pace)
+    scene.runner = Runner(scene.bus, Telling({}), Identity(name="r-1", incarnation="i-1", pools={"cpu": 1}), pace=scene.pace)
     async with scene.running():
         scene.bus.put(an_order())
         async with scene.bus.changed:
@@ -257,7 +258,7 @@ async def test_an_error_of_the_launcher_is_logged_without_the_secrets_that_it_he
             raise OSError(f"no file after {len(secret)}")
 
     scene = Scene()
-    scene.runner = Runner(scene.bus, BrokenLauncher({}, lambda _: 0.0), name="r-1", incarnation="i-1", pools={"cpu": 1})
+    scene.runner = Runner(scene.bus, BrokenLauncher({}, lambda _: 0.0), Identity(name="r-1", incarnation="i-1", pools={"cpu": 1}))
     structlog.reset_defaults()
     async with scene.running():
         await acknowledged(scene.bus.put(an_order()))
@@ -293,7 +294,7 @@ async def test_a_completion_is_repeated_until_the_bus_takes_it() -> None:
         return one(order)
 
     scene.launcher = MemoryLauncher({"main": cutting})
-    scene.runner = Runner(scene.bus, scene.launcher, name="r-1", incarnation="i-1", pools={"cpu": 1}, pace=scene.pace)
+    scene.runner = Runner(scene.bus, scene.launcher, Identity(name="r-1", incarnation="i-1", pools={"cpu": 1}), pace=scene.pace)
     async with scene.running():
         delivery = scene.bus.put(order)
         await scene.bus.refused.wait()
@@ -329,7 +330,7 @@ async def test_a_completion_too_large_for_a_message_fails_with_what_to_do() -> N
     scene, order = Scene(), an_order()
     outputs = {f"o{i}": inline("x" * 4000) for i in range(60)}
     scene.launcher = MemoryLauncher({"main": lambda _: outputs})
-    scene.runner = Runner(scene.bus, scene.launcher, name="r-1", incarnation="i-1", pools={"cpu": 1}, pace=scene.pace)
+    scene.runner = Runner(scene.bus, scene.launcher, Identity(name="r-1", incarnation="i-1", pools={"cpu": 1}), pace=scene.pace)
     async with scene.running():
         scene.bus.put(order)
         completed = await scene.bus.report(Completed, order.attempt)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from penstock.contracts.messages import AttemptKey, Completed, Order
 from penstock.contracts.spec import FunctionTarget, Identity, OutputSpec, StepSpec
 from penstock.contracts.states import AttemptState
 from penstock.runners.launchers.process import ProcessLauncher
+from penstock.runners.provision import Provision
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 
 _RESULT = OutputSpec()
@@ -62,6 +63,10 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
             await asyncio.sleep(0.01)
 
 
+PROVIDED = {found.name for found in fields(Provision)}
+"""Settings of a launcher that are of its provision."""
+
+
 @dataclass
 class Workbench:
     """A process launcher in a temporary folder; `run` executes a function of a module `flow` made of `code`."""
@@ -75,7 +80,8 @@ class Workbench:
     def launcher(self) -> ProcessLauncher:
         if self._launcher is None:
             self.settings.setdefault("grace_seconds", 1.0)
-            self._launcher = ProcessLauncher(self.artifacts, self.folder / "state", **self.settings)
+            provided = {name: self.settings.pop(name) for name in PROVIDED & self.settings.keys()}
+            self._launcher = ProcessLauncher(self.artifacts, self.folder / "state", Provision(**provided), **self.settings)
         return self._launcher
 
     async def snapshot(self, code: str, **files: str) -> ArtifactRef:

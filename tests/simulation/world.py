@@ -16,6 +16,7 @@ from penstock.contracts.states import AttemptState, RunState
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.pools import apply_pool
 from penstock.engine.runs import ask_to_cancel, live_owners, own
+from penstock.runners.presence import Identity
 from penstock.runners.runner import Pace, Runner
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
 from penstock.transport.bus import INBOX, Envelope, Exchange, work_queue
@@ -139,7 +140,9 @@ class World:
         member.launcher = SimLauncher(name, self.journal, self.artifacts, self.temper, rng)
         pace = Pace(young=self.scenario.young, heartbeat=self.scenario.heartbeat, reconnect=0.5)
         services = member.served.services if member.served is not None else ()
-        member.runner = Runner(member.bus, member.launcher, name=name, incarnation=name, pools=member.slots, pace=pace, services=services)
+        member.runner = Runner(
+            member.bus, member.launcher, Identity(name=name, incarnation=name, pools=member.slots, services=services), pace=pace
+        )
         await member.runner.run()
         # It was drained: another one takes its place.
         self.loop.kill(member.party)

@@ -25,14 +25,13 @@ from penstock.runners.failures import failed, failure, from_status, out_of_memor
 from penstock.runners.guest_order import guest_order
 from penstock.runners.keeping import keep
 from penstock.runners.launcher import ReportProgress
-from penstock.runners.log_feed import LogFeed
 from penstock.runners.log_file import LogFile, log_path
 from penstock.runners.masking import masked
 from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nest, Nursery, Taken
+from penstock.runners.provision import Provision
 from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.checkpoints import CheckpointStore
 
 _log = structlog.get_logger(__name__)
 _IMPORT_SECONDS = 300.0
@@ -49,12 +48,7 @@ class Workshop:
     memory: MemoryWatch
     workdirs: Workdirs
     environment: dict[str, str]
-    log_limit_bytes: int
-    grace_seconds: float
-    feed: LogFeed | None = None
-    """Where those who follow hear what guests print."""
-    checkpoints: CheckpointStore | None = None
-    """None: checkpoints stay on this machine."""
+    provision: Provision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +83,7 @@ class Execution:
 
     async def run(self, progress: ReportProgress) -> Completed:
         """Executes it, in its environment where it declares one."""
-        feed = self._workshop.feed
+        feed = self._workshop.provision.feed
         shown = feed.showing(self._order, self._step.name, lambda: self._log) if feed is not None else contextlib.nullcontext()
         async with shown:
             return await self._run_in_environment(progress)
@@ -131,13 +125,13 @@ class Execution:
 
     def _new_log(self) -> LogFile:
         path = log_path(self._workshop.state, self._order.run_id, self._step.name, self._order.index, self._order.attempt.attempt_no)
-        return LogFile(path, self._workshop.log_limit_bytes // 2, [secret.encode() for secret in self._prepared.secrets])
+        return LogFile(path, self._workshop.provision.log_limit_bytes // 2, [secret.encode() for secret in self._prepared.secrets])
 
     def _new_checkpoint(self) -> AttemptCheckpoint | None:
-        if self._workshop.checkpoints is None:
+        if self._workshop.provision.checkpoints is None:
             return None
         folder = new_folder(self._workshop.artifacts.staging)
-        return AttemptCheckpoint(self._workshop.checkpoints, self._order, self._step, folder / "shared", folder / "own")
+        return AttemptCheckpoint(self._workshop.provision.checkpoints, self._order, self._step, folder / "shared", folder / "own")
 
     @property
     def _checkpoint_here(self) -> Path:
@@ -177,7 +171,7 @@ class Execution:
             timeout_seconds=self._step.timeout_seconds,
             import_seconds=0.0 if taken.is_forked or not self._nest.module else _IMPORT_SECONDS,
             memory_bytes=self._step.resources.memory_bytes,
-            grace_seconds=self._workshop.grace_seconds,
+            grace_seconds=self._workshop.provision.grace_seconds,
         )
         self._workdir = self._workshop.workdirs.take()
 

@@ -7,6 +7,7 @@ import structlog
 
 from penstock.contracts.errors import BusUnavailable, ContractError
 from penstock.contracts.messages import AttemptKey, CancelAttempts, Claim, ClaimAnswer, DrainRunner, FollowLogs, Order, decode
+from penstock.runners.presence import Identity
 from penstock.runners.reporting import Reporter
 from penstock.transport.bus import Bus, Exchange, Listener
 
@@ -22,16 +23,14 @@ class Hearing:
         self,
         bus: Bus,
         reporter: Reporter,
-        runner: str,
-        incarnation: str,
+        identity: Identity,
         cancel: Callable[[AttemptKey], None],
         drain: Callable[[DrainRunner], None],
         follow: Callable[[FollowLogs], None],
     ) -> None:
         self._bus = bus
         self._reporter = reporter
-        self._runner = runner
-        self._incarnation = incarnation
+        self._identity = identity
         self._cancel = cancel
         self._drain = drain
         self._follow = follow
@@ -74,8 +73,8 @@ class Hearing:
         return Claim(
             attempt=order.attempt,
             token=order.token,
-            runner=self._runner,
-            incarnation=self._incarnation,
+            runner=self._identity.name,
+            incarnation=self._identity.incarnation,
             is_first=is_first,
             reply_to=address,
         )

@@ -26,19 +26,16 @@ class Machine:
     gpus: int = 0
 
 
-SOMEWHERE = Machine()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Who a runner is. `pools` maps the name of a pool, or of the lane of one of its `services`, to slots."""
 
     name: str
     incarnation: str
-    workspace: str
     pools: Mapping[str, int]
-    services: Sequence[Service]
-    machine: Machine
+    workspace: str = "default"
+    services: Sequence[Service] = ()
+    machine: Machine = Machine()
 
 
 class Presence:

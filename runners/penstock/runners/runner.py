@@ -9,7 +9,7 @@ import contextlib
 import functools
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,7 +25,6 @@ from penstock.contracts.messages import (
     Order,
     Progress,
     Released,
-    Service,
     Started,
     clean_text,
     decode,
@@ -37,7 +36,7 @@ from penstock.runners.completion import KeptLogs
 from penstock.runners.hearing import Hearing
 from penstock.runners.launcher import Launcher
 from penstock.runners.log_feed import LogFeed
-from penstock.runners.presence import SOMEWHERE, Identity, Machine, Presence
+from penstock.runners.presence import Identity, Presence
 from penstock.runners.reporting import Reporter
 from penstock.runners.slots import Seat, Slots
 from penstock.runners.steps import StepCache
@@ -95,42 +94,34 @@ class _Held:
 
 
 class Runner:
-    """`pools` maps the name of a pool, or of the lane of one of its `services`, to slots.
-
-    `run` works until `drain` was called and everything begun has ended. Where a message asks to
+    """`run` works until `drain` was called and everything begun has ended. Where a message asks to
     drain, `on_drain` is called instead if it is given: whoever drains may have more to end than a runner.
 
     `feed` and `logs` are the launcher's.
     """
 
-    def __init__(  # noqa: PLR0913  # what it needs is named at its few places of construction
+    def __init__(
         self,
         bus: Bus,
         launcher: Launcher,
+        identity: Identity,
         *,
-        name: str,
-        incarnation: str,
-        workspace: str = "default",
-        pools: Mapping[str, int],
         pace: Pace = Pace(),
-        machine: Machine = SOMEWHERE,
-        services: Sequence[Service] = (),
         on_drain: Callable[[], None] | None = None,
         feed: LogFeed | None = None,
         logs: KeptLogs | None = None,
     ) -> None:
         self._bus = bus
         self._launcher = launcher
-        self._name = name
-        self._workspace = workspace
-        self._pools = dict(pools)
+        self._identity = identity
+        self._name = identity.name
+        self._pools = identity.pools
         self._pace = pace
         self._reporter = Reporter(bus)
-        self._machine = machine
         self._on_drain = on_drain or self.drain
         self._feed = feed or LogFeed(bus)
         self._logs = logs
-        self._hearing = Hearing(bus, self._reporter, name, incarnation, self._cancel, self._asked_to_drain, self._feed.follow)
+        self._hearing = Hearing(bus, self._reporter, identity, self._cancel, self._asked_to_drain, self._feed.follow)
         self._steps = StepCache()
         self._held: dict[AttemptKey, _Held] = {}
         self._finished: OrderedDict[AttemptKey, Completed | Released | None] = OrderedDict()
@@ -145,7 +136,7 @@ class Runner:
         self._is_draining = False
         self._presence = Presence(
             bus,
-            Identity(name=name, incarnation=incarnation, workspace=workspace, pools=self._pools, services=tuple(services), machine=machine),
+            identity,
             held=lambda: tuple(self._held),
             progress=lambda: self.progress,
             beat_seconds=pace.heartbeat,
@@ -209,7 +200,7 @@ class Runner:
             return
         self._idle[slot] = (pool, None)
         try:
-            async with self._bus.consume(work_queue(self._workspace, pool), prefetch=1) as consumer:
+            async with self._bus.consume(work_queue(self._identity.workspace, pool), prefetch=1) as consumer:
                 self._presence.opened(pool)
                 if not self._takes_orders(seat):
                     return
@@ -298,7 +289,7 @@ class Runner:
         if (unread := read_unread_order(delivery.body)) is None:
             await delivery.refuse()
             return
-        software = f" (Penstock {self._machine.software})" if self._machine.software else ""
+        software = f" (Penstock {self._identity.machine.software})" if self._identity.machine.software else ""
         reason = f"this runner{software} does not understand orders of version {unread.version}: upgrade it"
         if not isinstance(error, UnknownVersion):
             reason = f"this runner{software} does not understand the order: {error}"

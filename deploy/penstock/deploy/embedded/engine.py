@@ -20,6 +20,7 @@ from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.stores.sqlite import SqliteStore
 from penstock.runners.launcher import Launcher
+from penstock.runners.presence import Identity
 from penstock.runners.runner import Runner
 from penstock.sdk.runs.state_home import make_state_home
 from penstock.transport.buses.memory import MemoryBus
@@ -126,7 +127,7 @@ class EmbeddedEngine:
         coordinator = Coordinator(bus, self.store, self.opened.store, settings, now)
         launcher = local_launcher(self.opened.store, self.home, self.slots, self._project_of, incarnation)
         pools = {LOCAL_POOL: self.slots}
-        self.runner = runner = Runner(bus, launcher, name=f"local-{incarnation}", incarnation=incarnation, pools=pools)
+        self.runner = runner = Runner(bus, launcher, Identity(name=f"local-{incarnation}", incarnation=incarnation, pools=pools))
         coordinator.set_slots(f"local-{incarnation}", pools)
         self._serving = asyncio.create_task(self._run(coordinator, runner, launcher))
         return coordinator

@@ -17,6 +17,7 @@ from penstock.runners.launcher import Launcher
 from penstock.runners.launchers.chosen import LauncherByIsolation, LauncherOfNothing, LauncherOnDemand
 from penstock.runners.launchers.on_gpus import LauncherOnGpus
 from penstock.runners.launchers.process import ProcessLauncher
+from penstock.runners.provision import Provision
 from penstock.transport.artifact_store import ArtifactStore
 
 
@@ -26,30 +27,25 @@ def local_launcher(
     """A step that states GPUs has them to itself, on a machine that has as many; one that states none sees all of them."""
     devices = Devices(own_gpus, is_strict=False, locks=Path(tempfile.gettempdir()) / f"penstock-gpus-{os.getuid()}")
     runner = f"local-{hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:16]}"
-    processes = ProcessLauncher(artifacts, home, slots=slots, project_of=project_of, devices=devices.of, resolve_secret=secret_of_user)
+    provision = Provision(resolve_secret=secret_of_user, devices=devices.of)
+    processes = ProcessLauncher(artifacts, home, provision, slots=slots, project_of=project_of)
 
     async def containers() -> Launcher:
-        return await _containers(artifacts, home, devices, (runner, incarnation))
+        return await _containers(artifacts, home, provision, (runner, incarnation))
 
     return LauncherOnGpus(LauncherByIsolation(processes, LauncherOnDemand(containers)), devices)
 
 
-async def _containers(artifacts: ArtifactStore, home: Path, devices: Devices, names: tuple[str, str]) -> Launcher:
+async def _containers(artifacts: ArtifactStore, home: Path, provision: Provision, names: tuple[str, str]) -> Launcher:
     try:
+        from penstock.runners.docker.owner import Owner  # noqa: PLC0415  # as below
         from penstock.runners.launchers.docker import DockerLauncher  # noqa: PLC0415  # what it imports is heavy, and few steps need it
     except ModuleNotFoundError as error:
         message = f"steps in containers need more than is installed here ({error.name} is missing)"
         return LauncherOfNothing(Failure(kind=FailureKind.ENVIRONMENT, message=message, hint="pip install 'penstock[services]'"))
     runner, incarnation = names
-    launcher = DockerLauncher(
-        artifacts,
-        home,
-        runner=runner,
-        incarnation=incarnation,
-        devices=devices.of,
-        resolve_secret=secret_of_user,
-        is_gone=lambda other: not is_alive(home, other),
-    )
+    owner = Owner(runner=runner, incarnation=incarnation, is_gone=lambda other: not is_alive(home, other))
+    launcher = DockerLauncher(artifacts, home, owner, provision)
     try:
         await launcher.clear_leftovers()
     except InfrastructureError as error:

@@ -22,6 +22,7 @@ from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedLauncher
 from penstock.runners.completion import KeptLogs
 from penstock.runners.devices import Devices
+from penstock.runners.docker.owner import Owner
 from penstock.runners.gpus import own_gpus
 from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
 from penstock.runners.launchers.chosen import LauncherByIsolation
@@ -29,7 +30,8 @@ from penstock.runners.launchers.docker import DockerLauncher
 from penstock.runners.launchers.on_gpus import LauncherOnGpus
 from penstock.runners.launchers.process import ProcessLauncher
 from penstock.runners.log_feed import LogFeed
-from penstock.runners.presence import Machine
+from penstock.runners.presence import Identity, Machine
+from penstock.runners.provision import Provision
 from penstock.runners.runner import Runner
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
@@ -96,22 +98,24 @@ async def observed_runner(
     lifetime: Lifetime,
 ) -> AsyncGenerator[Runner]:
     """A runner whose work is counted and traced."""
-    incarnation = secrets.token_hex(8)
     gpus = await asyncio.to_thread(own_gpus)
     devices = Devices(lambda: gpus, shares=place.slot_gpus, is_strict=place.is_strict, locks=place.folder / "gpus")
     observed_bus = ObservedBus(bus, seen.metrics)
     feed = LogFeed(observed_bus)
-    launcher = await _launcher(ObservedArtifacts(artifacts, seen.metrics), devices, feed, pools, (name, incarnation), place, seen)
+    identity = Identity(
+        name=name,
+        incarnation=secrets.token_hex(8),
+        workspace=place.workspace,
+        pools=pools,
+        machine=Machine(host=host_name(), software=version("penstock"), gpus=len(gpus)),
+        services=place.services,
+    )
+    launcher = await _launcher(ObservedArtifacts(artifacts, seen.metrics), devices, feed, identity, place, seen)
     try:
         yield Runner(
             observed_bus,
             launcher,
-            name=name,
-            incarnation=incarnation,
-            workspace=place.workspace,
-            pools=pools,
-            machine=Machine(host=host_name(), software=version("penstock"), gpus=len(gpus)),
-            services=place.services,
+            identity,
             on_drain=lambda: lifetime.stop("it was asked to drain"),
             feed=feed,
             logs=KeptLogs(artifacts, _state(place)),
@@ -120,43 +124,21 @@ async def observed_runner(
         await launcher.close()
 
 
-async def _launcher(  # all that it is made of
-    artifacts: ArtifactStore,
-    devices: Devices,
-    feed: LogFeed,
-    pools: Mapping[str, int],
-    runner: tuple[str, str],
-    place: Place,
-    seen: Observation,
+async def _launcher(
+    artifacts: ArtifactStore, devices: Devices, feed: LogFeed, identity: Identity, place: Place, seen: Observation
 ) -> ObservedLauncher:
-    """Executes steps in processes of this machine, and in containers where it has an engine for them. `runner`: name and incarnation."""
+    """Executes steps in processes of this machine, and in containers where it has an engine for them."""
     state = _state(place)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    processes = ProcessLauncher(
-        artifacts,
-        state,
-        slots=sum(pools.values()),
-        resolve_secret=place.resolve_secret,
-        devices=devices.of,
-        feed=feed,
-        checkpoints=place.checkpoints,
-    )
-    name, incarnation = runner
+    provision = Provision(resolve_secret=place.resolve_secret, devices=devices.of, feed=feed, checkpoints=place.checkpoints)
+    processes = ProcessLauncher(artifacts, state, provision, slots=sum(identity.pools.values()))
     containers: DockerLauncher | None = None
     if has_docker():
-        containers = DockerLauncher(
-            artifacts,
-            state,
-            runner=name,
-            incarnation=incarnation,
-            resolve_secret=place.resolve_secret,
-            devices=devices.of,
-            feed=feed,
-            checkpoints=place.checkpoints,
-        )
+        owner = Owner(runner=identity.name, incarnation=identity.incarnation)
+        containers = DockerLauncher(artifacts, state, owner, provision)
         await _clear(containers)
     chosen = LauncherOnGpus(LauncherByIsolation(processes, containers), devices)
-    return ObservedLauncher(chosen, seen.metrics, pools, seen.tracer, lambda: processes.zygotes_started)
+    return ObservedLauncher(chosen, seen.metrics, identity.pools, seen.tracer, lambda: processes.zygotes_started)
 
 
 def _state(place: Place) -> Path:

@@ -16,6 +16,7 @@ from aiodocker.stream import Stream
 
 from penstock.contracts.errors import InfrastructureError
 from penstock.contracts.states import FailureKind
+from penstock.runners.docker.owner import Owner
 from penstock.runners.failures import AttemptFailed, failure
 
 _log = structlog.get_logger(__name__)
@@ -173,15 +174,15 @@ def _not_started(reason: str) -> dict[str, str]:
     return failure(FailureKind.ENVIRONMENT, f"the container can't be started: {reason}", traceback_text=reason)
 
 
-async def clear_containers(engine: Docker, runner: str, is_gone: Callable[[str], bool]) -> int:
-    """Removes what earlier incarnations of this runner left; returns how many there were.
+async def clear_containers(engine: Docker, owner: Owner) -> int:
+    """Removes what other incarnations of the runner left; returns how many there were.
 
     :raises InfrastructureError: the engine can't be reached.
     """
     with reached():
-        labels = {"label": [f"penstock.runner={runner}"]}
+        labels = {"label": [f"penstock.runner={owner.runner}"]}
         found = await engine.containers.list(all=True, filters=labels)  # pyright: ignore[reportUnknownMemberType]  # its keywords have no types
-        left = [container for container in found if is_gone(container["Labels"].get("penstock.incarnation", ""))]
+        left = [container for container in found if owner.has_lost(container["Labels"].get("penstock.incarnation", ""))]
         for container in left:
             await _removed(container)
     return len(left)

@@ -50,7 +50,7 @@ class ContainerStep:
         program = attempt.program(arguments, WORK, attempt.secret_variables, [*attempt.box.mounts, *mounts])
         config = container_config(program, attempt.step.resources, attempt.workshop.limits)
         began = time.monotonic()
-        async with started(attempt.engine, config, self._hear, attempt.workshop.grace_seconds) as container:
+        async with started(attempt.engine, config, self._hear, attempt.workshop.provision.grace_seconds) as container:
             end = await self._end(container)
         seconds = time.monotonic() - began
         if (why := self._failure(end)) is not None:

@@ -60,11 +60,11 @@ class FunctionStep:
         """
         workshop, config = self._attempt.workshop, await self._config()
         with listening(self._attempt.box.talk / "socket") as listener:
-            async with started(self._attempt.engine, config, self._hear_early, workshop.grace_seconds) as container:
+            async with started(self._attempt.engine, config, self._hear_early, workshop.provision.grace_seconds) as container:
                 guest = await self._guest(listener, container)
                 ending = await self._converse(guest, container)
                 # It has told its outcome, so it is about to end.
-                await asyncio.wait([container.ended], timeout=workshop.grace_seconds)
+                await asyncio.wait([container.ended], timeout=workshop.provision.grace_seconds)
                 await container.stop(0)
                 end = container.ended.result()
         return await self._told(ending, end)
@@ -118,7 +118,9 @@ class FunctionStep:
     async def _converse(self, guest: Guest, container: Container) -> Ending:
         attempt = self._attempt
         limits = Limits(
-            timeout_seconds=attempt.step.timeout_seconds, import_seconds=_IMPORT_SECONDS, grace_seconds=attempt.workshop.grace_seconds
+            timeout_seconds=attempt.step.timeout_seconds,
+            import_seconds=_IMPORT_SECONDS,
+            grace_seconds=attempt.workshop.provision.grace_seconds,
         )
 
         def tell(done: float, total: float | None, text: str) -> None:

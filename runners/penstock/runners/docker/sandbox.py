@@ -1,7 +1,8 @@
 """What a container may do, as the engine is told: nothing but compute, read its inputs and write into one folder."""
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,6 +13,11 @@ _TEMPORARY = "/tmp"  # noqa: S108  # inside of the container
 _GIB = 1024**3
 
 
+def _somebody_else() -> str:
+    """Not root: nobody, for a runner that is root. Another runner's own user, who can read what its containers wrote."""
+    return "65532:65532" if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What holds for every container of a launcher.
@@ -20,7 +26,7 @@ class Limits:
     them counts as memory. `runtime` is the engine's name of another runtime than its default, such as `runsc`.
     """
 
-    user: str
+    user: str = field(default_factory=_somebody_else)
     processes: int = 4096
     scratch_bytes: int = _GIB
     processors: int = 1

@@ -1,6 +1,6 @@
 """What all attempts of a Docker launcher share, and what each of them is made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -9,13 +9,12 @@ from aiodocker import Docker
 from penstock.contracts.messages import Order
 from penstock.contracts.spec import StepSpec
 from penstock.runners.checkpoints import AttemptCheckpoint, checkpoint_name
-from penstock.runners.devices import Given
 from penstock.runners.docker.box import Box
 from penstock.runners.docker.images import Image, Images
 from penstock.runners.docker.sandbox import Limits, Mount, Program
 from penstock.runners.log_file import LogFile
+from penstock.runners.provision import Provision
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.checkpoints import CheckpointStore
 
 _FIXED = {"HOME": "/tmp", "PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108  # inside
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -29,11 +28,7 @@ class Workshop:
     state: Path
     limits: Limits
     labels: Mapping[str, str]
-    grace_seconds: float
-    devices: Callable[[Order], Given]
-    """Which GPUs an order was given; None: any, as many as it states."""
-    checkpoints: CheckpointStore | None = None
-    """None: checkpoints stay on this machine."""
+    provision: Provision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +62,12 @@ class Attempt:
             labels={**self.workshop.labels, "penstock.attempt": address},
             network=step.software.network if step.software is not None else "none",
             volumes=self.image.volumes,
-            devices=self.workshop.devices(order),
+            devices=self.workshop.provision.devices(order),
         )
 
     def stored_checkpoint(self) -> AttemptCheckpoint | None:
         """What goes through a store that other machines have, too; None where there is none."""
-        store, folder = self.workshop.checkpoints, self.box.folder
+        store, folder = self.workshop.provision.checkpoints, self.box.folder
         if store is None:
             return None
         return AttemptCheckpoint(store, self.order, self.step, folder / "checkpoint", folder / "checkpoint-own")

@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import itertools
-import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,77 +18,49 @@ from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import CommandTarget, SecretRef, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.completion import completion
-from penstock.runners.devices import Given
 from penstock.runners.docker.box import Box
 from penstock.runners.docker.container import clear_containers, reached
 from penstock.runners.docker.container_step import ContainerStep
 from penstock.runners.docker.function_step import FunctionStep
 from penstock.runners.docker.images import Image, Images
+from penstock.runners.docker.owner import Owner
 from penstock.runners.docker.sandbox import Limits
 from penstock.runners.docker.workshop import Attempt, Workshop
 from penstock.runners.failures import AttemptFailed, failed, failure
-from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
 from penstock.runners.launcher import Launcher, ReportProgress
-from penstock.runners.log_feed import LogFeed
 from penstock.runners.log_file import LogFile, log_path
 from penstock.runners.masking import spellings
+from penstock.runners.provision import PLAIN, Provision
 from penstock.runners.snapshots import Snapshots
 from penstock.runners.step_variables import step_variables
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.checkpoints import CheckpointStore
 
 _log = structlog.get_logger(__name__)
-_LOG_LIMIT_BYTES = 16 * 1024 * 1024
 _NEEDED = {"memory": "MemoryLimit", "processes": "PidsLimit", "processors": "CpuCfsQuota"}
 """What is limited, and how the engine says that it can."""
-_NOBODY = "65532:65532"
-"""Who runs in containers of a runner that is root. Another runner's containers have its own user, who can read what they wrote."""
-
-
-def _any_devices(order: Order) -> Given:
-    return None
 
 
 class DockerLauncher(Launcher):
-    """`runner` and `incarnation` label its containers, so that the next incarnation can remove what this one may leave behind.
-
-    `url` is the engine's (`unix:///var/run/docker.sock`), else it is found as `docker` finds it. `state` and the artifact store's
-    folders must have the same paths for the engine as for the runner. `devices` tells which GPUs an order was given, `is_gone` whether
-    another incarnation of this runner has ended; without it all have.
+    """`url` is the engine's (`unix:///var/run/docker.sock`), else it is found as `docker` finds it. `state` and the artifact store's
+    folders must have the same paths for the engine as for the runner.
     """
 
-    def __init__(  # noqa: PLR0913  # what it needs is named at its one place of construction
+    def __init__(
         self,
         artifacts: ArtifactStore,
         state: Path,
+        owner: Owner,
+        provision: Provision = PLAIN,
         *,
-        runner: str,
-        incarnation: str,
         url: str | None = None,
-        resolve_secret: ResolveSecret = secret_of_runner,
-        devices: Callable[[Order], Given] = _any_devices,
-        is_gone: Callable[[str], bool] | None = None,
-        log_limit_bytes: int = _LOG_LIMIT_BYTES,
-        grace_seconds: float = 5.0,
-        processes: int = 4096,
-        scratch_bytes: int = 1024**3,
-        runtime: str | None = None,
-        feed: LogFeed | None = None,
-        checkpoints: CheckpointStore | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._artifacts = artifacts
         self._state = state.absolute()
-        self._runner, self._incarnation = runner, incarnation
+        self._owner = owner
+        self._provision = provision
         self._url = url
-        self._resolve_secret = resolve_secret
-        self._devices = devices
-        self._is_gone: Callable[[str], bool] = is_gone if is_gone is not None else incarnation.__ne__
-        self._log_limit_bytes = log_limit_bytes
-        self._grace_seconds = grace_seconds
-        self._feed = feed
-        self._checkpoints = checkpoints
-        user = _NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
-        self._limits = Limits(user=user, processes=processes, scratch_bytes=scratch_bytes, runtime=runtime)
+        self._limits = limits or Limits()
         self._snapshots = Snapshots(self._state / "snapshots", artifacts)
         self._opening = asyncio.Lock()
         self._opened: Workshop | None = None
@@ -100,14 +70,15 @@ class DockerLauncher(Launcher):
     async def execute(self, order: Order, step: StepSpec, progress: ReportProgress) -> Completed:
         workshop = await self._workshop()
         try:
-            variables, secrets = step_variables(step, self._resolve_secret)
+            variables, secrets = step_variables(step, self._provision.resolve_secret)
         except InvalidInput as error:
             told = Failure(kind=FailureKind.ENVIRONMENT, message=str(error))
             return Completed(attempt=order.attempt, token=order.token, runner="", outcome=AttemptState.FAILED, failure=told)
         shown = spellings(secrets)
         log = self._new_log(order, step, shown)
-        box = await asyncio.to_thread(Box, self._boxes / f"{self._incarnation}-{next(self._numbers)}", self._limits.user)
-        followed = self._feed.showing(order, step.name, lambda: log) if self._feed is not None else contextlib.nullcontext()
+        box = await asyncio.to_thread(Box, self._boxes / f"{self._owner.incarnation}-{next(self._numbers)}", self._limits.user)
+        feed = self._provision.feed
+        followed = feed.showing(order, step.name, lambda: log) if feed is not None else contextlib.nullcontext()
         try:
             async with followed:
                 plain = await self._ended(workshop, order, step, progress, log, box, variables, shown)
@@ -123,7 +94,7 @@ class DockerLauncher(Launcher):
         :raises InfrastructureError: the engine can't be reached.
         """
         workshop = await self._workshop()
-        count = await clear_containers(workshop.engine, self._runner, self._is_gone)
+        count = await clear_containers(workshop.engine, self._owner)
         await asyncio.to_thread(self._clear_boxes)
         return count
 
@@ -209,24 +180,22 @@ class DockerLauncher(Launcher):
             artifacts=self._artifacts,
             state=self._state,
             limits=replace(self._limits, processors=told["NCPU"]),
-            labels={"penstock.runner": self._runner, "penstock.incarnation": self._incarnation},
-            grace_seconds=self._grace_seconds,
-            devices=self._devices,
-            checkpoints=self._checkpoints,
+            labels=self._owner.labels,
+            provision=self._provision,
         )
 
     def _new_log(self, order: Order, step: StepSpec, secrets: list[str]) -> LogFile:
         path = log_path(self._state, order.run_id, step.name, order.index, order.attempt.attempt_no)
-        return LogFile(path, self._log_limit_bytes // 2, [secret.encode() for secret in secrets])
+        return LogFile(path, self._provision.log_limit_bytes // 2, [secret.encode() for secret in secrets])
 
     @property
     def _boxes(self) -> Path:
         """Where the artifact store can take files from without a copy."""
-        return self._artifacts.staging / f"docker-{re.sub(r'[^A-Za-z0-9._-]', '-', self._runner)}"
+        return self._artifacts.staging / f"docker-{re.sub(r'[^A-Za-z0-9._-]', '-', self._owner.runner)}"
 
     def _clear_boxes(self) -> None:
         for folder in self._boxes.iterdir() if self._boxes.is_dir() else ():
-            if self._is_gone(folder.name.rpartition("-")[0]):
+            if self._owner.has_lost(folder.name.rpartition("-")[0]):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

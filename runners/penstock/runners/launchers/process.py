@@ -12,30 +12,21 @@ from penstock.contracts.messages import Completed, Failure, Order
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.checkpoints import remove_abandoned
-from penstock.runners.devices import Given
 from penstock.runners.environments.builds import Recipe
 from penstock.runners.environments.shelf import Environments
 from penstock.runners.execution import Execution, Preparation, Workshop
-from penstock.runners.known_secrets import ResolveSecret, secret_of_runner
 from penstock.runners.launcher import Launcher, ReportProgress
-from penstock.runners.log_feed import LogFeed
 from penstock.runners.masking import spellings
 from penstock.runners.memory_watch import MemoryWatch
 from penstock.runners.nursery import Nursery
+from penstock.runners.provision import PLAIN, Provision
 from penstock.runners.snapshots import Snapshots
 from penstock.runners.step_variables import guest_environment, step_variables
 from penstock.runners.workdirs import Workdirs
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.checkpoints import CheckpointStore
-
-_LOG_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 def _unknown_project(order: Order) -> Path | None:
-    return None
-
-
-def _whatever_is_seen(order: Order) -> Given:
     return None
 
 
@@ -43,33 +34,25 @@ class ProcessLauncher(Launcher):
     """`state` is a folder of this machine: snapshots, logs, checkpoints, working directories.
 
     `project_of` tells the folder that an order's snapshot was taken from, where that is known, so that reads of what is not in the
-    snapshot get a hint. `log_limit_bytes` bounds the log of an attempt: half of it from its beginning, half from its end. `threads` is
-    what numeric libraries in each guest may use; slots share the cores else. `devices` tells which GPUs an order was given.
-    With `checkpoints`, what a step saves is found by its next attempt on any machine, else on this one only.
+    snapshot get a hint. `threads` is what numeric libraries in each guest may use; slots share the cores else.
     """
 
-    def __init__(  # noqa: PLR0913  # what it needs is named at its one place of construction
+    def __init__(
         self,
         artifacts: ArtifactStore,
         state: Path,
+        provision: Provision = PLAIN,
         *,
         slots: int = 1,
-        resolve_secret: ResolveSecret = secret_of_runner,
         project_of: Callable[[Order], Path | None] = _unknown_project,
-        devices: Callable[[Order], Given] = _whatever_is_seen,
-        log_limit_bytes: int = _LOG_LIMIT_BYTES,
-        grace_seconds: float = 5.0,
         threads: int | None = None,
-        feed: LogFeed | None = None,
-        checkpoints: CheckpointStore | None = None,
     ) -> None:
         state = state.absolute()
-        self._resolve_secret = resolve_secret
+        self._provision = provision
         self._project_of = project_of
-        self._devices = devices
         self._snapshots = Snapshots(state / "snapshots", artifacts)
         self._started = 0
-        if checkpoints is not None:
+        if provision.checkpoints is not None:
             remove_abandoned(artifacts.staging)
         self._workshop = Workshop(
             artifacts=artifacts,
@@ -79,10 +62,7 @@ class ProcessLauncher(Launcher):
             memory=MemoryWatch(),
             workdirs=Workdirs(artifacts.staging, f"work-{os.getpid()}"),
             environment=guest_environment(threads or max(1, (os.cpu_count() or 1) // max(1, slots))),
-            log_limit_bytes=log_limit_bytes,
-            grace_seconds=grace_seconds,
-            feed=feed,
-            checkpoints=checkpoints,
+            provision=provision,
         )
 
     @override
@@ -103,7 +83,7 @@ class ProcessLauncher(Launcher):
         return self._workshop.nursery.zygotes_started
 
     async def _prepared(self, order: Order, step: StepSpec) -> Preparation:
-        variables, secrets = step_variables(step, self._resolve_secret)
+        variables, secrets = step_variables(step, self._provision.resolve_secret)
         snapshot = await self._snapshots.folder(order.snapshot) if order.snapshot is not None else ""
         project = str(self._project_of(order) or "")
         recipe = await self._recipe(step)
@@ -113,7 +93,7 @@ class ProcessLauncher(Launcher):
             variables=variables,
             secrets=spellings(secrets),
             recipe=recipe,
-            devices=self._devices(order),
+            devices=self._provision.devices(order),
         )
 
     async def _recipe(self, step: StepSpec) -> Recipe | None:
