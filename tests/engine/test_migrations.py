@@ -18,15 +18,22 @@ ATTEMPT = (
     "VALUES (1, 0, 0, 1, 'succeeded', 'cpu', '', 'local', 1, 0.5, 0.1, 0)"
 )
 
+ATTEMPT_IN_WORKSPACE = ATTEMPT.replace("(run_no", "(workspace, slots, run_no", 1).replace("VALUES (", "VALUES ('team', 1, ")
+
+
+@pytest.fixture(params=["0001", "0002"])
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A state database as the first version made it, with a run that has ended."""
+def old(tmp_path: Path, version: str) -> Path:
+    """A state database as an earlier version made it, with a run that has ended."""
     path = tmp_path / "penstock.sqlite"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((SCHEMAS / "0001.sql").read_text())
+        connection.executescript((SCHEMAS / f"{version}.sql").read_text())
         connection.execute(RUN)
-        connection.execute(ATTEMPT)
+        connection.execute(ATTEMPT if version == "0001" else ATTEMPT_IN_WORKSPACE)
         connection.commit()
     return path
 
@@ -61,8 +68,8 @@ async def test_an_old_store_keeps_what_is_in_it(old: Path) -> None:
         assert connection.execute("SELECT workspace, slots, runner FROM attempt").fetchall() == [("team", 1, "local")]
 
 
-async def test_an_old_store_is_backed_up_beside_itself(old: Path) -> None:
+async def test_an_old_store_is_backed_up_beside_itself(old: Path, version: str) -> None:
     await SqliteStore(old).close()
 
-    with closing(sqlite3.connect(old.with_suffix(".0001.backup"))) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    with closing(sqlite3.connect(old.with_suffix(f".{version}.backup"))) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(version,)]

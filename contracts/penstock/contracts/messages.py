@@ -288,10 +288,19 @@ class RunOptions(_Message):
 
 
 class Cause(_Message):
-    """Why a run exists: `manual`, `api`, `event`, `schedule`, `run` or `rerun`, and of which."""
+    """Why a run exists: `manual`, `api`, `event`, `schedule`, `data`, `run` or `rerun`, and of which.
 
-    kind: Literal["manual", "api", "event", "schedule", "run", "rerun"] = "manual"
+    Of a run that a trigger made: `trigger` by name, `events` by number, `correlation_id` of the first cause, and `hops`, the runs in between.
+    """
+
+    kind: Literal["manual", "api", "event", "schedule", "data", "run", "rerun"] = "manual"
     of: str | None = None
+    by: str | None = None
+    """Who asked, where the services know."""
+    trigger: str | None = None
+    events: tuple[Count, ...] = ()
+    correlation_id: str | None = None
+    hops: Count = 0
 
 
 class SubmitRun(_Message):

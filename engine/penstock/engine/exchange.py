@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.engine.tables import metadata
+from penstock.engine.schema import metadata
 
 SHAPES = 100
 """Different ones that a process makes at most: a server keeps a plan of each, for every connection."""

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect
 
 from penstock.contracts.errors import StateTooNew
 
-NEWEST = "0002"
+NEWEST = "0003"
 _FOLDER = Path(__file__).parent / "migrations"
 
 

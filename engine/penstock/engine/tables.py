@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, M
 metadata = MetaData()
 
 # SQLite numbers rows by itself only where the key is exactly INTEGER.
-_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _key(name: str) -> Column[int]:
@@ -31,7 +31,7 @@ spec = Table(
 run = Table(
     "run",
     metadata,
-    Column("run_no", _NUMBER, primary_key=True, autoincrement=True),
+    Column("run_no", NUMBER, primary_key=True, autoincrement=True),
     Column("workspace", String(63), nullable=False),
     Column("run_id", String(63), nullable=False),
     Column("pipeline", String(255), nullable=False),

@@ -23,9 +23,12 @@ class Exchange(StrEnum):
     CONTROL = "penstock.control"
     EVENTS = "penstock.events"
     LOGS = "penstock.logs"
+    INGEST = "penstock.ingest"
 
 
 INBOX = "penstock.inbox"
+INGEST = "penstock.ingest"
+"""The queue of events from outside; the exchange has the same name. A burst of them never stands before reports."""
 DEAD = "penstock.dead"
 """The queue of what a broker took away because nobody could be done with it."""
 

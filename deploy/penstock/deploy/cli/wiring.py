@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +16,9 @@ from penstock.deploy.cli.targets import Target
 from penstock.deploy.settings import Settings
 from penstock.sdk.client import EngineClient, Housekeeping, connect
 from penstock.sdk.drawing.traced import Traced
+
+if TYPE_CHECKING:
+    from penstock.deploy.remote.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,26 @@ def services(context: typer.Context, start: Path | None = None) -> Generator[Eng
     client = _connect(home, "http") if given is _connect and Settings.read().engine == "embedded" else given(home)
     try:
         yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def api(context: typer.Context, start: Path | None = None) -> Generator["Connection"]:
+    """The API of the services, where somebody says where they are, else that of the project's own engine; closed at the end.
+
+    :raises InvalidInput: it takes more than is installed here.
+    """
+    given = wiring(context).connect
+    home = home_of(start)
+    settings = Settings.read()
+    client = _connect(home, "http") if given is _connect and settings.engine == "embedded" and settings.names_services else given(home)
+    from penstock.deploy.areas.reachable import Reachable  # noqa: PLC0415 -- most commands ask no API
+
+    try:
+        if not isinstance(client, Reachable):
+            raise InvalidInput("this engine has no API")
+        yield client.connection
     finally:
         client.close()
 

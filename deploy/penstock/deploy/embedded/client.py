@@ -6,9 +6,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -47,6 +48,9 @@ from penstock.engine.why import why
 from penstock.runners.log_file import log_path
 from penstock.transport.directories import file_digest, materialise_file, materialise_shared, scan_directory
 
+if TYPE_CHECKING:
+    from penstock.deploy.remote.connection import Connection as ApiConnection
+
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
@@ -67,6 +71,20 @@ class EmbeddedClient:
     @property
     def home(self) -> Path:
         return self._engine.home
+
+    @cached_property
+    def connection(self) -> "ApiConnection":
+        """To the API of this engine: what can be asked of services can be asked of a laptop.
+
+        :raises InvalidInput: what that takes is not installed.
+        """
+        try:
+            from penstock.deploy.embedded.local_api import local_connection  # noqa: PLC0415 -- a run needs no API
+        except ModuleNotFoundError as error:
+            raise InvalidInput(
+                f"this needs more than is installed here ({error.name} is missing): pip install 'penstock[services]'"
+            ) from error
+        return local_connection(self._engine)
 
     # Artifacts
 
@@ -331,6 +349,8 @@ class EmbeddedClient:
         if not self._is_closed:
             self._is_closed = True
             atexit.unregister(self.close)
+            if "connection" in self.__dict__:
+                self.connection.close()
             self._engine.close()
 
 

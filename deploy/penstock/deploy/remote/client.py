@@ -54,6 +54,11 @@ class HttpClient:
         """Where the services are."""
         return self._connection.url
 
+    @property
+    def connection(self) -> Connection:
+        """To their API."""
+        return self._connection
+
     # Artifacts
 
     def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef:

@@ -25,9 +25,16 @@ Body = Callable[[], Iterator[bytes]]
 
 
 class Connection:
-    """May be used by any thread. `pause` waits between tries."""
+    """May be used by any thread. `pause` waits between tries; `transport` takes requests another way than over the network."""
 
-    def __init__(self, url: str, token: str | None, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        pause: Callable[[float], None] = time.sleep,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = _checked(url)
         self._pause = pause
         headers = {"Penstock-Contract": str(CONTRACT), "Penstock-Version": version("penstock")}
@@ -36,7 +43,11 @@ class Connection:
         is_near = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
         # A proxy leads elsewhere than to this machine.
         self._http = httpx.Client(
-            headers=headers, timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS), trust_env=not is_near, follow_redirects=False
+            headers=headers,
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            trust_env=not is_near,
+            follow_redirects=False,
+            transport=transport,
         )
 
     def close(self) -> None:

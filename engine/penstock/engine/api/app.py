@@ -6,8 +6,23 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from penstock.engine.api import (
+    access,
+    approvals,
+    cache,
+    components,
+    events,
+    pipelines,
+    pools,
+    problems,
+    registry,
+    runs,
+    status,
+    step_runs,
+    subscriptions,
+    triggers,
+)
 from penstock.engine.api import artifacts as artifacts_router
-from penstock.engine.api import cache, pools, problems, runs, status, step_runs
 from penstock.engine.api.gate import Gate
 from penstock.engine.api.live_logs import LiveLogs
 from penstock.engine.api.services import DeclareQueue, Services, queues_need_no_declaring
@@ -18,6 +33,11 @@ from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
 
 PREFIX = "/v1"
+_ROUTERS = (
+    *(runs, step_runs, artifacts_router, registry, approvals, cache),
+    *(pipelines, components, events, triggers, subscriptions),
+    *(pools, status, access),
+)
 
 
 def create_app(
@@ -49,7 +69,7 @@ def create_app(
     )
     app.state.services = services
     problems.install(app)
-    for module in (runs, step_runs, artifacts_router, cache, pools, status):
+    for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
     app.add_middleware(Gate, settings=settings)
     return app

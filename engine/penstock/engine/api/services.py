@@ -11,6 +11,7 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection
 
+from penstock.contracts.access import LOCAL, Principal
 from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.engine.api.live_logs import LiveLogs
 from penstock.engine.api.problems import NotAllowed, NotFound
@@ -51,6 +52,8 @@ class Services:
     declare: DeclareQueue
     fleet: Fleet
     live_logs: LiveLogs
+    principal: Principal = LOCAL
+    """Who asks."""
 
     @property
     def workspace(self) -> str:

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from penstock.engine.tables import metadata
+from penstock.engine.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
 with context.begin_transaction():

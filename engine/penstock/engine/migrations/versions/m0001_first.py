@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from penstock.engine.tables import metadata
+from penstock.engine.schema import metadata
 
 revision = "0001"
 down_revision = None

@@ -11,7 +11,7 @@ from enum import StrEnum
 from aiormq.abc import AbstractChannel
 
 from penstock.contracts.pools import LANE_WORD
-from penstock.transport.bus import DEAD, INBOX, Exchange, work_binding, work_queue
+from penstock.transport.bus import DEAD, INBOX, INGEST, Exchange, work_binding, work_queue
 
 UNROUTABLE = "penstock.unroutable"
 """The alternate exchange of `work`. Nothing is bound to it, so an order that no queue takes is still returned to its publisher;
@@ -76,6 +76,7 @@ EXCHANGES = (
     DeclaredExchange(Exchange.CONTROL.value, ExchangeKind.FANOUT),
     DeclaredExchange(Exchange.EVENTS.value, ExchangeKind.TOPIC),
     DeclaredExchange(Exchange.LOGS.value, ExchangeKind.TOPIC),
+    DeclaredExchange(Exchange.INGEST.value, ExchangeKind.TOPIC),
     DeclaredExchange(DEAD, ExchangeKind.FANOUT),
     DeclaredExchange(UNROUTABLE, ExchangeKind.FANOUT),
 )
@@ -83,7 +84,8 @@ EXCHANGES = (
 
 def topology(pools: Iterable[tuple[str, str]] = ()) -> Topology:
     """The whole, with a queue for each `(workspace, pool)`. Queues of lanes are not in it: who serves a step declares its own."""
-    parts = [queue_topology(DEAD), queue_topology(INBOX), *(queue_topology(work_queue(workspace, pool)) for workspace, pool in pools)]
+    shared = [queue_topology(name) for name in (DEAD, INBOX, INGEST)]
+    parts = [*shared, *(queue_topology(work_queue(workspace, pool)) for workspace, pool in pools)]
     return Topology(
         exchanges=EXCHANGES,
         queues=tuple(queue for part in parts for queue in part.queues),
@@ -95,6 +97,8 @@ def queue_topology(name: str) -> Topology:
     """One shared queue, by its name, and its binding."""
     if name == INBOX:
         return Topology(queues=(DeclaredQueue(INBOX),), bindings=(DeclaredBinding(Exchange.REPORTS.value, INBOX, "#"),))
+    if name == INGEST:
+        return Topology(queues=(DeclaredQueue(INGEST),), bindings=(DeclaredBinding(Exchange.INGEST.value, INGEST, "#"),))
     if name == DEAD:
         # The exchange has the same name.
         return Topology(queues=(DeclaredQueue(DEAD),), bindings=(DeclaredBinding(DEAD, DEAD, ""),))

@@ -1,0 +1,36 @@
+"""Who asks, and what they may do. A role holds in a workspace, and includes those before it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from penstock.contracts.names import DEFAULT_WORKSPACE
+
+
+class Role(StrEnum):
+    """`viewer` looks; `operator` starts, stops, approves and repairs; `author` publishes; `admin` says who may do what."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    AUTHOR = "author"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """Whether who has this role may do what that one may."""
+        return _ORDER.index(self) >= _ORDER.index(other)
+
+
+_ORDER = (Role.VIEWER, Role.OPERATOR, Role.AUTHOR, Role.ADMIN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks: a person, or what holds a token. `name` is what is recorded of what they do."""
+
+    name: str
+    workspace: str = DEFAULT_WORKSPACE
+    role: Role = Role.VIEWER
+    groups: tuple[str, ...] = ()
+
+
+LOCAL = Principal(name="local", role=Role.ADMIN)
+"""Whoever sits at the machine: an API without tokens answers nobody else."""

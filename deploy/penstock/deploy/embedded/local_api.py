@@ -1,0 +1,46 @@
+"""The API on an embedded engine, inside this process: what the services answer over HTTP, a laptop answers from its own rows.
+
+So events, triggers, publishing and the like are written once, as requests, and can't differ between a laptop and services.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from typing_extensions import override
+
+from penstock.deploy.embedded.engine import EmbeddedEngine
+from penstock.deploy.remote.connection import Connection
+from penstock.engine.api.app import create_app
+from penstock.engine.api.settings import ApiSettings
+from penstock.transport.buses.memory import MemoryBus
+
+Call = Callable[[Coroutine[Any, Any, httpx.Response]], httpx.Response]
+ADDRESS = "http://localhost"
+
+
+def local_connection(engine: EmbeddedEngine) -> Connection:
+    """To the API of that engine. What it would ring for, whoever drives the rows finds in them."""
+    app = create_app(engine.store, MemoryBus(), engine.opened.store, ApiSettings())
+    return Connection(ADDRESS, None, transport=LocalTransport(app, engine.call))
+
+
+class LocalTransport(httpx.BaseTransport):
+    """Hands requests to an app on the engine's event loop. `call` has that loop do something, and waits."""
+
+    def __init__(self, app: FastAPI, call: Call) -> None:
+        # The app answers for what goes wrong inside of it; nothing else would be told to a client of services.
+        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._call = call
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._call(self._answer(request))
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        given = httpx.Request(request.method, request.url, headers=request.headers, content=request.read(), extensions=request.extensions)
+        answer = await self._asgi.handle_async_request(given)
+        assert isinstance(answer.stream, httpx.AsyncByteStream)  # noqa: S101 - an ASGI app's answers are
+        body = b"".join([part async for part in answer.stream])
+        return httpx.Response(answer.status_code, headers=answer.headers, content=body, request=request)

@@ -1,0 +1,5 @@
+"""Events over HTTP: taken in, listed, replayed."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["events"])

@@ -1,0 +1,5 @@
+"""Triggers over HTTP: declared, tried, paused, explained."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["triggers"])
