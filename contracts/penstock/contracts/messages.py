@@ -290,7 +290,7 @@ class RunOptions(_Message):
 class Cause(_Message):
     """Why a run exists: `manual`, `api`, `event`, `schedule`, `data`, `run` or `rerun`, and of which.
 
-    Of a run that a trigger made: `trigger` by name, `events` by number, `correlation_id` of the first cause, and `hops`, the runs in between.
+    Of a run that a trigger made: `trigger` by name, `events` by number, `correlation_id` of the first cause, `hops` the runs in between.
     """
 
     kind: Literal["manual", "api", "event", "schedule", "data", "run", "rerun"] = "manual"
