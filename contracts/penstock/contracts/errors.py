@@ -4,11 +4,13 @@ PenstockError
 ├── ContractError            the data is wrong: refuse it, say where, change nothing
 │   ├── GraphError           a pipeline that can't be built
 │   ├── InvalidInput         a parameter, argument, setting or file that can't be used
+│   │   └── DataChanged      data outside that is not what it was when it was named
 │   └── UnknownVersion       written by another version of Penstock
 ├── UserCodeError            the user's code failed: retry by its policy, show its traceback
 │   └── RunFailed            a run did not succeed
 └── InfrastructureError      something below failed: give the work back, try again
     ├── ArtifactLost         bytes that should exist are gone or don't match their digest
+    ├── DatastoreUnavailable users' data can't be reached
     ├── BusUnavailable       the bus can't be reached; whether it took a message is unknown
     ├── StoreUnavailable     the store can't be reached or can't be written
     ├── EngineUnavailable    the services' API can't be reached, or fails
@@ -30,6 +32,10 @@ class GraphError(ContractError):
 
 class InvalidInput(ContractError):
     """A parameter, argument, setting or file that can't be used."""
+
+
+class DataChanged(InvalidInput):
+    """Data outside is not what it was when it was named, or changed while it was read."""
 
 
 class UnknownVersion(ContractError):
@@ -58,6 +64,10 @@ class ArtifactLost(InfrastructureError):
     def __init__(self, message: str, digest: str = "") -> None:
         super().__init__(message)
         self.digest = digest
+
+
+class DatastoreUnavailable(InfrastructureError):
+    """A datastore, where users keep their data, can't be reached or refuses us."""
 
 
 class BusUnavailable(InfrastructureError):
