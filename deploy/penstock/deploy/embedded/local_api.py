@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 from penstock.deploy.embedded.engine import EmbeddedEngine
+from penstock.deploy.embedded.incarnation import DEV
 from penstock.deploy.remote.connection import Connection
 from penstock.engine.api.app import create_app
 from penstock.engine.api.settings import ApiSettings
@@ -21,8 +22,8 @@ ADDRESS = "http://localhost"
 
 
 def local_connection(engine: EmbeddedEngine) -> Connection:
-    """To the API of that engine. What it would ring for, whoever drives the rows finds in them."""
-    app = create_app(engine.store, MemoryBus(), engine.opened.store, ApiSettings())
+    """To the API of that engine. What it would ring for, `penstock dev` finds in the rows: runs that are made here are for it to drive."""
+    app = create_app(engine.store, MemoryBus(), engine.opened.store, ApiSettings(owner=DEV))
     return Connection(ADDRESS, None, transport=LocalTransport(app, engine.call))
 
 

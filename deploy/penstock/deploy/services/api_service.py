@@ -29,10 +29,10 @@ from penstock.transport.bus import Bus
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
 
 
-def api_settings(settings: ServiceSettings) -> ApiSettings:
+def api_settings(settings: ServiceSettings, owner: str | None = None) -> ApiSettings:
     """:raises InvalidInput: the token is short enough to be guessed."""
     token = settings.api_token.get_secret_value() if settings.api_token is not None else None
-    return ApiSettings(token=token, workspace=settings.workspace)
+    return ApiSettings(token=token, workspace=settings.workspace, owner=owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,10 @@ class ApiServer(uvicorn.Server):
         yield
 
 
-def api_server(door: Door, ports: tuple[Store, Bus, ArtifactStore], settings: ServiceSettings, seen: Observation) -> uvicorn.Server:
-    """A server of the API that is about to listen.
+def api_server(
+    door: Door, ports: tuple[Store, Bus, ArtifactStore], settings: ServiceSettings, seen: Observation, owner: str | None = None
+) -> uvicorn.Server:
+    """A server of the API that is about to listen. `owner` drives the runs that are asked for there.
 
     :raises InvalidInput: nobody can listen there, or others would reach it without a token.
     """
@@ -93,7 +95,7 @@ def api_server(door: Door, ports: tuple[Store, Bus, ArtifactStore], settings: Se
         ObservedStore(store, metrics),
         ObservedBus(bus, metrics),
         ObservedArtifacts(artifacts, metrics),
-        api_settings(settings),
+        api_settings(settings, owner),
         partial(declare_pool, settings) if settings.broker_url is not None else queues_need_no_declaring,
     )
     http = ApiServer(server(app, door.host, door.port).config)

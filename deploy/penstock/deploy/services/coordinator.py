@@ -1,8 +1,9 @@
 """`penstock coordinator`: one of any number of coordinators on the same bus and store."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.coordinator_metrics import CoordinatorMetrics
@@ -20,6 +21,18 @@ from penstock.transport.buses.rabbitmq.mending import Mending
 from penstock.transport.shared_caches.by_url import open_shared_cache
 
 Ports = tuple[Bus, Store, ArtifactStore]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The runs of `owner`, in a state folder where other processes drive theirs. `is_gone`: whether one of those is, for good."""
+
+    owner: str
+    is_gone: Callable[[str], bool]
+
+
+def _is_never_gone(owner: str) -> bool:
+    return False
 
 
 async def serve_coordinator(name: str, settings: ServiceSettings, lifetime: Lifetime) -> None:
@@ -51,9 +64,9 @@ async def serve_coordinator(name: str, settings: ServiceSettings, lifetime: Life
 
 @asynccontextmanager
 async def observed_coordinator(
-    ports: Ports, name: str, settings: ServiceSettings, seen: Observation, *, only_pool: str | None = None
+    ports: Ports, name: str, settings: ServiceSettings, seen: Observation, *, only_pool: str | None = None, share: Share | None = None
 ) -> AsyncGenerator[Coordinator]:
-    """A coordinator of every run, whose work is counted and traced meanwhile."""
+    """A coordinator of every run, or of one's share of them, whose work is counted and traced meanwhile."""
     bus, store, artifacts = ports
     notes = CoordinatorMetrics(seen.metrics, seen.tracer)
     looking = asyncio.create_task(notes.run(store))
@@ -66,6 +79,8 @@ async def observed_coordinator(
                 token_key=key.encode(),
                 patience_seconds=settings.patience_seconds,
                 only_pool=only_pool,
+                owner=share.owner if share is not None else None,
+                is_gone=share.is_gone if share is not None else _is_never_gone,
                 observations=notes,
                 shared=shared,
             )

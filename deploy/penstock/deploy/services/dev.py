@@ -1,19 +1,18 @@
 """`penstock dev`: coordinator, runner and API in one process, on given services or on none."""
 
 import asyncio
-import fcntl
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from penstock.contracts.errors import InvalidInput
+from penstock.deploy.embedded.incarnation import DEV, Incarnation, is_alive
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.api_service import Door, api_server
-from penstock.deploy.services.coordinator import observed_coordinator
+from penstock.deploy.services.coordinator import Share, observed_coordinator
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, DATABASE, open_artifacts, open_bus, open_store
 from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
@@ -23,6 +22,7 @@ from penstock.deploy.services.runner import Place, observed_runner
 from penstock.deploy.user_secrets import secret_of_user
 from penstock.engine.store import Store
 from penstock.engine.stores.sqlite import SqliteStore
+from penstock.sdk.runs.state_home import make_state_home
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from penstock.transport.bus import Bus
@@ -38,7 +38,8 @@ LOCAL_PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevOptions:
-    """`pools` None: the slots of this machine stand for all pools. `tell` shows a line to whoever started it."""
+    """`pools` None: the slots of this machine stand for all pools. `home` is the project's state folder, in which runs, artifacts and
+    cache are those of `penstock run` too. `tell` shows a line to whoever started it."""
 
     host: str
     port: int
@@ -47,9 +48,16 @@ class DevOptions:
     tell: Callable[[str], None]
 
 
-def completed_settings(settings: ServiceSettings, folder: Path) -> ServiceSettings:
-    """With a token and a signing key, made and kept in `folder` where nobody gave any."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def own_folder(home: Path) -> Path:
+    """What is `penstock dev`'s alone."""
+    return home / "dev"
+
+
+def completed_settings(settings: ServiceSettings, home: Path) -> ServiceSettings:
+    """With a token and a signing key, made and kept in the state folder where nobody gave any."""
+    make_state_home(home)
+    folder = own_folder(home)
+    folder.mkdir(mode=0o700, exist_ok=True)
     made = {
         name: SecretStr(kept_secret(folder / name.replace("_", "-")))
         for name in ("api_token", "signing_key")
@@ -67,7 +75,7 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
     health = Health((BROKER, DATABASE, ARTIFACTS))
     pools = options.pools or {LOCAL_POOL: max(2, os.cpu_count() or 1)}
     async with AsyncExitStack() as stack:
-        stack.enter_context(_alone(options.home / "lock"))
+        stack.callback(Incarnation(options.home, DEV).close)
         seen = await stack.enter_async_context(observe("dev", name, settings, health))
         bus = await stack.enter_async_context(_bus(settings, name, health))
         store = await stack.enter_async_context(_store(settings, options.home, health))
@@ -75,17 +83,22 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
         only_pool = LOCAL_POOL if options.pools is None else None
         checkpoints = await stack.enter_async_context(_checkpoints(settings))
         place = Place(
-            options.home,
+            own_folder(options.home),
             settings.workspace,
             is_strict=options.pools is not None,
             checkpoints=checkpoints,
             resolve_secret=secret_of_user,
+            state=options.home,
         )
+        # Others who use the state folder drive runs of their own in it.
+        share = Share(DEV, lambda other: not is_alive(options.home, other)) if settings.database_url is None else None
         coordinator = await stack.enter_async_context(
-            observed_coordinator((bus, store, artifacts), name, settings, seen, only_pool=only_pool)
+            observed_coordinator((bus, store, artifacts), name, settings, seen, only_pool=only_pool, share=share)
         )
         runner = await stack.enter_async_context(observed_runner(bus, artifacts, pools, name, place, seen, lifetime))
-        api = api_server(Door(options.host, options.port), (store, bus, artifacts), settings, seen)
+        api = api_server(
+            Door(options.host, options.port), (store, bus, artifacts), settings, seen, share.owner if share is not None else None
+        )
 
         async def work() -> None:
             await runner.run()
@@ -119,17 +132,6 @@ def _greeting(options: DevOptions, settings: ServiceSettings, pools: Mapping[str
         "",
         "Ctrl-C ends it when the steps that run have ended; a second one ends it at once.",
     ]
-
-
-@contextmanager
-def _alone(path: Path) -> Generator[None]:
-    """Two of these on one state folder would each take the other's runs for lost."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InvalidInput(f"another `penstock dev` serves {path.parent}; end it, or name another folder in PENSTOCK_HOME") from error
-        yield
 
 
 @asynccontextmanager

@@ -55,6 +55,8 @@ class Place:
     checkpoints: CheckpointStore | None = None
     """None: checkpoints stay on this machine."""
     resolve_secret: ResolveSecret = secret_of_runner
+    state: Path | None = None
+    """What is kept between attempts; None: a folder of its own in `folder`."""
 
 
 async def serve_runner(
@@ -143,7 +145,7 @@ async def _launcher(
 
 def _state(place: Place) -> Path:
     """What the machine's runners keep between attempts."""
-    return place.folder / "runner"
+    return place.state or place.folder / "runner"
 
 
 async def _clear(containers: DockerLauncher) -> None:

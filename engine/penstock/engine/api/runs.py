@@ -70,6 +70,7 @@ async def submit_run(request: Request, services: Serving) -> Response:
         experiment=asked.experiment,
         cause=asked.cause,
         options=asked.options,
+        owner=services.settings.owner,
     )
     await admitted(services, submission)
 

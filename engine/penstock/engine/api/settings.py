@@ -28,6 +28,8 @@ class ApiSettings:
 
     token: str | None = field(default=None, repr=False)
     workspace: str = DEFAULT_WORKSPACE
+    owner: str | None = None
+    """The process that drives the runs, where several share a state folder; None: whoever coordinates."""
     json_limit_bytes: int = 16 * 1024 * 1024
     """Of a request that carries no artifact."""
     upload_limit_bytes: int = 64 * 1024 * 1024 * 1024

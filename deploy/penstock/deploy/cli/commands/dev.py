@@ -13,8 +13,8 @@ app = typer.Typer()
 
 _HELP = """Serve coordinator, runner and API in one process, until Ctrl-C.
 
-It needs nothing: state and artifacts are in `.penstock/dev/` of the project. What PENSTOCK_BROKER_URL, PENSTOCK_DATABASE_URL and
-PENSTOCK_ARTIFACTS_URL name is used instead. It prints where the API is, and its token.
+It needs nothing: runs, artifacts and cache are those of the project, in `.penstock/`. What PENSTOCK_BROKER_URL, PENSTOCK_DATABASE_URL
+and PENSTOCK_ARTIFACTS_URL name is used instead. It prints where the API is, and its token.
 
 Examples:
 
@@ -41,7 +41,7 @@ def dev(
         from penstock.deploy.services.dev import DevOptions, completed_settings, serve_dev  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.lifetime import run_service  # noqa: PLC0415 -- for services alone
         from penstock.deploy.services.slots import slots_by_pool  # noqa: PLC0415 -- for services alone
-    home = home_of() / "dev"
+    home = home_of()
     options = DevOptions(host=host, port=port, pools=slots_by_pool(pool, []) if pool else None, home=home, tell=typer.echo)
     settings = completed_settings(given, home)
     run_service("dev", settings, partial(serve_dev, options))
