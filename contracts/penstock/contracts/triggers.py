@@ -4,10 +4,13 @@ A trigger is a *source* (what it waits for) and what is done about it. Expressio
 batch or a join brought together. Names and types are checked against the pipeline's parameters when a trigger is declared.
 """
 
+import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, model_validator
 
+from penstock.contracts.encoding import canonical
 from penstock.contracts.numbers import Count, Seconds
 
 Expression = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -166,6 +169,16 @@ def plain_trigger(spec: TriggerSpec) -> dict[str, Any]:
     """As JSON has it; what is at its default is left out."""
     plain = spec.model_dump(mode="json", exclude_defaults=True)
     return plain | {"on": _with_kinds(spec.on.model_dump(mode="json", exclude_defaults=True), spec)}
+
+
+def triggers_text(specs: Iterable[TriggerSpec]) -> str:
+    """Triggers as text that `read_triggers` reads."""
+    return canonical([plain_trigger(spec) for spec in specs]).decode()
+
+
+def read_triggers(text: str) -> tuple[TriggerSpec, ...]:
+    """What `triggers_text` wrote."""
+    return tuple(TriggerSpec.model_validate(plain) for plain in json.loads(text))
 
 
 def _with_kinds(plain: dict[str, Any], spec: TriggerSpec) -> dict[str, Any]:

@@ -26,6 +26,8 @@ published_version = Table(
     Column("spec_digest", String(80), nullable=False),
     Column("state", String(12), nullable=False),
     Column("note", Text, nullable=False),
+    Column("triggers", Text, nullable=False, doc="A JSON list: the pipeline has them while the version is the default."),
+    Column("trigger_state", String(12), nullable=False),
     Column("published_at", BigInteger, nullable=False),
     Column("published_by", Text, nullable=False),
     sqlite_with_rowid=False,

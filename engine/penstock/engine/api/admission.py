@@ -1,15 +1,14 @@
 """What is checked of a submission before it becomes a run: its names, and that every artifact it refers to is really there."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
 from penstock.contracts.artifacts import ArtifactRef
-from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import checked_name
 from penstock.contracts.spec import decode_spec
 from penstock.engine.api.services import Services
+from penstock.engine.plain_refs import refs_in_plain
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 _DIGEST = re.compile(DIGEST)
@@ -35,7 +34,7 @@ async def admitted(services: Services, submission: SubmitRun) -> None:
     spec = decode_spec(submission.spec)
     plain = [spec.model_dump(), *(value.model_dump() for value in submission.parameters.values())]
     wanted: set[str] = set()
-    for number, ref in enumerate(ref for part in plain for ref in _refs(part)):
+    for number, ref in enumerate(ref for part in plain for ref in refs_in_plain(part)):
         if number >= _REFS:
             raise InvalidInput(f"the submission refers to more than {_REFS} artifacts; pass long lists as list artifacts")
         _check(ref)
@@ -52,20 +51,3 @@ def _check(ref: ArtifactRef) -> None:
     elif not _DIGEST.fullmatch(ref.digest) or ref.uri != f"cas:{ref.digest}":
         # Nobody here fetches anything from an address that somebody names.
         raise InvalidInput(f"{ref.uri[:80]!r} is no artifact: upload the bytes, and refer to them as cas:sha256:<64 hexadecimal digits>")
-
-
-def _refs(data: Any) -> Iterator[ArtifactRef]:
-    match data:
-        case {"uri": str(), "digest": str()}:
-            try:
-                yield ArtifactRef.model_validate(data)
-            except ValueError as error:
-                raise ContractError("an artifact ref is malformed") from error
-        case {**parts}:
-            for part in parts.values():
-                yield from _refs(part)
-        case [*items]:
-            for item in items:
-                yield from _refs(item)
-        case _:
-            return
