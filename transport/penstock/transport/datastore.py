@@ -1,9 +1,11 @@
 """Datastores: users' named places outside (a bucket, a folder, a web server), from which data is read. Adapters are in `datastores/`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.encoding import digest_of
 
 Kind = Literal["file", "directory"]
 
@@ -38,10 +40,15 @@ class Datastores(Protocol):
     async def take(self, uri: str, kind: Kind, mark: str | None = None) -> ArtifactRef:
         """Brings a file, or all below a prefix as one directory, into the artifact store; the suffix of its name is kept.
 
-        :param mark: of the file: no other state of it is taken
+        :param mark: of the file, or `mark_of` all below the prefix: no other state is taken
         :raises DataChanged: it is not at `mark` any more, or changed while it was read; nothing is stored.
         :raises InvalidInput: nothing is there, or as `find`.
         :raises DatastoreUnavailable: as `find`.
         :raises StoreUnavailable: the artifact store can't take it now.
         """
         ...
+
+
+def mark_of(objects: Iterable[FoundObject]) -> str:
+    """Of several objects together: another one, one less, or one that changed, and the mark is another."""
+    return digest_of(sorted([one.uri, one.mark] for one in objects))

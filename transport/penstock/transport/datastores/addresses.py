@@ -1,0 +1,136 @@
+"""URIs of objects: which can be used, what their wildcards fit. They are taken as they are written; nothing is decoded.
+
+`*` and `?` stay within one part of a path, `**` stands for any number of parts.
+"""
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from penstock.contracts.errors import InvalidInput
+
+SCHEMES = ("s3", "file", "https", "http")
+_LONGEST = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Search(NamedTuple):
+    """Where to look for what a URI with wildcards fits: below `base`, for paths that begin with `prefix`, at most `depth` levels down."""
+
+    base: str
+    prefix: str
+    depth: int | None
+
+
+def has_wildcards(uri: str) -> bool:
+    return "*" in uri or "?" in uri
+
+
+def checked(uri: str) -> str:
+    """The URI, if it is one that can be used.
+
+    :raises InvalidInput: another scheme, no host or path, parts such as `..`, credentials inside; the text shows no password.
+    """
+    scheme, colon, rest = uri.partition("://")
+    if not colon or scheme not in SCHEMES:
+        raise InvalidInput(f"{masked(uri)!r} is no address of data; one reads s3://bucket/key, https://host/path or file:///path")
+    host, _, path = rest.partition("/")
+    if "@" in host or (scheme in ("https", "http") and "?" in path):
+        raise InvalidInput(f"{masked(uri)!r} holds credentials or a query; they have no place in an address of data")
+    if bool(host) == (scheme == "file") or _CONTROL.search(uri) or len(uri.encode()) > _LONGEST or "#" in host or "?" in host:
+        raise InvalidInput(f"{masked(uri)!r} can't be used as an address of data: its host is missing, or it is too long or not plain text")
+    if (wrong := _wrong_path(path, scheme)) is not None:
+        raise InvalidInput(f"{masked(uri)!r} can't be used as an address of data: {wrong}")
+    return uri
+
+
+def _wrong_path(path: str, scheme: str) -> str | None:
+    parts = path.removesuffix("/").split("/") if path.strip("/") else []
+    if "versionId=" in path:
+        return "it names a version; name the object"
+    spelled = [unquote(part) for part in parts] if scheme in ("https", "http") else parts
+    if any(part in ("", ".", "..") for part in spelled):
+        return "it has an empty part, `.` or `..`"
+    if any("\\" in part or (part != plain and "/" in part) for part, plain in zip(spelled, parts, strict=True)):
+        return "it has a backslash or a hidden slash"
+    return None
+
+
+def is_usable(uri: str) -> bool:
+    """Whether an object that was found can be named."""
+    try:
+        checked(uri)
+    except InvalidInput:
+        return False
+    return True
+
+
+def is_below(uri: str, root: str) -> bool:
+    """Whether the URI is that of the root, or of something in it."""
+    bare = root.rstrip("/")
+    return uri.rstrip("/") == bare or uri.startswith(f"{bare}/")
+
+
+def refuse_link_local(url: str, what: str) -> None:
+    """:raises InvalidInput: the host is an address under which clouds keep machines' own credentials."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise InvalidInput(f"{what} is at {host}, which is no server of data; name another one")
+
+
+def search_of(uri: str) -> Search:
+    """Where what the URI fits can be; of a prefix (it ends in `/`) all below it."""
+    if not has_wildcards(uri):
+        return Search(uri.rstrip("/"), "", None)
+    scheme, _, rest = uri.partition("://")
+    fixed: list[str] = []
+    parts = rest.split("/")
+    while parts and not has_wildcards(parts[0]):
+        fixed.append(parts.pop(0))
+    if not fixed:
+        raise InvalidInput(f"{uri!r} has wildcards where its bucket or host should be")
+    prefix = re.split(r"[*?]", parts[0], maxsplit=1)[0]
+    return Search(f"{scheme}://{'/'.join(fixed)}", prefix, None if "**" in parts else len(parts))
+
+
+def fits(pattern: str, uri: str) -> bool:
+    """Whether an object's URI is one of those that `pattern` names."""
+    if pattern.endswith("/") and not has_wildcards(pattern):
+        return uri.startswith(pattern)
+    return _expression(pattern).fullmatch(uri) is not None
+
+
+@lru_cache(maxsize=256)
+def _expression(pattern: str) -> re.Pattern[str]:
+    text = ""
+    for token in re.split(r"(\*\*/|\*\*|\*|\?)", pattern):
+        match token:
+            case "**/":
+                text += "(?:.*/)?"
+            case "**":
+                text += ".*"
+            case "*":
+                text += "[^/]*"
+            case "?":
+                text += "[^/]"
+            case plain:
+                text += re.escape(plain)
+    return re.compile(text)
+
+
+def suffix_of(uri: str) -> str:
+    """As a reader of the artifact sees it: `.csv`."""
+    name = uri.rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    return f".{suffix}" if dot and stem and suffix else ""
+
+
+def masked(uri: str) -> str:
+    """The URI without what may be a password."""
+    return re.sub(r"//[^/]*@", "//...@", uri)[:200]
