@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from penstock.transport.bus import DEAD, INBOX, Bus, Consumer, Delivery, Envelope, Exchange, work_queue
+from penstock.transport.bus import DEAD, INBOX, INGEST, Bus, Consumer, Delivery, Envelope, Exchange, work_queue
 from penstock.transport.buses.memory import MemoryBus
 from penstock.transport.buses.rabbitmq import RabbitBus
 from penstock.transport.buses.rabbitmq.topology import topology
@@ -130,6 +130,40 @@ async def test_reports_and_commands_reach_the_inbox(bus: Bus) -> None:
 
     async with bus.consume(INBOX, prefetch=10) as consumer:
         assert [delivery.body for delivery in await taken(consumer, 1)] == [b"done"]
+
+
+async def test_an_event_from_outside_has_a_queue_of_its_own_and_keeps_what_came_with_it(bus: Bus) -> None:
+    headers: dict[str, str | bool | int] = {
+        "cloudEvents:id": "a-1",
+        "cloudEvents:source": "/søk",
+        "n": -(2**63),
+        "big": 2**63 - 1,
+        "yes": True,
+        "no": False,
+        "": "",
+    }
+    await bus.publish(Envelope(exchange=Exchange.INGEST, key="sales.orders", body=b"{}", content_type="text/json", headers=headers))
+    await bus.publish(Envelope(exchange=Exchange.INGEST, key="", body=b""))
+
+    async with bus.consume(INGEST, prefetch=10) as consumer:
+        event, ring = await taken(consumer, 2)
+
+    assert (event.body, ring.body) == (b"{}", b"")
+    assert event.properties.content_type == "text/json"
+    assert dict(event.properties.headers) == headers
+    assert (event.properties.exchange, event.properties.key) == ("penstock.ingest", "sales.orders")
+    assert (ring.properties.content_type, dict(ring.properties.headers)) == ("", {})
+
+
+async def test_what_came_with_an_event_comes_again_with_it(bus: Bus) -> None:
+    await bus.publish(Envelope(exchange=Exchange.INGEST, key="a.b", body=b"x", headers={"k": "v"}))
+    async with bus.consume(INGEST, prefetch=1) as consumer:
+        await taken(consumer, 1)
+
+    async with bus.consume(INGEST, prefetch=1) as consumer:
+        (again,) = await taken(consumer, 1)
+
+    assert (again.redelivered, again.properties.key, again.properties.headers["k"]) == (True, "a.b", "v")
 
 
 async def test_every_message_is_delivered_to_one_of_several_consumers(bus: Bus) -> None:

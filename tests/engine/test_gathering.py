@@ -10,6 +10,7 @@ from penstock.contracts.states import AttemptState
 from penstock.engine.core.wants import Begin
 from penstock.engine.dispatcher import SURPLUS
 from penstock.engine.inbox import Inbox
+from penstock.transport.bus import Properties
 from tests.engine.ledger import Ledger
 from tests.engine.small_pipelines import collect, each, fanned, inner, pipeline, step
 
@@ -21,6 +22,7 @@ class Delivered:
     """A message with so many reports."""
 
     redelivered = False
+    properties = Properties()
 
     def __init__(self, reports: int) -> None:
         keys = [AttemptKey(run_no=1, step_no=1, item_no=item, attempt_no=1) for item in range(reports)]

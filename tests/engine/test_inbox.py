@@ -3,12 +3,14 @@
 from penstock.contracts.messages import CancelRun, SubmitRun, encode
 from penstock.engine.core.wants import Begin, Due, Lost
 from penstock.engine.inbox import BATCH, Inbox
+from penstock.transport.bus import Properties
 
 
 class HeldDelivery:
     """A delivery that a broker counts each time it is given back."""
 
     redelivered = False
+    properties = Properties()
 
     def __init__(self, body: bytes) -> None:
         self.body = body

@@ -136,7 +136,7 @@ class MortalBus(MemoryBus):
     """A bus that takes messages away."""
 
     def bury(self, body: bytes) -> None:
-        self._queue(DEAD).put(body)
+        self._queue(DEAD).put(Envelope(body=body))
 
 
 async def test_the_order_of_a_dead_letter_is_made_again_and_its_report_is_heard() -> None:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.contracts.messages import AttemptKey, Claim, Completed, Heartbeat, Message, Order, Released, Reports, Started, decode, encode
-from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, Listener, work_queue
+from penstock.transport.bus import Bus, Consumer, Delivery, Envelope, Exchange, Listener, Properties, work_queue
 
 
 @dataclass(eq=False)
@@ -30,6 +30,11 @@ class QueuedDelivery(Delivery):
     @override
     def redelivered(self) -> bool:
         return self.was_seen
+
+    @property
+    @override
+    def properties(self) -> Properties:
+        return Properties()
 
     @override
     async def acknowledge(self) -> None:

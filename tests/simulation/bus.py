@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from penstock.contracts.errors import BusUnavailable
-from penstock.transport.bus import DEAD, INBOX, Envelope, Exchange, queue_for_key
+from penstock.transport.bus import DEAD, INBOX, INGEST, Envelope, Exchange, Properties, queue_for_key
 
 LANE_QUEUES = "penstock.lane."
 LANE_SECONDS = 60.0
@@ -42,7 +42,7 @@ class BusFaults:
 
 @dataclass(slots=True)
 class _Queue:
-    waiting: list[tuple[bytes, bool]] = field(default_factory=list[tuple[bytes, bool]])
+    waiting: list[tuple[Envelope, bool]] = field(default_factory=list[tuple[Envelope, bool]])
     consumers: "list[SimConsumer]" = field(default_factory=lambda: list[SimConsumer]())
     uses: int = 0
     """How often somebody has begun to consume it."""
@@ -100,22 +100,24 @@ class SimBroker:
 
     def route(self, envelope: Envelope) -> None:
         if envelope.reply_queue is None and envelope.exchange is Exchange.WORK:
-            self._soon(lambda: self.put(queue_for_key(envelope.key), envelope.body))
+            self._soon(lambda: self.put(queue_for_key(envelope.key), envelope))
         elif envelope.reply_queue is None and envelope.exchange is Exchange.REPORTS:
-            self._soon(lambda: self.put(INBOX, envelope.body))
+            self._soon(lambda: self.put(INBOX, envelope))
+        elif envelope.reply_queue is None and envelope.exchange is Exchange.INGEST:
+            self._soon(lambda: self.put(INGEST, envelope))
         else:
             for listener in self.listeners:
                 if listener.wants(envelope) and not self.chance(self.faults.dropped):
                     self._soon(partial(listener.put, envelope.body))
 
-    def put(self, name: str, body: bytes, *, redelivered: bool = False) -> None:
+    def put(self, name: str, envelope: Envelope, *, redelivered: bool = False) -> None:
         queue = self.queue(name)
         at = len(queue.waiting)
         if redelivered:
             at = 0
         elif self.chance(self.faults.overtakes):
             at = self.rng.randint(0, at)
-        queue.waiting.insert(at, (body, redelivered))
+        queue.waiting.insert(at, (envelope, redelivered))
         queue.wake()
 
     def _soon(self, put: Callable[[], None]) -> None:
@@ -130,14 +132,18 @@ class SimBroker:
 
 
 class SimDelivery:
-    def __init__(self, consumer: "SimConsumer", body: bytes, *, redelivered: bool) -> None:
+    def __init__(self, consumer: "SimConsumer", envelope: Envelope, *, redelivered: bool) -> None:
         self._consumer = consumer
-        self._body = body
+        self.envelope = envelope
         self._redelivered = redelivered
 
     @property
     def body(self) -> bytes:
-        return self._body
+        return self.envelope.body
+
+    @property
+    def properties(self) -> Properties:
+        return self.envelope.properties
 
     @property
     def redelivered(self) -> bool:
@@ -146,15 +152,15 @@ class SimDelivery:
     async def acknowledge(self) -> None:
         broker = self._consumer.connection.broker
         if self._consumer.settle(self) and broker.chance(broker.faults.repeated):
-            broker.later(broker.rng.random() * 3, lambda: broker.put(self._consumer.name, self._body, redelivered=True))
+            broker.later(broker.rng.random() * 3, lambda: broker.put(self._consumer.name, self.envelope, redelivered=True))
 
     async def give_back(self) -> None:
         if self._consumer.settle(self):
-            self._consumer.connection.broker.put(self._consumer.name, self._body, redelivered=True)
+            self._consumer.connection.broker.put(self._consumer.name, self.envelope, redelivered=True)
 
     async def refuse(self) -> None:
         if self._consumer.settle(self):
-            self._consumer.connection.broker.put(DEAD, self._body)
+            self._consumer.connection.broker.put(DEAD, self.envelope)
 
 
 class SimConsumer:
@@ -188,8 +194,8 @@ class SimConsumer:
                 self.changed.clear()
                 await self.changed.wait()
                 continue
-            body, redelivered = self.queue.waiting.pop(0)
-            delivery = SimDelivery(self, body, redelivered=redelivered)
+            envelope, redelivered = self.queue.waiting.pop(0)
+            delivery = SimDelivery(self, envelope, redelivered=redelivered)
             self.held.append(delivery)
             if broker.chance(broker.faults.cancelled):
                 broker.later(broker.rng.random(), self.break_off)
@@ -201,7 +207,7 @@ class SimConsumer:
         self.is_broken = True
         held, self.held = self.held, []
         for delivery in reversed(held):
-            self.connection.broker.put(self.name, delivery.body, redelivered=True)
+            self.connection.broker.put(self.name, delivery.envelope, redelivered=True)
         self.changed.set()
 
 

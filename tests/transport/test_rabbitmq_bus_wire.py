@@ -10,9 +10,9 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from penstock.contracts.errors import InvalidInput
+from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.transport.buses.rabbitmq.address import parse_address
-from penstock.transport.buses.rabbitmq.wire import OutgoingMessage, ack_frame, publish_frames, requeue_frame, short
+from penstock.transport.buses.rabbitmq.wire import OutgoingMessage, ack_frame, described_by, publish_frames, requeue_frame, short
 
 words = st.text(max_size=60)
 
@@ -44,6 +44,30 @@ def test_a_message_is_read_as_it_was_meant(
     assert (header.properties.user_id or "") == user
     assert b"".join(part.value for _, part in parts if isinstance(part, ContentBody)) == body
     assert all(len(part.value) <= 64 for _, part in parts if isinstance(part, ContentBody))
+
+
+HEADERS = st.dictionaries(st.text(max_size=30), st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1))
+
+
+@given(content_type=st.text(max_size=60), headers=HEADERS, body=st.binary(max_size=20))
+def test_what_a_message_says_of_itself_is_read_as_it_was_meant(
+    content_type: str, headers: dict[str, str | bool | int], body: bytes
+) -> None:
+    described = described_by(content_type, headers)
+    message = OutgoingMessage("x", "k", body, "me", is_mandatory=True, is_persistent=True, described=described)
+
+    _, (_, header), *_ = unmarshalled(publish_frames(1, 4096, "id-1", message))
+
+    assert isinstance(header, ContentHeader)
+    told = header.properties
+    assert (told.content_type or "", dict(told.headers or {}), told.message_id, told.user_id) == (content_type, headers, "id-1", "me")
+    assert (told.delivery_mode, header.body_size) == (2, len(body))
+
+
+@pytest.mark.parametrize("headers", [{"n": 2**63}, {"x" * 256: ""}, {"x": "y" * 70_000}, {"x": "\ud800"}])
+def test_headers_that_amqp_has_no_room_for_are_refused(headers: dict[str, str | bool | int]) -> None:
+    with pytest.raises(ContractError, match="can't be sent"):
+        described_by("", headers)
 
 
 @given(channel=st.integers(1, 65535), tag=st.integers(1, 2**62), multiple=...)

@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 
 from penstock.contracts.errors import BusUnavailable, InvalidInput
-from penstock.transport.bus import DEAD, INBOX, Envelope, Exchange, work_queue
+from penstock.transport.bus import DEAD, INBOX, INGEST, Envelope, Exchange, work_queue
 from penstock.transport.buses.rabbitmq import RabbitBus
 from penstock.transport.buses.rabbitmq.address import Address, parse_address
 from penstock.transport.buses.rabbitmq.definitions import definitions, description
@@ -46,7 +46,7 @@ async def test_what_is_applied_is_found_in_order(each_vhost: VirtualHost) -> Non
         again = await apply(address, WANTED, management=api)
     assert (FindingKind.MISSING, f"queue {POOL}") in faults(before)
     assert (FindingKind.MISSING, "policy penstock-work") in faults(before)
-    assert (list(applied.created), list(applied.repaired)) == ([DEAD, INBOX, POOL], [])
+    assert (list(applied.created), list(applied.repaired)) == ([DEAD, INBOX, INGEST, POOL], [])
     assert (list(again.created), list(again.repaired)) == ([], [])
     assert again.seconds < 1.0
 

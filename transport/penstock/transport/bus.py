@@ -3,14 +3,14 @@
 Exchanges and queues have the same names everywhere. Orders go to `work` with the key `<workspace>.<pool>.<pipeline>.<step>` and
 end in their pool's queue; those of a served step have `lane` in the pool's place and end in the lane's queue. Reports and commands go
 to `reports` and end in the inbox; `vitals` and `control` are fanouts without durability; `events` and `logs` are topic exchanges for
-whoever listens.
+whoever listens. What is published to `ingest`, by whatever client, ends in a queue of its own.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock.contracts.names import routing_word
 from penstock.contracts.pools import LANE_WORD
@@ -57,13 +57,39 @@ def queue_for_key(key: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Properties:
+    """What came with a message beside its body. All but `exchange`, `key` and `user_id` is only what its publisher says.
+
+    `headers` are plain values: text, numbers, truth values, bytes, None, lists and maps of such; times are RFC 3339 text.
+    `user_id` is the publisher as whom the broker knows it; empty where the publisher did not name itself.
+    """
+
+    content_type: str = ""
+    headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    exchange: str = ""
+    key: str = ""
+    user_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """Where a message goes, and its bytes. `reply_queue` addresses one listener directly instead of an exchange."""
+    """Where a message goes, and its bytes. `reply_queue` addresses one listener directly instead of an exchange.
+
+    `content_type` and `headers` (text, truth values and 64-bit integers) are for readers that are not ours.
+    """
 
     exchange: Exchange | None = None
     key: str = ""
     body: bytes
     reply_queue: str | None = None
+    content_type: str = ""
+    headers: Mapping[str, str | bool | int] = field(default_factory=dict[str, str | bool | int])
+
+    @property
+    def properties(self) -> Properties:
+        """As its receiver sees them where no broker stands between."""
+        exchange = "" if self.exchange is None else self.exchange.value
+        return Properties(content_type=self.content_type, headers=dict(self.headers), exchange=exchange, key=self.key)
 
 
 class Delivery(Protocol):
@@ -76,6 +102,9 @@ class Delivery(Protocol):
     def redelivered(self) -> bool:
         """Whether an earlier delivery of it may have been seen by someone."""
         ...
+
+    @property
+    def properties(self) -> Properties: ...
 
     async def acknowledge(self) -> None:
         """Done with it. On a lost connection this does nothing: the message is delivered again."""
@@ -91,7 +120,7 @@ class Delivery(Protocol):
 
 
 class Bus(Protocol):
-    """Promised: a published work or report message is delivered at least once, until acknowledged, as long as its queue lives.
+    """Promised: a published work, report or ingest message is delivered at least once, until acknowledged, as long as its queue lives.
 
     Not promised: order, single delivery, anything for vitals, control, events and replies. Cancelling a call leaves it unknown
     whether it took effect.

@@ -7,24 +7,24 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from penstock.transport.bus import DEAD, INBOX, Envelope, Exchange, Listener, queue_for_key
+from penstock.transport.bus import DEAD, INBOX, INGEST, Envelope, Exchange, Listener, Properties, queue_for_key
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Messages nobody has yet, oldest first. `arrived` is set while there are any."""
+    """Messages nobody has yet, oldest first, and whether each was delivered before. `arrived` is set while there are any."""
 
-    waiting: deque[tuple[bytes, bool]] = field(default_factory=deque[tuple[bytes, bool]])
+    waiting: deque[tuple[Envelope, bool]] = field(default_factory=deque[tuple[Envelope, bool]])
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, body: bytes, *, redelivered: bool = False) -> None:
+    def put(self, envelope: Envelope, *, redelivered: bool = False) -> None:
         if redelivered:
-            self.waiting.appendleft((body, True))
+            self.waiting.appendleft((envelope, True))
         else:
-            self.waiting.append((body, False))
+            self.waiting.append((envelope, False))
         self.arrived.set()
 
-    async def get(self) -> tuple[bytes, bool]:
+    async def get(self) -> tuple[Envelope, bool]:
         while not self.waiting:
             self.arrived.clear()
             await self.arrived.wait()
@@ -34,27 +34,35 @@ class _Queue:
 class MemoryDelivery:
     """A message taken from a queue; unacknowledged, it goes back when its consumer ends."""
 
-    __slots__ = ("_consumer", "_redelivered", "body")
+    __slots__ = ("_consumer", "_redelivered", "envelope")
 
-    def __init__(self, consumer: "MemoryConsumer", body: bytes, *, redelivered: bool) -> None:
+    def __init__(self, consumer: "MemoryConsumer", envelope: Envelope, *, redelivered: bool) -> None:
         self._consumer = consumer
-        self.body = body
+        self.envelope = envelope
         self._redelivered = redelivered
+
+    @property
+    def body(self) -> bytes:
+        return self.envelope.body
 
     @property
     def redelivered(self) -> bool:
         return self._redelivered
+
+    @property
+    def properties(self) -> Properties:
+        return self.envelope.properties
 
     async def acknowledge(self) -> None:
         self._consumer.settle(self)
 
     async def give_back(self) -> None:
         if self._consumer.settle(self):
-            self._consumer.queue.put(self.body, redelivered=True)
+            self._consumer.queue.put(self.envelope, redelivered=True)
 
     async def refuse(self) -> None:
         if self._consumer.settle(self):
-            self._consumer.dead.put(self.body)
+            self._consumer.dead.put(self.envelope)
 
 
 class MemoryConsumer:
@@ -89,14 +97,14 @@ class MemoryConsumer:
                 self.queue.arrived.clear()
                 await self.queue.arrived.wait()
                 continue
-            body, redelivered = self.queue.waiting.popleft()
-            delivery = MemoryDelivery(self, body, redelivered=redelivered)
+            envelope, redelivered = self.queue.waiting.popleft()
+            delivery = MemoryDelivery(self, envelope, redelivered=redelivered)
             self._held[id(delivery)] = delivery
             yield delivery
 
     def close(self) -> None:
         for delivery in reversed(self._held.values()):
-            self.queue.put(delivery.body, redelivered=True)
+            self.queue.put(delivery.envelope, redelivered=True)
         self._held.clear()
 
 
@@ -117,8 +125,8 @@ class MemoryListener:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
-            body, _ = await self.queue.get()
-            yield body
+            envelope, _ = await self.queue.get()
+            yield envelope.body
 
 
 class MemoryBus:
@@ -130,14 +138,13 @@ class MemoryBus:
         self._named = 0
 
     async def publish(self, envelope: Envelope) -> None:
-        if envelope.exchange is Exchange.WORK and envelope.reply_queue is None:
-            self._queue(queue_for_key(envelope.key)).put(envelope.body)
-        elif envelope.exchange is Exchange.REPORTS and envelope.reply_queue is None:
-            self._queue(INBOX).put(envelope.body)
-        else:
-            for listener in self._listeners:
-                if listener.matches(envelope):
-                    listener.queue.put(envelope.body)
+        queue = None if envelope.reply_queue is not None else _shared_queue(envelope)
+        if queue is not None:
+            self._queue(queue).put(envelope)
+            return
+        for listener in self._listeners:
+            if listener.matches(envelope):
+                listener.queue.put(envelope)
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncGenerator[MemoryConsumer, None]:
@@ -161,6 +168,18 @@ class MemoryBus:
         if name not in self._queues:
             self._queues[name] = _Queue()
         return self._queues[name]
+
+
+def _shared_queue(envelope: Envelope) -> str | None:
+    match envelope.exchange:
+        case Exchange.WORK:
+            return queue_for_key(envelope.key)
+        case Exchange.REPORTS:
+            return INBOX
+        case Exchange.INGEST:
+            return INGEST
+        case _:
+            return None
 
 
 def _matches(pattern: str, key: str) -> bool:

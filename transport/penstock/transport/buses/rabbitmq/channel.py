@@ -20,14 +20,15 @@ from penstock.transport.buses.rabbitmq.failures import FULL, UNROUTABLE, why_clo
 from penstock.transport.buses.rabbitmq.wire import OutgoingMessage, publish_frames
 
 OPEN_SECONDS = 10.0
+Receive = Callable[[Basic.Deliver, ContentHeader, bytes], None]
 
 
 class BusChannel(Channel):
-    """A channel for publishing, or for one consumer. `receive` gets tag, redelivered and body of each delivery."""
+    """A channel for publishing, or for one consumer. `receive` gets the frame of each delivery, its header and its body."""
 
     def __init__(self, connection: AbstractConnection, number: int, *, confirms: bool) -> None:
         super().__init__(connection, number, publisher_confirms=confirms, on_return_raises=confirms)
-        self.receive: Callable[[int, bool, bytes], None] = _ignore
+        self.receive: Receive = _ignore
         self._outgoing: list[bytes] = []
         self._is_writing = False
         self._writing: asyncio.Task[None] | None = None
@@ -104,13 +105,13 @@ class BusChannel(Channel):
 
     @override
     async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
-        body = await self._read_body()
-        self.receive(frame.delivery_tag or 0, bool(frame.redelivered), body)
+        header = _header(await self._get_frame())
+        self.receive(frame, header, await self._read_parts(header))
 
     @override
     async def _on_return_frame(self, frame: Basic.Return) -> None:
-        header = await self._get_frame()
-        message_id = header.properties.message_id if isinstance(header, ContentHeader) else None
+        header = _header(await self._get_frame())
+        message_id = header.properties.message_id
         await self._read_parts(header)
         confirmation = self._unconfirmed.pop(int((message_id or "-0").rpartition("-")[2]), None)
         if confirmation is not None and not confirmation.done():
@@ -138,12 +139,7 @@ class BusChannel(Channel):
         else:
             confirmation.set_result(None)
 
-    async def _read_body(self) -> bytes:
-        return await self._read_parts(await self._get_frame())
-
-    async def _read_parts(self, header: object) -> bytes:
-        if not isinstance(header, ContentHeader):
-            raise _unexpected(header)
+    async def _read_parts(self, header: ContentHeader) -> bytes:
         parts: list[bytes] = []
         missing = header.body_size
         while missing > 0:
@@ -173,11 +169,17 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool = False
     return channel
 
 
+def _header(frame: object) -> ContentHeader:
+    if not isinstance(frame, ContentHeader):
+        raise _unexpected(frame)
+    return frame
+
+
 def _unexpected(frame: object) -> InvalidFrameError:
     return InvalidFrameError(f"a {type(frame).__name__} came inside of a message")
 
 
-def _ignore(tag: int, redelivered: bool, body: bytes) -> None:
+def _ignore(frame: Basic.Deliver, header: ContentHeader, body: bytes) -> None:
     """Nobody consumes."""
 
 

@@ -7,10 +7,14 @@ from collections import deque
 import structlog
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from penstock.contracts.errors import BusUnavailable
+from penstock.transport.bus import Properties
 from penstock.transport.buses.rabbitmq.channel import BusChannel, open_channel, unused
 from penstock.transport.buses.rabbitmq.failures import translated
+from penstock.transport.buses.rabbitmq.foreign import properties_of
 from penstock.transport.buses.rabbitmq.topology import declare, queue_topology
 from penstock.transport.buses.rabbitmq.wire import ack_frame, refuse_frame, requeue_frame
 
@@ -23,17 +27,23 @@ CLOSE_SECONDS = 2.0
 class RabbitDelivery:
     """A message that the broker waits to hear about."""
 
-    __slots__ = ("_consumer", "_redelivered", "body", "tag")
+    __slots__ = ("_consumer", "_frame", "_header", "body", "tag")
 
-    def __init__(self, consumer: "RabbitConsumer", tag: int, body: bytes, *, redelivered: bool) -> None:
+    def __init__(self, consumer: "RabbitConsumer", frame: Basic.Deliver, header: ContentHeader, body: bytes) -> None:
         self._consumer = consumer
-        self.tag = tag
+        self._frame = frame
+        self._header = header
+        self.tag = frame.delivery_tag or 0
         self.body = body
-        self._redelivered = redelivered
 
     @property
     def redelivered(self) -> bool:
-        return self._redelivered
+        return bool(self._frame.redelivered)
+
+    @property
+    def properties(self) -> Properties:
+        """Read when it is asked for: most deliveries are our own, and nobody asks."""
+        return properties_of(self._frame, self._header)
 
     async def acknowledge(self) -> None:
         self._consumer.acknowledge(self.tag)
@@ -120,9 +130,10 @@ class RabbitConsumer:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._channel.close()
 
-    def _take(self, tag: int, redelivered: bool, body: bytes) -> None:
-        self._held[tag] = None
-        self._arrived.append(RabbitDelivery(self, tag, body, redelivered=redelivered))
+    def _take(self, frame: Basic.Deliver, header: ContentHeader, body: bytes) -> None:
+        delivery = RabbitDelivery(self, frame, header, body)
+        self._held[delivery.tag] = None
+        self._arrived.append(delivery)
         self._news.set()
 
     def _settle(self, tag: int) -> bool:

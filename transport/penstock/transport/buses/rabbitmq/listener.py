@@ -6,6 +6,8 @@ import secrets
 from collections import deque
 
 from aiormq.abc import AbstractConnection
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from penstock.contracts.errors import BusUnavailable
 from penstock.transport.bus import Exchange
@@ -53,7 +55,7 @@ class RabbitListener:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._channel.close()
 
-    def _take(self, _tag: int, _redelivered: bool, body: bytes) -> None:
+    def _take(self, _frame: Basic.Deliver, _header: ContentHeader, body: bytes) -> None:
         self._arrived.append(body)
         self._news.set()
 

@@ -47,7 +47,7 @@ class Policy:
 _SAFE_DEATH: dict[str, PolicyValue] = {"dead-letter-exchange": DEAD, "dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}
 
 POLICIES = (
-    Policy("penstock-work", r"^penstock\.(inbox$|pool\.)", Governs.QUEUES, {**_SAFE_DEATH, "delivery-limit": DELIVERY_LIMIT}),
+    Policy("penstock-work", r"^penstock\.((inbox|ingest)$|pool\.)", Governs.QUEUES, {**_SAFE_DEATH, "delivery-limit": DELIVERY_LIMIT}),
     # Lanes are classic queues: they know neither the strategy nor the limit.
     Policy("penstock-lane", r"^penstock\.lane\.", Governs.QUEUES, {"dead-letter-exchange": DEAD, "overflow": "reject-publish"}),
     Policy("penstock-dead", r"^penstock\.dead$", Governs.QUEUES, {"overflow": "reject-publish", "delivery-limit": _NO_LIMIT}),

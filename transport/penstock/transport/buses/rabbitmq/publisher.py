@@ -14,12 +14,12 @@ from penstock.transport.buses.rabbitmq.channel import BusChannel, open_channel
 from penstock.transport.buses.rabbitmq.failures import translated
 from penstock.transport.buses.rabbitmq.link import Link
 from penstock.transport.buses.rabbitmq.topology import check_exchanges
-from penstock.transport.buses.rabbitmq.wire import OutgoingMessage
+from penstock.transport.buses.rabbitmq.wire import OutgoingMessage, described_by
 
 _CONFIRMED_CHANNELS = 2
 _KEY_LIMIT = 255
-_CONFIRMED = frozenset({Exchange.WORK, Exchange.REPORTS, Exchange.EVENTS})
-_MANDATORY = frozenset({Exchange.WORK, Exchange.REPORTS})
+_CONFIRMED = frozenset({Exchange.WORK, Exchange.REPORTS, Exchange.INGEST, Exchange.EVENTS})
+_MANDATORY = frozenset({Exchange.WORK, Exchange.REPORTS, Exchange.INGEST})
 
 
 @dataclass(slots=True)
@@ -50,7 +50,8 @@ class Publisher:
         session = self._link.current
         is_confirmed = exchange in _CONFIRMED
         channel = next(session.turn) if is_confirmed else session.plain
-        message = OutgoingMessage(exchange, key, envelope.body, self._user, exchange in _MANDATORY, is_confirmed)
+        described = described_by(envelope.content_type, envelope.headers)
+        message = OutgoingMessage(exchange, key, envelope.body, self._user, exchange in _MANDATORY, is_confirmed, described)
         with translated(f"publishing to {exchange or 'the queue'} {key!r}"):
             async with asyncio.timeout(self._seconds):
                 # While the broker blocks the connection nothing is written: bytes in its socket would be delivered later.
