@@ -20,6 +20,10 @@ class Role(StrEnum):
 
 
 _ORDER = (Role.VIEWER, Role.OPERATOR, Role.AUTHOR, Role.ADMIN)
+EVERYWHERE = "*"
+"""In place of a workspace's name: a role that holds in all of them."""
+GROUP_PREFIX = "group:"
+"""Before the name of a group, where a person's subject can stand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,9 @@ class Principal:
     workspace: str = DEFAULT_WORKSPACE
     role: Role = Role.VIEWER
     groups: tuple[str, ...] = ()
+    is_everywhere: bool = False
+    """Whether the role holds in every workspace."""
 
 
-LOCAL = Principal(name="local", role=Role.ADMIN)
+LOCAL = Principal(name="local", role=Role.ADMIN, is_everywhere=True)
 """Whoever sits at the machine: an API without tokens answers nobody else."""

@@ -65,5 +65,6 @@ audit = Table(
     Column("action", String(128), nullable=False),
     Column("subject", Text, nullable=False),
     Column("outcome", String(12), nullable=False),
+    Column("chain", String(64), nullable=False, doc="SHA-256 over this row and the one before."),
     sqlite_with_rowid=False,
 )

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
+from penstock.contracts.access import LOCAL
 from penstock.engine.api import (
     access,
     approvals,
     cache,
     components,
     events,
+    live,
     pipelines,
     pools,
     problems,
@@ -23,8 +26,10 @@ from penstock.engine.api import (
     triggers,
 )
 from penstock.engine.api import artifacts as artifacts_router
+from penstock.engine.api.authentication import Authenticator, People
 from penstock.engine.api.gate import Gate
 from penstock.engine.api.live_logs import LiveLogs
+from penstock.engine.api.permissions import permitted
 from penstock.engine.api.services import DeclareQueue, Services, queues_need_no_declaring
 from penstock.engine.api.settings import ApiSettings, software_version
 from penstock.engine.fleet import Fleet
@@ -34,19 +39,33 @@ from penstock.transport.bus import Bus
 
 PREFIX = "/v1"
 _ROUTERS = (
-    *(runs, step_runs, artifacts_router, registry, approvals, cache),
+    *(runs, step_runs, live, artifacts_router, registry, approvals, cache),
     *(pipelines, components, events, triggers, subscriptions),
     *(pools, status, access),
 )
 
 
 def create_app(
-    store: Store, bus: Bus, artifacts: ArtifactStore, settings: ApiSettings, declare: DeclareQueue = queues_need_no_declaring
+    store: Store,
+    bus: Bus,
+    artifacts: ArtifactStore,
+    settings: ApiSettings,
+    declare: DeclareQueue = queues_need_no_declaring,
+    people: People | None = None,
 ) -> FastAPI:
-    """The app on these ports. It listens to heartbeats while it serves, and closes none of the ports. `declare` makes a pool's queue."""
+    """The app on these ports. It listens to heartbeats while it serves, and closes none of the ports. `declare` makes a pool's queue;
+    `people` knows who is logged in."""
     services = Services(
-        store=store, bus=bus, artifacts=artifacts, settings=settings, declare=declare, fleet=Fleet(bus), live_logs=LiveLogs(bus)
+        store=store,
+        bus=bus,
+        artifacts=artifacts,
+        settings=settings,
+        declare=declare,
+        fleet=Fleet(bus),
+        live_logs=LiveLogs(bus),
+        principal=replace(LOCAL, workspace=settings.workspace),
     )
+    authenticator = Authenticator(store, settings, people)
 
     @asynccontextmanager
     async def serving(_app: FastAPI) -> AsyncGenerator[None]:
@@ -66,10 +85,12 @@ def create_app(
         redoc_url=None,
         lifespan=serving,
         redirect_slashes=False,
+        dependencies=[Depends(permitted)],
     )
     app.state.services = services
+    app.state.authenticator = authenticator
     problems.install(app)
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Gate, settings=settings, authenticator=authenticator)
     return app

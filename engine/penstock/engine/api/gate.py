@@ -1,6 +1,5 @@
 """The gate before every request: whose it is, how large it may be, and which contract it speaks. Nothing is read before it has passed."""
 
-import hmac
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -8,6 +7,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.contracts.errors import PenstockError, UnknownVersion
+from penstock.engine.api.authentication import Authenticator
 from penstock.engine.api.problems import NotAllowed, answer_to, unexpected
 from penstock.engine.api.settings import CONTRACT, CONTRACT_HEADER, SOFTWARE_HEADER, ApiSettings, software_version
 
@@ -26,16 +26,18 @@ def is_loopback(host: str) -> bool:
 class Gate:
     """ASGI middleware, the outermost: it also answers what nobody foresaw, and says on each answer which Penstock answers."""
 
-    def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ApiSettings, authenticator: Authenticator) -> None:
         self._app = app
         self._settings = settings
-        self._token = settings.token.encode() if settings.token is not None else None
+        self._authenticator = authenticator
         self._software = software_version()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        if scope["type"] != "http":
+            return  # Nothing here speaks anything else; what is not answered is closed.
         begun = ended = False
 
         async def labelled(message: Message) -> None:
@@ -51,6 +53,9 @@ class Gate:
 
         try:
             limit = self._admit(scope)
+            # After the sizes, before anything is read: the routes say what the caller may do.
+            scope["penstock.caller"] = await self._authenticator.caller(Headers(scope=scope).get("authorization", ""))
+            self._check_contract(scope)
             await self._app(scope, _limited(receive, limit), labelled)
         except ClientDisconnect:
             return
@@ -69,7 +74,6 @@ class Gate:
         """How many bytes the request may have.
 
         :raises NotAllowed: it may not pass.
-        :raises UnknownVersion: it speaks another contract.
         """
         headers = Headers(scope=scope)
         is_upload = scope["method"] == "PUT" and "/artifacts/" in scope["path"]
@@ -77,24 +81,19 @@ class Gate:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > limit:
             raise _too_large(limit)
-        if self._token is not None:
-            self._check_token(headers.get("authorization", ""))
-        else:
+        if self._authenticator.is_open:
             _check_origin(headers)
+        return limit
+
+    def _check_contract(self, scope: Scope) -> None:
+        """:raises UnknownVersion: it speaks another contract."""
+        headers = Headers(scope=scope)
         spoken = headers.get(CONTRACT_HEADER.lower(), str(CONTRACT))
         if spoken != str(CONTRACT):
             raise UnknownVersion(
                 f"the client speaks contract {spoken[:20]!r} (Penstock {headers.get(SOFTWARE_HEADER.lower(), '?')[:40]}), these services "
                 f"contract {CONTRACT} (Penstock {self._software}): install the same version on both sides"
             )
-        return limit
-
-    def _check_token(self, given: str) -> None:
-        scheme, _, token = given.partition(" ")
-        if scheme.lower() != "bearer":
-            raise NotAllowed(401, "these services want a token: set PENSTOCK_API_TOKEN, or send it as `Authorization: Bearer <token>`")
-        if not hmac.compare_digest(token.strip().encode(), self._token or b""):
-            raise NotAllowed(401, "these services don't know that token; see PENSTOCK_API_TOKEN")
 
 
 def _check_origin(headers: Headers) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
@@ -13,7 +13,9 @@ from sqlalchemy import Connection
 
 from penstock.contracts.access import LOCAL, Principal
 from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.engine.api.callers import LOCAL_CALLER, Caller
 from penstock.engine.api.live_logs import LiveLogs
+from penstock.engine.api.permissions import Permitted
 from penstock.engine.api.problems import NotAllowed, NotFound
 from penstock.engine.api.settings import ApiSettings
 from penstock.engine.fleet import Fleet
@@ -54,10 +56,13 @@ class Services:
     live_logs: LiveLogs
     principal: Principal = LOCAL
     """Who asks."""
+    caller: Caller = LOCAL_CALLER
+    """The same, in whatever workspace."""
 
     @property
     def workspace(self) -> str:
-        return self.settings.workspace
+        """Where it is to be done: of each request its own."""
+        return self.principal.workspace
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         return await self.store.read(function)
@@ -78,9 +83,10 @@ class Services:
             raise NotFound(str(error)) from error
 
 
-def _services(request: Request) -> Services:
+def _services(request: Request, principal: Permitted) -> Services:
+    """Those of this request: as whoever sends it, in their workspace."""
     found: Services = request.app.state.services
-    return found
+    return replace(found, principal=principal, caller=request.scope["penstock.caller"])
 
 
 Serving = Annotated[Services, Depends(_services)]
@@ -118,7 +124,12 @@ def answer(value: BaseModel, status: int = 200, headers: dict[str, str] | None =
 
 def answer_all(name: str, values: Sequence[BaseModel]) -> Response:
     """Views as JSON, under a name."""
-    return Response(_json({name: [value.model_dump(mode="json") for value in values]}), media_type="application/json")
+    return json_answer({name: [value.model_dump(mode="json") for value in values]})
+
+
+def json_answer(data: Any, status: int = 200) -> Response:
+    """Plain data as JSON."""
+    return Response(_json(data), status, media_type="application/json")
 
 
 def _json(data: Any) -> bytes:
