@@ -18,8 +18,16 @@ DOCUMENT_SUFFIXES = (".yaml", ".yml")
 DEFAULT_WORKSPACE = Workspace("default")
 PYTHON = "python"
 """As the first word of a command: the interpreter of the environment that the step runs in."""
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+
+def run_id_at(milliseconds: int, random: bytes) -> RunId:
+    """The id of a run that is asked for at that time; `random` are ten bytes by chance."""
+    number = int.from_bytes(random)
+    number = (milliseconds << 80) | (0x7 << 76) | ((number >> 68 & 0xFFF) << 64) | (0b10 << 62) | (number & ((1 << 62) - 1))
+    return RunId("".join(_BASE32[number >> shift & 31] for shift in range(125, -1, -5)))
 
 
 def dashed(python_name: str) -> str:

@@ -37,6 +37,18 @@ class PublishComponentRequest(_Request):
     note: Annotated[str, Field(max_length=1000)] = ""
 
 
+class StateRequest(_Request):
+    """`note` says why; None leaves what was said."""
+
+    note: Annotated[str, Field(max_length=1000)] | None = None
+
+
+class VersionRequest(_Request):
+    """The version, or an alias of it, that is to be the default, or to have an alias."""
+
+    version: VersionName
+
+
 class _View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
@@ -57,6 +69,13 @@ class VersionView(_View):
     parameters: dict[str, str] = {}
     """Name to type, as people write it."""
     triggers: tuple[str, ...] = ()
+
+
+class PublishedVersion(VersionView):
+    """A version with what it consists of."""
+
+    spec: dict[str, Any]
+    trigger_specs: tuple[TriggerSpec, ...] = ()
 
 
 class PublishedView(_View):

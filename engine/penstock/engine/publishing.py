@@ -17,6 +17,7 @@ from penstock.contracts.publishing import PublishComponentRequest, PublishReques
 from penstock.contracts.spec import PipelineSpec
 from penstock.contracts.triggers import TriggerSpec, triggers_text
 from penstock.engine import publishing_tables, tables
+from penstock.engine.artifact_uses import record_uses
 from penstock.engine.core.plan import plan_of
 from penstock.engine.locks import lock_name
 from penstock.engine.plain_refs import refs_in_plain
@@ -33,7 +34,6 @@ from penstock.engine.published_versions import (
     version_of,
     version_view,
 )
-from penstock.engine.slice_writer import record_uses
 from penstock.engine.statement import Statement
 
 __all__ = ["Resolved", "publish", "publish_component", "remove_alias", "resolve", "set_alias", "set_default", "set_state", "tags_of_run"]
@@ -108,9 +108,7 @@ def publish_component(connection: Connection, workspace: str, request: PublishCo
     data = canonical(request.spec)
     spec = plan_of(data).spec
     if request.kind == "step" and (len(spec.nodes) != 1 or not spec.steps):
-        raise InvalidInput(
-            f"spec.nodes: a component of kind `step` is one step, and this has {len(spec.nodes)} nodes; publish a `pipeline`"
-        )
+        raise InvalidInput(f"spec.nodes: a component of kind step is one step, not {len(spec.nodes)} nodes; publish it as kind pipeline")
     publication = _Publication(
         shelf=Shelf(workspace, "component", checked_name(dashed(spec.name), "the component's name")),
         kind=request.kind,

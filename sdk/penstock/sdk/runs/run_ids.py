@@ -3,13 +3,8 @@
 import os
 import time
 
-from penstock.contracts.names import RunId
-
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+from penstock.contracts.names import RunId, run_id_at
 
 
 def new_run_id() -> RunId:
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10))
-    number = (milliseconds << 80) | (0x7 << 76) | ((random >> 68 & 0xFFF) << 64) | (0b10 << 62) | (random & ((1 << 62) - 1))
-    return RunId("".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5)))
+    return run_id_at(time.time_ns() // 1_000_000, os.urandom(10))
