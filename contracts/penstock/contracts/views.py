@@ -53,6 +53,8 @@ class RunView(_View):
     error: str | None = None
     is_owned_by_live_process: bool = True
     parameters: dict[str, Value] = {}
+    resolved: dict[str, str] = {}
+    """Named artifacts that were asked for, as `artifact://churn@prod`, to the versions that they were then."""
     outputs: dict[str, Value] = {}
     steps: tuple[StepCount, ...] = ()
 
@@ -114,6 +116,49 @@ class Why(_View):
     compared_with: str | None = None
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class Moment(_View):
+    """An entry of a run's timeline. `seq` counts without gaps, in the order in which the entries were committed."""
+
+    seq: int
+    at: int
+    type: str
+    step: str | None = None
+    item: int | None = None
+    attempt: int | None = None
+    data: dict[str, Any] = {}
+
+
+class MetricView(_View):
+    """A value that a step logged; `at_step` is the step of a series that it named."""
+
+    step: str
+    index: tuple[int, ...] = ()
+    name: str
+    at_step: int | None = None
+    value: float
+
+
+class Use(_View):
+    """What an artifact is to a step run, or as a parameter (`step` None) to a run: its output or input `name`."""
+
+    run: str
+    step: str | None = None
+    index: tuple[int, ...] = ()
+    name: str
+    hit: bool = False
+
+
+class Lineage(_View):
+    """Where an artifact came from and where it went, in the newest runs that have to do with it."""
+
+    digest: str
+    kind: str
+    size: int
+    created_at: int
+    made_by: tuple[Use, ...] = ()
+    read_by: tuple[Use, ...] = ()
 
 
 class CacheStats(_View):

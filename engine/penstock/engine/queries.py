@@ -10,23 +10,26 @@ from sqlalchemy import Connection
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import Failure, Metric
-from penstock.contracts.spec import CollectSpec, EachSpec, StepSpec
+from penstock.contracts.spec import CollectSpec, EachSpec, Node, StepSpec
 from penstock.contracts.states import RunState, StepState
+from penstock.contracts.targets import ApprovalTarget
 from penstock.contracts.views import AttemptView, RunView, StepCount, StepRunView
+from penstock.engine.core.approvals import waiting_text
 from penstock.engine.core.plan import Plan, plan_of
 from penstock.engine.core.rows import NONDETERMINISTIC, unpack_values
 from penstock.engine.statement import Statement
 
-_RUN = (
+RUN_COLUMNS = (
     "u.run_no, u.run_id, u.number, u.name, u.workspace, u.pipeline, u.spec_digest, u.state, u.created_at, u.started_at, u.ended_at, "
-    "u.tags, u.experiment, u.cause, u.error, u.params, u.outputs, u.owner"
+    "u.tags, u.experiment, u.cause, u.error, u.params, u.outputs, u.owner, u.options"
 )
 _find = Statement(
-    f"SELECT {_RUN} FROM run u WHERE u.workspace = :workspace AND (u.run_id = :name OR u.name = :name OR CAST(u.run_no AS TEXT) = :name) "  # noqa: S608 - constants
+    f"SELECT {RUN_COLUMNS} FROM run u WHERE u.workspace = :workspace "  # noqa: S608 - constants
+    "AND (u.run_id = :name OR u.name = :name OR CAST(u.run_no AS TEXT) = :name) "
     "ORDER BY u.run_no DESC LIMIT 1"
 )
 _newest = Statement(
-    f"SELECT {_RUN} FROM run u WHERE u.workspace = :workspace AND (CAST(:pipeline AS TEXT) IS NULL OR u.pipeline = :pipeline) "  # noqa: S608 - constants
+    f"SELECT {RUN_COLUMNS} FROM run u WHERE u.workspace = :workspace AND (CAST(:pipeline AS TEXT) IS NULL OR u.pipeline = :pipeline) "  # noqa: S608 - constants
     "ORDER BY u.run_no DESC LIMIT :count"
 )
 _spec = Statement("SELECT bytes FROM spec WHERE workspace = :workspace AND digest = :digest")
@@ -38,14 +41,17 @@ _totals = Statement("SELECT node, CAST(sum(total) AS BIGINT) FROM step_group WHE
 _steps = Statement(
     'SELECT s.node, s.item, s.state, s.hit_run, s.hit_at, s."key", s.inputs, s.outputs, s.failure, s.reason, '
     "s.started_at, s.ended_at, s.flags FROM step_run s WHERE s.run_no = :run_no "
-    "AND s.node IN (SELECT number_of(n) FROM elements(:nodes) n) ORDER BY s.node, s.item LIMIT :count"
+    "AND s.node IN (SELECT number_of(n) FROM elements(:nodes) n) AND (s.node, s.item) > (:after_node, :after_item) "
+    "ORDER BY s.node, s.item LIMIT :count"
 )
 _paths = Statement(
-    "SELECT each_node, item, path FROM fan_item WHERE run_no = :run_no AND each_node = :each_node ORDER BY item LIMIT :count"
+    "SELECT each_node, item, path FROM fan_item WHERE run_no = :run_no AND each_node = :each_node AND item > :after "
+    "ORDER BY item LIMIT :count"
 )
 _attempts = Statement(
     "SELECT node, item, number, state, runner, started_at, ended_at, seconds, cpu_seconds, peak_memory, failure, log FROM attempt "
-    "WHERE run_no = :run_no AND (CAST(:node AS BIGINT) IS NULL OR node = :node) ORDER BY node, item, number LIMIT :count"
+    "WHERE run_no = :run_no AND (CAST(:node AS BIGINT) IS NULL OR node = :node) AND (node, item) > (:after_node, :after_item) "
+    "ORDER BY node, item, number LIMIT :count"
 )
 _metrics = Statement(
     "SELECT node, item, name, value, step FROM metric WHERE run_no = :run_no AND (CAST(:node AS BIGINT) IS NULL OR node = :node) "
@@ -110,6 +116,7 @@ def run_view(connection: Connection, row: tuple[Any, ...], now: int, *, with_ste
         error=row[14],
         parameters=unpack_values(row[15]),
         outputs=unpack_values(row[16]),
+        resolved=json.loads(row[18]).get("resolved", {}),
         steps=tuple(_step_counts(connection, row, now)) if with_steps else (),
     )
 
@@ -144,7 +151,7 @@ def _step_count(plan: Plan, number: int, counts: list[tuple[Any, ...]], totals: 
     return StepCount(
         name=node.name,
         kind="each" if isinstance(node.spec, EachSpec) else "collect" if isinstance(node.spec, CollectSpec) else "step",
-        pool=node.spec.pool if isinstance(node.spec, StepSpec) else "",
+        pool=node.spec.pool if isinstance(node.spec, StepSpec) and node.spec.is_dispatched else "",
         total=total,
         states=states,
         hits=sum(int(count[3] or 0) for count in counts),
@@ -153,8 +160,20 @@ def _step_count(plan: Plan, number: int, counts: list[tuple[Any, ...]], totals: 
         started_at=min(started) if started else None,
         ended_at=max(ended) if ended and all(state.is_terminal for state in states) else None,
         attempts=sum(int(count[7] or 0) for count in counts),
-        note=next((count[8] for count in counts if count[8] and count[1] in ("skipped", "cancelled", "failed")), ""),
+        note=_note(node.spec, counts),
     )
+
+
+def _note(spec: Node, counts: list[tuple[Any, ...]]) -> str:
+    """Why something was not done, or what became of what no runner does."""
+    told = {count[1]: (count[8], count[5]) for count in counts if count[8]}
+    if isinstance(spec, StepSpec) and isinstance(spec.run, ApprovalTarget) and StepState.ASKING in told:
+        question, since = told[StepState.ASKING]
+        return waiting_text(spec.run, since, question)
+    reasons = ["skipped", "cancelled", "failed"]
+    if isinstance(spec, StepSpec) and not spec.is_dispatched:
+        reasons.append("succeeded")
+    return next((told[state][0] for state in reasons if state in told), "")
 
 
 def node_number(plan: Plan, step: str) -> int:
@@ -169,28 +188,41 @@ def node_number(plan: Plan, step: str) -> int:
     return names[step]
 
 
+Place = tuple[int, int]
+BEFORE_ALL: Place = (-1, -1)
+
+
 def step_run_views(connection: Connection, row: tuple[Any, ...], step: str | None, count: int, now: int) -> list[StepRunView]:
     """The step runs of a run (of one step), in order of step and index."""
+    return [view for _, view in placed_step_runs(connection, row, step, BEFORE_ALL, count, now)]
+
+
+def placed_step_runs(
+    connection: Connection, row: tuple[Any, ...], step: str | None, after: Place, count: int, now: int
+) -> list[tuple[Place, StepRunView]]:
+    """The step runs of a run (of one step) from behind a place on, in order of step and index; with their places."""
     plan = plan_of_run(connection, row)
     number = node_number(plan, step) if step is not None else None
     run_no = row[0]
-    attempts = _grouped(_attempts.rows(connection, run_no=run_no, node=number, count=count * 4))
+    behind = {"after_node": after[0], "after_item": after[1]}
+    attempts = _grouped(_attempts.rows(connection, run_no=run_no, node=number, count=count * 4, **behind))
     metrics = _grouped(_metrics.rows(connection, run_no=run_no, node=number))
     attachments = _grouped(_attachments.rows(connection, run_no=run_no, node=number))
     paths: dict[int, dict[int, tuple[int, ...]]] = {}
-    views: list[StepRunView] = []
+    views: list[tuple[Place, StepRunView]] = []
     nodes = [number] if number is not None else [node.no for node in plan.nodes if isinstance(node.spec, StepSpec)]
-    for values in _steps.rows(connection, run_no=run_no, nodes=json.dumps(nodes), count=count):
+    for values in _steps.rows(connection, run_no=run_no, nodes=json.dumps(nodes), count=count, **behind):
         of_node: int = values[0]
         node = plan.nodes[of_node]
         if node.chain and node.chain[-1] not in paths:
-            rows = _paths.rows(connection, run_no=run_no, each_node=node.chain[-1], count=count)
+            rows = _paths.rows(connection, run_no=run_no, each_node=node.chain[-1], after=values[1] - 1, count=count)
             paths[node.chain[-1]] = {item: tuple(json.loads(path)) for _, item, path in rows}
         index = paths[node.chain[-1]].get(values[1], (values[1],)) if node.chain else ()
         facts = _Facts(attempts[values[0], values[1]], metrics[values[0], values[1]], attachments[values[0], values[1]])
         if values[3] is not None:
             facts = _facts_of_origin(connection, row[4], values[3], values[5]) or facts
-        views.append(_step_run_view(connection, node.name, index, values, facts, now))
+        view = _step_run_view(connection, node.name, index, values, facts, now)
+        views.append(((of_node, values[1]), _as_asked(node.spec, view)))
     return views
 
 
@@ -232,6 +264,14 @@ def _attempt_view(values: tuple[Any, ...]) -> AttemptView:
         failure=Failure.model_validate_json(values[10]) if values[10] else None,
         log=ArtifactRef.model_validate_json(values[11]) if values[11] else None,
     )
+
+
+def _as_asked(spec: Node, view: StepRunView) -> StepRunView:
+    """An approval that is open says what it waits for."""
+    target = spec.run if isinstance(spec, StepSpec) else None
+    if view.state is not StepState.ASKING or not isinstance(target, ApprovalTarget):
+        return view
+    return view.model_copy(update={"reason": waiting_text(target, view.started_at or 0, view.reason)})
 
 
 def _step_run_view(

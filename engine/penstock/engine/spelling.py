@@ -34,6 +34,13 @@ WORDS = (
     Word("text_part_of", 2, "json_extract({0}.value, '$[{1}]')", "({0}.value ->> {1})"),
     Word("text_of", 1, "{0}.value", "({0}.value #>> '{{}}')"),
     Word("number_of", 1, "{0}.value", "CAST({0}.value AS BIGINT)"),
+    # The text at a name in a JSON object; NULL where there is none.
+    Word(
+        "text_at",
+        2,
+        "(SELECT value FROM json_each({0}) WHERE key = {1} LIMIT 1)",
+        "(CAST({0} AS JSONB) ->> CAST({1} AS TEXT))",
+    ),
     # Whether a number is in a JSON array, as a condition that leaves an index's order as it is.
     Word(
         "listed",

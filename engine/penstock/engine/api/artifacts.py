@@ -11,8 +11,11 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.contracts.errors import InvalidInput, StoreUnavailable
+from penstock.contracts.views import Lineage
 from penstock.engine.api.admission import DIGEST
-from penstock.engine.api.services import Serving, body_of, read_body
+from penstock.engine.api.problems import NotFound
+from penstock.engine.api.services import Serving, answer, body_of, now, read_body
+from penstock.engine.run_lists import lineage
 
 router = APIRouter(tags=["artifacts"])
 
@@ -75,6 +78,15 @@ async def _receive(request: Request, staged: FilePath) -> str:
 def _keep(write: _Take, update: _Take, data: bytearray) -> None:
     write(data)
     update(data)
+
+
+@router.get("/artifacts/{digest}/lineage", response_model=Lineage, summary="Where one came from, and where it went")
+async def show_lineage(digest: Digest, services: Serving) -> Response:
+    """The step runs that made it and those that read it, in the newest runs that have to do with it."""
+    found = await services.read(lambda connection: lineage(connection, services.workspace, digest, now()))
+    if found is None:
+        raise NotFound("no run here has made or read such an artifact")
+    return answer(found)
 
 
 @router.get("/artifacts/{digest}", response_class=FileResponse, summary="Download one")

@@ -1,9 +1,8 @@
 """Runs over HTTP: asked for, listed, followed, cancelled, forgotten."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import structlog
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
@@ -12,23 +11,25 @@ from penstock.contracts.artifacts import Value
 from penstock.contracts.encoding import canonical, digest_of
 from penstock.contracts.errors import BusUnavailable, InvalidInput
 from penstock.contracts.messages import CancelRun, Cause, RunIdText, RunOptions, SubmitRun, Text, encode
+from penstock.contracts.numbers import Count
 from penstock.contracts.spec import encode_spec
 from penstock.contracts.states import RunState
 from penstock.contracts.views import RunView
-from penstock.engine.api.admission import admitted
-from penstock.engine.api.services import Row, Services, Serving, answer, answer_all, body_of, now, read_body
+from penstock.engine.api.pages import LARGEST_PAGE, page, place_of
+from penstock.engine.api.services import Row, Services, Serving, answer, body_of, now, read_body
+from penstock.engine.api.submission import taken_in
 from penstock.engine.housekeeping import checked_terminal, remove_run
-from penstock.engine.queries import newest_runs, plan_of_run, run_view
-from penstock.engine.runs import ask_to_cancel, submit
+from penstock.engine.queries import plan_of_run, run_view
+from penstock.engine.run_lists import FIRST, RunFilter, runs_before
+from penstock.engine.runs import ask_to_cancel
 from penstock.engine.waiting import Reasons
 from penstock.transport.bus import Envelope, Exchange
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
 router = APIRouter(tags=["runs"])
 
 VERSION_HEADER = "Penstock-Run-Version"
 LONGEST_WAIT = 30.0
-PipelineName = Annotated[str | None, Query(max_length=255, pattern=r"^[ -~]*$")]
+QueryText = Annotated[str | None, Field(max_length=255, pattern=r"^[^\x00]*$")]
 _HEARD_MICROSECONDS = 2_000_000
 """So long a coordinator has time to hear of a cancellation, before it finds word of it in the rows."""
 _LOOK_SECONDS = 0.2
@@ -72,27 +73,41 @@ async def submit_run(request: Request, services: Serving) -> Response:
         options=asked.options,
         owner=services.settings.owner,
     )
-    await admitted(services, submission)
-
-    def function(connection: Connection) -> tuple[bool, RunView]:
-        _, is_new = submit(connection, submission, now())
-        return is_new, run_view(connection, services.row(connection, submission.run_id), now())
-
-    is_new, view = await services.write(function)
-    # The doorbell: coordinators find the run by its rows, so they need neither spec nor parameters.
-    bell = SubmitRun(workspace=services.workspace, run_id=submission.run_id, spec=b"")
-    try:
-        await services.bus.publish(Envelope(exchange=Exchange.REPORTS, key="submit", body=encode(bell)))
-    except BusUnavailable as error:
-        # A coordinator begins what nobody rang for, a little later.
-        log.warning("publish.failed", exchange=Exchange.REPORTS.value, reason=str(error))
-    return answer(view, 201 if is_new else 200)
+    return await taken_in(services, submission)
 
 
-@router.get("/runs", summary="The newest runs")
-async def list_runs(services: Serving, pipeline: PipelineName = None, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> Response:
-    views = await services.read(lambda connection: newest_runs(connection, services.workspace, pipeline, limit, now()))
-    return answer_all("runs", views)
+class RunsQuery(BaseModel):
+    """Which runs are listed; what is left out stands for any. Times are microseconds since 1970 UTC."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pipeline: QueryText = None
+    state: RunState | None = None
+    experiment: QueryText = None
+    tag: Annotated[str | None, Field(max_length=512, pattern=r"^[^\x00=]+=[^\x00]*$", description="NAME=VALUE")] = None
+    cause: Literal["manual", "api", "event", "schedule", "data", "run", "rerun"] | None = None
+    trigger: QueryText = None
+    since: Count = 0
+    until: Count = 2**62
+    limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE, description="So many at most.")] = 20
+    cursor: Annotated[str | None, Field(max_length=2000, description="What `next` of the page before said.")] = None
+
+    @property
+    def filter(self) -> RunFilter:
+        name, _, value = (self.tag or "").partition("=")
+        plain = self.model_dump(include={"pipeline", "state", "experiment", "cause", "trigger", "since", "until"})
+        return RunFilter(**plain, tag=(name, value) if self.tag is not None else None)
+
+
+@router.get("/runs", summary="Runs, the newest first")
+async def list_runs(services: Serving, query: Annotated[RunsQuery, Query()]) -> Response:
+    """Without their steps. `next` is the cursor of the following page, null on the last one."""
+    place = place_of(query.cursor, int)
+    before = place[0] if place is not None else FIRST
+    entries = await services.read(
+        lambda connection: runs_before(connection, services.workspace, query.filter, before, query.limit + 1, now())
+    )
+    return page("runs", entries, query.limit)
 
 
 @router.get("/runs/{run}", response_model=RunView, summary="A run, now or once it has changed")

@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,10 @@ from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.states import StepState
 from penstock.contracts.views import AttemptView, StepRunView, Why
+from penstock.engine.api.pages import Cursor, page, place_of
 from penstock.engine.api.problems import NotFound
-from penstock.engine.api.services import Services, Serving, answer, answer_all, now
-from penstock.engine.queries import node_number, plan_of_run, step_run_views
+from penstock.engine.api.services import Services, Serving, answer, now
+from penstock.engine.queries import BEFORE_ALL, Place, node_number, placed_step_runs, plan_of_run, step_run_views
 from penstock.engine.waiting import Reasons
 from penstock.engine.why import why
 
@@ -41,14 +43,20 @@ class LogPiece(BaseModel):
 
 @router.get("/runs/{run}/steps", summary="Step runs with their attempts")
 async def list_step_runs(
-    run: str, services: Serving, step: str | None = None, limit: Annotated[int, Query(ge=1, le=_SEARCHED)] = 1000
+    run: str,
+    services: Serving,
+    step: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=_SEARCHED, description="So many at most.")] = 1000,
+    cursor: Cursor = None,
 ) -> Response:
-    """In order of step and index."""
+    """In order of step and index. `next` is the cursor of the following page, null on the last one."""
+    place = place_of(cursor, int, int)
+    after = (place[0], place[1]) if place is not None else BEFORE_ALL
 
-    def function(connection: Connection) -> list[StepRunView]:
-        return step_run_views(connection, services.row(connection, run), step, limit, now())
+    def function(connection: Connection) -> list[tuple[Place, StepRunView]]:
+        return placed_step_runs(connection, services.row(connection, run), step, after, limit + 1, now())
 
-    return answer_all("step_runs", await services.read(function))
+    return page("step_runs", await services.read(function), limit)
 
 
 @router.get("/runs/{run}/why", response_model=Why, summary="Why a step run went as it went")
@@ -78,16 +86,31 @@ async def show_log(
     wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0.0,
 ) -> Response:
     """Of an attempt (the last one), from `after` bytes on. While it runs, this waits up to `wait` seconds for more."""
-    place = tuple(index or ())
-    run_id, shown = await services.read(lambda connection: _attempt(services, connection, run, (step, place), attempt))
+    return answer(await log_piece(services, LogAddress(run, step, tuple(index or ()), attempt), after, wait))
+
+
+@dataclass(frozen=True, slots=True)
+class LogAddress:
+    """Whose output: of the attempt with that number, or of the last one."""
+
+    run: str
+    step: str
+    index: tuple[int, ...] = ()
+    attempt: int | None = None
+
+
+async def log_piece(services: Services, address: LogAddress, after: int, wait: float) -> LogPiece:
+    """The output from `after` bytes on, once there is some or `wait` seconds are over."""
+    place = (address.step, address.index)
+    run_id, shown = await services.read(lambda connection: _attempt(services, connection, address.run, place, address.attempt))
     if shown.log is None and shown.ended_at is None:
-        begin, data = await services.live_logs.after(run_id, (step, place, shown.number), after, wait)
+        begin, data = await services.live_logs.after(run_id, (*place, shown.number), after, wait)
         text, taken = _decoded(data[:PIECE_BYTES], is_whole=False)
-        return answer(LogPiece(attempt=shown.number, offset=begin, next=begin + taken, text=text, is_complete=False))
+        return LogPiece(attempt=shown.number, offset=begin, next=begin + taken, text=text, is_complete=False)
     data, size = await _stored(services, shown.log, after) if shown.log is not None else (b"", 0)
     text, taken = _decoded(data, is_whole=after + len(data) >= size)
     end = min(after, size) + taken
-    return answer(LogPiece(attempt=shown.number, offset=min(after, size), next=end, text=text, is_complete=end >= size))
+    return LogPiece(attempt=shown.number, offset=min(after, size), next=end, text=text, is_complete=end >= size)
 
 
 def _attempt(
