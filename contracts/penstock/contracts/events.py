@@ -1,6 +1,7 @@
 """Run events: what Penstock tells others about runs and step runs, as CloudEvents 1.0 in JSON. Facts, in the past tense.
 
-An event's id follows from what happened, so whoever hears of it twice can tell. Digests of outputs are inside, bytes never.
+An event's id follows from what happened, so whoever hears of it twice can tell. Outputs are inside by digest; the bytes of one only
+where it is a value so small that it travels in its ref.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from penstock.contracts.artifacts import Value
 from penstock.contracts.encoding import canonical
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Cause, Failure
+from penstock.contracts.numbers import Count
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,6 +36,12 @@ class _Event(BaseModel):
     time: str
     """RFC 3339 in UTC, to the microsecond."""
     datacontenttype: Literal["application/json"] = "application/json"
+    correlationid: str | None = None
+    """The same for all that followed from one first cause."""
+    causationid: str | None = None
+    """The run that it followed from."""
+    penstockhops: Count = 0
+    """The runs between the first cause and this event."""
 
 
 class RunData(BaseModel):
@@ -47,6 +55,8 @@ class RunData(BaseModel):
     tags: dict[str, str] = {}
     outputs: dict[str, Value] = {}
     error: str | None = None
+    is_cut: bool = False
+    """Tags and outputs were left out: with them it would be too large. The API has them."""
 
 
 class StepData(BaseModel):
@@ -63,6 +73,8 @@ class StepData(BaseModel):
     key: str | None = None
     outputs: dict[str, Value] = {}
     failure: Failure | None = None
+    is_cut: bool = False
+    """Outputs and the failure's traceback were left out: with them it would be too large. The API has them."""
 
 
 class RunEvent(_Event):

@@ -21,6 +21,7 @@ from penstock.engine.shared_entries import NewEntry
 from penstock.engine.slice_reader import load, load_plan, load_run, lock_and_load_runs
 from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
+from penstock.engine.telling import tell
 from penstock.engine.timers import is_due
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
@@ -62,6 +63,8 @@ class Outcome:
     cached: list[NewEntry] = field(default_factory=list[NewEntry])
     has_timers: bool = False
     """Timers were set."""
+    has_told: bool = False
+    """Events were kept, or are owed to those who registered for them."""
 
     def add(self, other: "Outcome") -> None:
         """What another transaction owes is owed too."""
@@ -73,6 +76,7 @@ class Outcome:
         self.ended |= other.ended
         self.cached += other.cached
         self.has_timers |= other.has_timers
+        self.has_told |= other.has_told
 
 
 def work(
@@ -149,13 +153,14 @@ def _decide(
         outcome.answers += _denied([fact for fact in facts if fact not in genuine], "its token is not of this attempt")
     pending = [fact for fact in genuine if not _is_stale(connection, fact, run_no, circumstances.now)]
     while pending:
-        decision = decide(connection, run, pending, circumstances)
+        decision, has_told = decide(connection, run, pending, circumstances)
         changes = decision.changes
         over += changes.flights_over
         outcome.cancellations += [cancellation.attempt for cancellation in changes.cancellations]
         outcome.answers += [(reply_to, _with_token(answer, run, dispatcher)) for reply_to, answer in changes.answers]
         outcome.cached += _made_here(run, changes.cache)
         outcome.has_timers |= bool(changes.timers) or changes.stop is not None
+        outcome.has_told |= has_told
         pending = []
         if changes.stop is not None:
             outcome.cancellations += _of_running(connection, run_no)
@@ -167,13 +172,14 @@ def _decide(
     return over
 
 
-def decide(connection: Connection, run: RunRow, facts: Sequence[Fact], circumstances: Circumstances) -> Decision:
-    """Decides what `facts` mean for the run and writes the result."""
+def decide(connection: Connection, run: RunRow, facts: Sequence[Fact], circumstances: Circumstances) -> tuple[Decision, bool]:
+    """Decides what `facts` mean for the run and writes the result; whether somebody is to hear of it."""
     decision = Decision(plan=load_plan(connection, run), run=run, circumstances=circumstances)
     for want in decision.decide(facts):
         load(connection, decision, want)
+    has_told = tell(connection, decision)
     write(connection, decision)
-    return decision
+    return decision, has_told
 
 
 def _made_here(run: RunRow, entries: Sequence[CacheRow]) -> list[NewEntry]:

@@ -1,0 +1,37 @@
+"""Whether anybody is to hear of what a decision changes.
+
+Where nobody registered, a run costs one question at its beginning and one at its end, and its steps nothing. Whether somebody wants to
+hear of a run's steps is settled when it begins.
+"""
+
+from sqlalchemy import Connection
+
+from penstock.contracts.event_types import OWN, RUN_TYPES, STEP_TYPES
+from penstock.engine.core.decision import Decision
+from penstock.engine.listeners import listeners
+
+TELLS_STEPS = "tells_steps"
+"""The option of a run of whose steps somebody wants to hear."""
+RUN_MOMENTS = frozenset(kind.removeprefix(OWN) for kind in RUN_TYPES)
+STEP_MOMENTS = frozenset(kind.removeprefix(OWN) for kind in STEP_TYPES)
+
+
+def tell(connection: Connection, decision: Decision) -> bool:
+    """Owes what the decision makes known to those who want it; whether there was anything.
+
+    Call it before the decision is written: what is read is as it was.
+    """
+    emits = any(finding.report.emitted for finding in decision.changes.findings)
+    if not emits and not _concerns_others(decision):
+        return False
+    known = listeners(connection, decision.run.workspace)
+    if not emits and not known.are_there:
+        return False
+    from penstock.engine import outgoing  # noqa: PLC0415 -- a run of which nobody hears has no time for the events' models
+
+    return outgoing.tell(connection, decision, known)
+
+
+def _concerns_others(decision: Decision) -> bool:
+    types = {moment.type for moment in decision.changes.moments}
+    return not types.isdisjoint(RUN_MOMENTS) or (TELLS_STEPS in decision.run.options and not types.isdisjoint(STEP_MOMENTS))
