@@ -42,6 +42,7 @@ from penstock.contracts.messages import (
     SubmitRun,
     Tick,
 )
+from penstock.contracts.named_artifacts import unresolved
 from penstock.contracts.spec import (
     CollectSpec,
     CommandArgument,
@@ -60,6 +61,7 @@ from penstock.contracts.spec import (
     encode_spec,
 )
 from penstock.contracts.states import AttemptState, FailureKind
+from penstock.contracts.targets import ApprovalTarget, RegisterTarget
 
 RUN_ID = "01jd0m6v7wq2x9e4a5b6c7d8e9"
 AT = 1_763_640_000_123_456
@@ -165,6 +167,34 @@ IMAGE = StepSpec(
     environment=identity("image"),
     software=SoftwareSpec(image="registry.example/train@sha256:" + "0" * 64),
     isolation="docker",
+)
+ASK = StepSpec(
+    name="approval",
+    run=ApprovalTarget(approvers=("ml-leads",), timeout_seconds=172800, on_timeout="fail"),
+    inputs={"question": Literal_(value=inline("Deploy?")), "score": FromParameter(parameter="score")},
+    outputs=(OutputSpec(type="Decision"),),
+    code=identity("approval"),
+    environment=identity("coordinator"),
+    cache=False,
+)
+REGISTER = StepSpec(
+    name="register-churn",
+    run=RegisterTarget(name="churn", alias="candidate"),
+    inputs={"artifact": FromParameter(parameter="model")},
+    outputs=(OutputSpec(type="str"),),
+    code=identity("register"),
+    environment=identity("coordinator"),
+    when=(Select(select=("approved",), of=FromNode(node="approval")),),
+    cache=False,
+)
+PEOPLE_PIPELINE = PipelineSpec(
+    name="people",
+    parameters=(
+        ParameterSpec(name="model", type="File", read="file", required=False, default=unresolved("churn@prod")),
+        ParameterSpec(name="score", type="float"),
+    ),
+    nodes=(ASK, REGISTER),
+    outputs={"decision": FromNode(node="approval")},
 )
 SOFTWARE_PIPELINE = PipelineSpec(name="software", nodes=(LOCKED, IMAGE))
 PIPELINE = PipelineSpec(

@@ -13,7 +13,7 @@ from penstock.contracts.events import Event, encode_event
 from penstock.contracts.messages import Message, encode
 from penstock.contracts.pool_file import PoolFile
 from penstock.contracts.spec import ParameterSpec, PipelineSpec, encode_spec
-from tests.contracts.examples import EVENTS, MESSAGES, PIPELINE, SOFTWARE_PIPELINE
+from tests.contracts.examples import EVENTS, MESSAGES, PEOPLE_PIPELINE, PIPELINE, SOFTWARE_PIPELINE
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 FIXTURES = CONTRACTS / "fixtures"
@@ -54,6 +54,7 @@ def _without_strict_unions(schema: Any) -> Any:
 def golden_files() -> dict[Path, bytes]:
     """Every golden file with the bytes that it should hold."""
     files = {FIXTURES / "pipeline.v1.json": encode_spec(PIPELINE)}
+    files |= {FIXTURES / "pipeline-people.v1.json": encode_spec(PEOPLE_PIPELINE)}
     files |= {FIXTURES / "pipeline-software.v1.json": encode_spec(SOFTWARE_PIPELINE)}
     files |= {FIXTURES / f"{name}.json": encode_event(event) for name, event in EVENTS.items()}
     files |= {FIXTURES / f"{name}.msgpack": encode(message) for name, message in MESSAGES.items()}

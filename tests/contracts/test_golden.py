@@ -55,6 +55,7 @@ def test_the_committed_schema_is_current(name: str) -> None:
     ("schema", "fixture"),
     [
         ("pipeline", "pipeline.v1"),
+        ("pipeline", "pipeline-people.v1"),
         *[("message", name) for name in MESSAGES],
         *[("event", name) for name in EVENTS],
     ],

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from penstock.contracts.artifacts import Value, content_digest
 from penstock.contracts.encoding import digest_of
 from penstock.contracts.spec import CommandTarget, FunctionTarget, SecretRef, StepSpec
+from penstock.contracts.targets import ApprovalTarget, RegisterTarget
 
 KEY_VERSION = 1
 
@@ -28,6 +29,10 @@ def static_components(step: StepSpec) -> dict[str, str]:
             pass
         case CommandTarget():
             components["command"] = digest_of(step.run.model_dump(mode="json", exclude_defaults=True))
+        case ApprovalTarget():
+            components["approval"] = digest_of(step.run.model_dump(mode="json", exclude_defaults=True))
+        case RegisterTarget():
+            components["register"] = digest_of(step.run.model_dump(mode="json", exclude_defaults=True))
     components |= {f"file {path}": digest for path, digest in step.files.items()}
     for name, value in step.env_vars.items():
         # A secret counts by name: its value never leaves the runner.

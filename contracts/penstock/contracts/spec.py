@@ -24,6 +24,7 @@ from penstock.contracts.bindings import (
 from penstock.contracts.encoding import canonical, digest_bytes, fields_of
 from penstock.contracts.errors import ContractError, UnknownVersion
 from penstock.contracts.numbers import Count, Seconds
+from penstock.contracts.targets import ARTIFACT, QUESTION, ApprovalTarget, RegisterTarget
 
 SPEC_VERSION = 1
 
@@ -97,10 +98,18 @@ class CommandTarget(_Model):
 
 def _target_shape(value: Any) -> str:
     keys = fields_of(value)
-    return "command" if "command" in keys else "function"
+    return next(
+        (shape for shape, key in {"command": "command", "approval": "approvers", "register": "name"}.items() if key in keys), "function"
+    )
 
 
-Target = Annotated[Annotated[FunctionTarget, Tag("function")] | Annotated[CommandTarget, Tag("command")], Discriminator(_target_shape)]
+Target = Annotated[
+    Annotated[FunctionTarget, Tag("function")]
+    | Annotated[CommandTarget, Tag("command")]
+    | Annotated[ApprovalTarget, Tag("approval")]
+    | Annotated[RegisterTarget, Tag("register")],
+    Discriminator(_target_shape),
+]
 
 
 class Identity(_Model):
@@ -185,6 +194,18 @@ class StepSpec(_Model):
     allow_failure: bool = False
     doc: str = ""
 
+    @model_validator(mode="after")
+    def _has_its_input(self) -> Self:
+        needed = QUESTION if isinstance(self.run, ApprovalTarget) else ARTIFACT if isinstance(self.run, RegisterTarget) else None
+        if needed is not None and needed not in self.inputs:
+            raise ValueError(f"{self.name!r} has no input {needed!r}")
+        return self
+
+    @property
+    def is_dispatched(self) -> bool:
+        """Whether a runner executes it; else the coordinator itself does what is to be done."""
+        return not isinstance(self.run, ApprovalTarget | RegisterTarget)
+
 
 class EachSpec(_Model):
     """Opens a fan-out: once for every item of `each[0]`; several lists are zipped; `batch` items at a time."""
@@ -260,6 +281,8 @@ class PipelineSpec(_Model):
         for event, hook in self.hooks.items():
             if node_sources(hook):
                 raise ValueError(f"the hook {event} needs {node_sources(hook)[0]!r}; a hook gets the run summary only")
+            if not hook.is_dispatched:
+                raise ValueError(f"the hook {event} is no function and no command")
         for name, binding in self.outputs.items():
             for source in binding_sources(binding):
                 if source not in seen:
@@ -383,7 +406,7 @@ def decode_spec(data: bytes | dict[str, Any]) -> PipelineSpec:
     except ValidationError as error:
         _check_version(_version_in(data))
         first = error.errors()[0]
-        place = re.sub(r"\b(function|run)\.", "", ".".join(str(part) for part in first["loc"])) or "the spec"
+        place = re.sub(r"\b(function|approval|register|run)\.", "", ".".join(str(part) for part in first["loc"])) or "the spec"
         raise ContractError(f"not a pipeline spec: {place}: {first['msg'].removeprefix('Value error, ')}") from error
     _check_version(spec.spec)
     return spec

@@ -33,6 +33,8 @@ class StepState(StrEnum):
     """Failed, and will be tried again when its timer fires."""
     EXPANDING = "expanding"
     """A fan-out is being written down, chunk by chunk."""
+    ASKING = "asking"
+    """People are asked; their answer is awaited."""
     COLLECTING = "collecting"
     """A fan-in's list is being written to the artifact store."""
     SUCCEEDED = "succeeded"

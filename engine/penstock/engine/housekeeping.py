@@ -36,7 +36,7 @@ _used = Statement("SELECT DISTINCT digest FROM artifact_use")
 _forget_artifacts = Statement("DELETE FROM artifact WHERE digest IN (SELECT text_of(d) FROM elements(:digests) d)")
 _live = Statement("SELECT name, owner FROM run WHERE workspace = :workspace AND ended_at IS NULL")
 _TABLES_OF_RUN = (
-    "step_run", "step_group", "fan_item", "fan_counter", "attempt", "ready", "fair_share", "timer", "artifact_use", "metric", "attachment",
+    "step_run", "step_group", "approval", "fan_item", "fan_counter", "attempt", "ready", "fair_share", "timer", "artifact_use", "metric", "attachment",
     "timeline", "flight", "run",
 )  # fmt: skip
 _forget = [Statement(f"DELETE FROM {table} WHERE run_no = :run_no") for table in _TABLES_OF_RUN]  # noqa: S608 - constants

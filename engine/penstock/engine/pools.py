@@ -151,7 +151,7 @@ def check_pools(pools: Pools, spec: PipelineSpec, options: Mapping[str, Any]) ->
     """
     if not pools:
         return
-    for step in (*spec.steps, *spec.hooks.values()):
+    for step in (*(step for step in spec.steps if step.is_dispatched), *spec.hooks.values()):
         name = pool_of_step(options, step)
         pool = pools.get(name)
         if pool is None:

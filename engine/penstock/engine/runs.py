@@ -13,11 +13,12 @@ from penstock.contracts.names import dashed
 from penstock.contracts.spec import PipelineSpec
 from penstock.contracts.states import RunState
 from penstock.engine import tables
+from penstock.engine.artifact_uses import Use, record_uses
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import pack_values
 from penstock.engine.locks import lock_name
+from penstock.engine.named_artifacts import resolved_parameters
 from penstock.engine.pools import check_pools, pools_of
-from penstock.engine.slice_writer import Use, record_uses
 from penstock.engine.statement import Statement
 
 _find = Statement("SELECT run_no FROM run WHERE workspace = :workspace AND run_id = :run_id")
@@ -49,8 +50,8 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
     if found is not None:
         return int(found[0]), False
     spec = plan_of(request.spec).spec
-    parameters = complete_parameters(spec, request.parameters)
-    options = _options(connection, request, spec)
+    parameters, meant = resolved_parameters(connection, request.workspace, spec.parameters, complete_parameters(spec, request.parameters))
+    options = _options(connection, request, spec) | ({"resolved": meant} if meant else {})
     check_pools(pools_of(connection, request.workspace), spec, options)
     pipeline = dashed(spec.name)
     lock_name(connection, "numbers of", request.workspace, pipeline)

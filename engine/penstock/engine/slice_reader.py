@@ -7,22 +7,26 @@ from typing import Any
 from sqlalchemy import Connection
 
 from penstock.contracts.states import AttemptState, RunState, StepState
+from penstock.engine.approval_rows import load_approvals
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.plan import Plan, plan_of
 from penstock.engine.core.rows import AttemptRow, CacheRow, GroupRow, ItemRow, Key, RunRow, StepRow
 from penstock.engine.core.wants import (
+    Approvals,
     Attempts,
     CacheEntries,
     FailedNodes,
     Groups,
     Items,
     Members,
+    NewestVersions,
     NextItem,
     Pins,
     Running,
     StepRuns,
     Want,
 )
+from penstock.engine.named_versions import newest_version
 from penstock.engine.statement import Statement
 
 _STEP = (
@@ -139,6 +143,18 @@ def load(connection: Connection, decision: Decision, want: Want) -> None:
                 decision.next_item.setdefault(each, _load_counter.number(connection, run_no=run_no, each_node=each))
         case Pins():
             _take_pins(connection, decision, want.keys)
+        case Approvals() | NewestVersions():
+            _take_what_people_see(connection, decision, want)
+
+
+def _take_what_people_see(connection: Connection, decision: Decision, want: Approvals | NewestVersions) -> None:
+    match want:
+        case Approvals():
+            for place, asked in load_approvals(connection, decision.run.run_no, want.keys).items():
+                decision.approvals.setdefault(place, asked)
+        case NewestVersions():
+            for name in want.names:
+                decision.newest.setdefault(name, newest_version(connection, decision.run.workspace, name))
 
 
 def _take_groups(connection: Connection, decision: Decision, keys: list[Key]) -> None:

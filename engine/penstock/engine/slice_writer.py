@@ -6,14 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from penstock.contracts.artifacts import Value, refs_in
 from penstock.engine import tables
+from penstock.engine.approval_rows import withdraw_all, write_approvals
+from penstock.engine.artifact_uses import Use, record_uses
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.rows import AttemptRow, RunRow, stopped_because
 from penstock.engine.core.wants import (
     Changes,
     Finding,
 )
+from penstock.engine.named_versions import write_versions
 from penstock.engine.statement import Statement
 
 GRACE_MICROSECONDS = 20_000_000
@@ -60,9 +62,7 @@ _put_cache = Statement.insert(
 _touch_cache = Statement('UPDATE cache_entry SET checked_at = :at WHERE workspace = :workspace AND "key" = :key')
 _drop_cache = Statement('DELETE FROM cache_entry WHERE workspace = :workspace AND "key" = :key')
 _end_flight = Statement('DELETE FROM flight WHERE workspace = :workspace AND "key" = :key AND run_no = :run_no')
-_put_artifact = Statement.insert(tables.artifact, otherwise="ON CONFLICT (workspace, digest) DO UPDATE SET state = 'kept'")
 _lose_artifact = Statement("UPDATE artifact SET state = 'missing' WHERE workspace = :workspace AND digest = :digest")
-_use_artifact = Statement.insert(tables.artifact_use, otherwise="ON CONFLICT DO NOTHING")
 _insert_metric = Statement.insert(tables.metric, otherwise="ON CONFLICT DO NOTHING")
 _put_attachment = Statement.insert(tables.attachment, otherwise="ON CONFLICT (run_no, node, item, name) DO UPDATE SET ref = excluded.ref")
 _insert_moment = Statement.insert(tables.timeline)
@@ -70,7 +70,7 @@ _update_run = Statement(
     'UPDATE run SET state = :state, owner = :owner, "open" = :open, seq = :seq, stop = :stop, error = :error, outputs = :outputs, '
     "tags = :tags, started_at = :started_at, ended_at = :ended_at WHERE run_no = :run_no"
 )
-_UNBEGUN = "('waiting', 'checking', 'ready', 'parked', 'backoff', 'expanding', 'collecting')"
+_UNBEGUN = "('waiting', 'checking', 'ready', 'parked', 'backoff', 'expanding', 'collecting', 'asking')"
 _cancel_unbegun = Statement(
     f"UPDATE step_run SET state = 'cancelled', due = 0, reason = :reason, ended_at = :now WHERE run_no = :run_no AND state IN {_UNBEGUN}"  # noqa: S608 - constants
 )
@@ -93,8 +93,10 @@ def write(connection: Connection, decision: Decision) -> None:
     _write_queue(connection, run, changes, tags, decision.now)
     _write_cache(connection, run, changes, decision.now)
     _write_findings(connection, run, changes.findings, decision.now)
+    write_approvals(connection, run, changes, decision.now)
     if changes.stop is not None:
         _stop(connection, run, changes, decision.now)
+    write_versions(connection, run.workspace, changes.registrations, made_by=run.name, run_no=run.run_no, now=decision.now)
     _write_timeline(connection, run, changes, decision.now)
     if run.state.is_terminal:
         _clear_timers(connection, run_no=run.run_no)
@@ -251,30 +253,12 @@ def _write_findings(connection: Connection, run: RunRow, findings: Sequence[Find
     _put_attachment.many(connection, attachments)
 
 
-Use = tuple[dict[str, int], str, Value]
-"""The place of a step run (or of the run itself), what the value is to it, and the value."""
-
-
-def record_uses(connection: Connection, workspace: str, uses: Sequence[Use], now: int) -> None:
-    """Writes down which stored artifacts are used by whom, so that collection keeps them."""
-    refs = [(place, role, ref) for place, role, value in uses for ref in refs_in(value) if not ref.is_inline]
-    by_digest = {ref.digest: ref for _, _, ref in refs}
-    # In the order of their digests, since other runs write some of these rows too.
-    _put_artifact.many(
-        connection,
-        [
-            {"workspace": workspace, "digest": digest, "kind": ref.kind, "size": ref.size, "state": "kept", "created_at": now}
-            for digest, ref in sorted(by_digest.items())
-        ],
-    )
-    _use_artifact.many(connection, [{**place, "digest": ref.digest, "role": role} for place, role, ref in refs])
-
-
 def _stop(connection: Connection, run: RunRow, changes: Changes, now: int) -> None:
     """Reaches what is not in the slice: everything that does not run is cancelled, what runs is asked to end."""
     _cancel_unbegun(connection, run_no=run.run_no, reason=stopped_because(changes.stop), now=now)
     _clear_ready(connection, run_no=run.run_no)
     _clear_timers(connection, run_no=run.run_no)
+    withdraw_all(connection, run.run_no, now)
     run.open = _count_running.number(connection, run_no=run.run_no)
     if run.open:
         _put_timer(connection, run_no=run.run_no, kind="abandon", node=-1, item=0, fire_at=now + GRACE_MICROSECONDS)

@@ -3,6 +3,8 @@
 from sqlalchemy import Connection
 
 from penstock.contracts.messages import AttemptKey
+from penstock.engine.approval_rows import answer_to
+from penstock.engine.core.rows import ANSWER, Key
 from penstock.engine.core.wants import Fact, Fired, Stop
 from penstock.engine.statement import Statement
 
@@ -23,9 +25,16 @@ def due(connection: Connection, now: int, owner: str | None) -> list[tuple[int, 
     """The facts of all timers whose time has come, with their runs."""
     facts: list[tuple[int, Fact]] = []
     for run_no, kind, node, item in _due.rows(connection, now=now, owner=owner):
-        asked = Stop("cancelled", "it was cancelled", leaves_hooks=kind == "leave")
-        facts.append((run_no, asked if kind in ("cancel", "leave") else Fired(kind, (node, item))))
+        facts.append((run_no, _fact(connection, run_no, kind, (node, item))))
     return facts
+
+
+def _fact(connection: Connection, run_no: int, kind: str, place: Key) -> Fact:
+    if kind in ("cancel", "leave"):
+        return Stop("cancelled", "it was cancelled", leaves_hooks=kind == "leave")
+    # Without an answer in the rows there is nothing to tell, and the timer is done.
+    answer = answer_to(connection, run_no, place) if kind == ANSWER else None
+    return Fired(kind, place) if answer is None else answer
 
 
 def is_due(connection: Connection, run_no: int, fired: Fired, now: int) -> bool:

@@ -44,6 +44,8 @@ def why(connection: Connection, workspace: str, run: str, step: str, index: tupl
     told = Why(step=step, index=view.index, state=view.state, verdict=view.reason or view.state.value, notes=notes)
     if not isinstance(node.spec, StepSpec):
         return told
+    if not node.spec.is_dispatched:
+        return told
     if view.hit:
         return told.model_copy(update={"verdict": _hit_verdict(view), "compared_with": view.hit_run})
     if view.state in (StepState.SKIPPED, StepState.CANCELLED, StepState.WAITING):

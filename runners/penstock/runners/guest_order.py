@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Order
 from penstock.contracts.spec import CommandTarget, FunctionTarget, StepSpec
+from penstock.contracts.targets import ApprovalTarget, RegisterTarget
 from penstock.runners.idempotency import idempotency_key
 
 
@@ -31,3 +33,5 @@ def _target(step: StepSpec) -> dict[str, Any]:
             return {"module": module, "function": function}
         case CommandTarget(command=command, workdir=folder):
             return {"command": [argument.model_dump() for argument in command], "folder": folder}
+        case ApprovalTarget() | RegisterTarget():
+            raise ContractError(f"{step.name!r} is done by the coordinator: no runner can execute it")

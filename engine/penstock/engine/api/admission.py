@@ -5,8 +5,10 @@ import re
 from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import SubmitRun
+from penstock.contracts.named_artifacts import is_reference, reference
 from penstock.contracts.names import checked_name
 from penstock.contracts.spec import decode_spec
+from penstock.engine.api.holding import referable
 from penstock.engine.api.services import Services
 from penstock.engine.plain_refs import refs_in_plain
 
@@ -32,17 +34,23 @@ async def admitted(services: Services, submission: SubmitRun) -> None:
     for step, pool in submission.options.pools.items():
         checked_name(pool, f"the pool of {step[:80]!r}")
     spec = decode_spec(submission.spec)
-    plain = [spec.model_dump(), *(value.model_dump() for value in submission.parameters.values())]
+    given = [parameter.model_dump() for parameter in spec.parameters] + [value.model_dump() for value in submission.parameters.values()]
+    refs = [(ref, True) for part in given for ref in refs_in_plain(part)]
+    refs += [(ref, False) for ref in refs_in_plain(spec.model_dump(exclude={"parameters"}))]
     wanted: set[str] = set()
-    for number, ref in enumerate(ref for part in plain for ref in refs_in_plain(part)):
-        if number >= _REFS:
-            raise InvalidInput(f"the submission refers to more than {_REFS} artifacts; pass long lists as list artifacts")
+    if len(refs) > _REFS:
+        raise InvalidInput(f"the submission refers to more than {_REFS} artifacts; pass long lists as list artifacts")
+    for ref, may_be_named in refs:
+        if may_be_named and is_reference(ref):
+            reference(ref.uri)  # What it means is looked up when the run is made.
+            continue
         _check(ref)
         if not ref.is_inline:
             wanted.add(ref.digest)
     lost = await services.artifacts.lost(wanted)
     if lost:
         raise InvalidInput(f"{len(lost)} artifacts of the submission are not in the artifact store (one is {min(lost)}): upload them first")
+    await referable(services, [ref for ref, _ in refs if not is_reference(ref)])
 
 
 def _check(ref: ArtifactRef) -> None:

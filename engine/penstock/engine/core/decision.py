@@ -7,6 +7,7 @@ no longer applies changes nothing.
     step      waiting ─┬─> skipped                 each      waiting ─> expanding ─> succeeded
                        ├─> checking ─┐             collect   waiting ─> collecting ─> succeeded | failed
                        ├─> succeeded (hit)
+                       ├─> asking ─> succeeded | failed (an approval; a registration succeeds at once)
                        └─> ready ⇄ parked          backoff ─> waiting ─> ...  (another attempt)
                              └─> running ─> succeeded | failed | backoff | cancelled
 """
@@ -20,10 +21,11 @@ from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Claim, Completed, Failure, Released, Started
 from penstock.contracts.spec import CollectSpec, EachSpec, StepSpec
 from penstock.contracts.states import FailureKind, RunState, StepState
-from penstock.engine.core import attempts, fan, hooks, lookup
+from penstock.engine.core import approvals, attempts, fan, hooks, lookup, undispatched
 from penstock.engine.core.plan import Alignment, Edge
 from penstock.engine.core.resolve import Position, plain_value
 from penstock.engine.core.rows import (
+    EXPIRE,
     Key,
     StepRow,
     pack_values,
@@ -35,6 +37,7 @@ from penstock.engine.core.wants import (
     Begin,
     Checked,
     Collected,
+    Decided,
     Due,
     Expand,
     Fact,
@@ -91,7 +94,7 @@ class Decision(Slice):
                 yield from fan.collected(self, fact)
             case Answered() | Checked():
                 yield from lookup.end_checking(self, fact)
-            case Fired() | Woken():
+            case Decided() | Fired() | Woken():
                 yield from self._wake(fact)
             case Stop():
                 self.changes.timers_done += [(kind, WHOLE_RUN) for kind in ("cancel", "leave")]
@@ -191,6 +194,7 @@ class Decision(Slice):
             return
         positions = yield from self.load_around(rows)
         keyed: list[StepRow] = []
+        undone: list[StepRow] = []
         for row, at in zip(rows, positions, strict=True):
             spec = self.plan.nodes[row.node].spec
             try:
@@ -199,7 +203,7 @@ class Decision(Slice):
                 match spec:
                     case StepSpec():
                         if self._take_inputs(row, spec, at):
-                            keyed.append(row)
+                            (keyed if spec.is_dispatched else undone).append(row)
                     case EachSpec():
                         yield from fan.open_fan(self, row, spec, at)
                     case CollectSpec():
@@ -207,6 +211,7 @@ class Decision(Slice):
             except ContractError as error:
                 self.fail(row, Failure(kind=FailureKind.ERROR, message=str(error)))
         yield from lookup.look_up(self, keyed)
+        yield from undispatched.perform(self, undone)
 
     def _waits_again(self, row: StepRow, at: Position) -> bool:
         """Whether something that it takes is being made again, since it was lost."""
@@ -268,7 +273,10 @@ class Decision(Slice):
         row.inputs = pack_values(inputs)
         row.key = cache_key(self.plan.nodes[row.node].static, input_digests(inputs))
 
-    def _wake(self, fact: Fired | Woken) -> Steps:
+    def _wake(self, fact: Decided | Fired | Woken) -> Steps:
+        if isinstance(fact, Decided):
+            yield from approvals.decided(self, fact)
+            return
         if isinstance(fact, Fired):
             self.changes.timers_done.append((fact.kind, fact.place))
             if fact.kind == "timeout":
@@ -276,6 +284,9 @@ class Decision(Slice):
                 return
             if fact.kind == "abandon":
                 yield from attempts.abandon(self)
+                return
+            if fact.kind == EXPIRE:
+                yield from approvals.expired(self, fact.place)
                 return
         yield StepRuns(self.unknown([fact.place]))
         row = self.steps[fact.place]

@@ -1,26 +1,24 @@
 """The cache: whether the outputs of a step run are known, here or to others, and whether their bytes are still there."""
 
+from collections.abc import Generator
+
 from penstock.contracts.artifacts import refs_in
 from penstock.contracts.spec import StepSpec
 from penstock.contracts.states import StepState
-from penstock.engine.core.rows import ASKED_OTHERS, RECOMPUTED, CacheRow, StepRow, unpack_values
+from penstock.engine.core.rows import ASKED_OTHERS, RECOMPUTED, CacheRow, Key, StepRow, unpack_values
 from penstock.engine.core.slice import Slice, Steps
-from penstock.engine.core.wants import Answered, CacheEntries, Checked, Pins, StepRuns
+from penstock.engine.core.wants import Answered, CacheEntries, Checked, Pins, StepRuns, Want
 
 
 def look_up(rows: Slice, found: list[StepRow]) -> Steps:
     """Ends those whose outputs are known; the others are ready."""
-    if rows.run.options.get("pins"):
-        yield Pins([row.place for row in found])
+    kept = yield from pinned(rows, found)
     keys = [row.key for row in found if row.key is not None and _may_hit(rows, row)]
     yield CacheEntries([key for key in dict.fromkeys(keys) if key not in rows.cache])
     for row in found:
-        pinned = rows.pins.get(row.place)
-        # Another key: the step was edited since, or takes something else than it took then.
-        is_kept = pinned is not None and pinned.key == row.key and not rows.is_forced(row)
         entry = rows.cache.get(row.key or "") if _may_hit(rows, row) else None
-        if pinned is not None and is_kept:
-            _pin(rows, row, pinned)
+        if row.place in kept:
+            pin(rows, row, kept[row.place])
         elif entry is not None and _is_young(rows, row, entry):
             _hit(rows, row, entry)
         elif entry is None and _may_ask_others(rows, row):
@@ -28,6 +26,19 @@ def look_up(rows: Slice, found: list[StepRow]) -> Steps:
             row.state, row.flags = StepState.CHECKING, row.flags | ASKED_OTHERS
         else:
             rows.make_ready(row)
+
+
+def pinned(rows: Slice, found: list[StepRow]) -> Generator[Want, None, dict[Key, StepRow]]:
+    """Those that keep what they had in the run that this one reruns, with their step runs there."""
+    if not rows.run.options.get("pins"):
+        return {}
+    yield Pins([row.place for row in found])
+    # Another key: the step was edited since, or takes something else than it took then.
+    return {
+        row.place: before
+        for row in found
+        if (before := rows.pins.get(row.place)) is not None and before.key == row.key and not rows.is_forced(row)
+    }
 
 
 def end_checking(rows: Slice, fact: Answered | Checked) -> Steps:
@@ -69,10 +80,11 @@ def _needs_check(entry: CacheRow) -> bool:
     return any(not ref.is_inline for value in unpack_values(entry.outputs).values() for ref in refs_in(value))
 
 
-def _pin(rows: Slice, row: StepRow, pinned: StepRow) -> None:
+def pin(rows: Slice, row: StepRow, before: StepRow) -> None:
+    """Ends a step run with what it had in the run that this one reruns."""
     rows.touch(row)
-    row.outputs, row.unpacked = pinned.outputs, None
-    row.hit_run, row.hit_at = pinned.hit_run, pinned.hit_at
+    row.outputs, row.unpacked = before.outputs, None
+    row.hit_run, row.hit_at = before.hit_run, before.hit_at
     rows.end(row, StepState.SUCCEEDED, "kept from the run that this one reruns")
 
 

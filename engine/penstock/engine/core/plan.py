@@ -77,6 +77,16 @@ class Plan:
                 pending += [edge.parent for edge in self.nodes[number].edges_in] + list(self.nodes[number].chain)
         return frozenset(found)
 
+    def step(self, node: int) -> StepSpec:
+        """The step of that number.
+
+        :raises TypeError: it is a fan-out or a collect.
+        """
+        spec = self.nodes[node].spec
+        if not isinstance(spec, StepSpec):
+            raise TypeError(f"{spec.name} is not a step")
+        return spec
+
     def parents(self, node: int, alignment: Alignment) -> list[int]:
         return [edge.parent for edge in self.nodes[node].edges_in if edge.alignment is alignment]
 

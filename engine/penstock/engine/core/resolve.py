@@ -137,7 +137,7 @@ class Surroundings:
             value = self.resolve(part.of, at)
             if value is None:
                 return None
-            parts.append(_formatted(value, part.format) if _is_plain(value) else value)
+            parts.append(_formatted(value, part.format) if is_plain(value) else value)
         if all(isinstance(part, str) for part in parts):
             return inline("".join(part for part in parts if isinstance(part, str)))
         return TemplateValue(template=tuple(parts))
@@ -174,7 +174,7 @@ def plain_value(value: Value) -> Any:
     :raises ContractError: it is not small plain data.
     """
     match value:
-        case ArtifactRef() if _is_plain(value):
+        case ArtifactRef() if is_plain(value):
             return value.json_value()
         case ListValue():
             return [plain_value(item) for item in value.list]
@@ -192,7 +192,7 @@ def select(value: Value, path: tuple[str | int, ...]) -> Value:
                 value = value.record[str(part)]
             case ListValue() if isinstance(part, int) and -len(value.list) <= part < len(value.list):
                 value = value.list[part]
-            case ArtifactRef() if _is_plain(value):
+            case ArtifactRef() if is_plain(value):
                 data = value.json_value()
                 try:
                     value = inline(data[part])
@@ -226,14 +226,15 @@ def compare(operator: str, left: Any, right: Any) -> bool:
         raise ContractError(f"a condition compares {left!r} with {right!r}: {error}") from error
 
 
-def _is_plain(value: Value) -> bool:
+def is_plain(value: Value) -> bool:
+    """Whether it is small plain data that travels as it is."""
     return isinstance(value, ArtifactRef) and value.is_inline and value.media_type == JSON
 
 
 def _folded(value: ListValue | RecordValue) -> Value:
     """Small plain parts become one small plain value."""
     parts = value.list if isinstance(value, ListValue) else tuple(value.record.values())
-    if not all(_is_plain(part) for part in parts):
+    if not all(is_plain(part) for part in parts):
         return value
     try:
         return inline(plain_value(value))

@@ -215,6 +215,35 @@ class CacheRow:
     seconds: float
 
 
+@dataclass(slots=True)
+class ApprovalRow:
+    """A question of a run. `evidence` is packed values by name."""
+
+    node: int
+    item: int
+    question: str
+    approvers: tuple[str, ...]
+    evidence: bytes
+    state: str = "open"
+    asked_at: int = 0
+    expires_at: int | None = None
+    decided_at: int | None = None
+    decided_by: str | None = None
+    comment: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Registration:
+    """A version of a named artifact, which is new or was there, and the alias that means it from now on. `value` is packed."""
+
+    name: str
+    version: int
+    digest: str
+    value: bytes
+    alias: str | None
+    is_new: bool
+
+
 @dataclass(slots=True, frozen=True)
 class ReadyRow:
     pool: str
@@ -223,6 +252,13 @@ class ReadyRow:
     node: int
     item: int
     slots: int = 1
+
+
+# Kinds of timers about approvals.
+ANSWER = "answer"
+"""Whoever answers leaves word for the run's coordinator by it."""
+EXPIRE = "expire"
+"""It fires when nobody has answered in time."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -16,7 +16,7 @@ from penstock.engine.core.lanes import LaneKey, Lanes, lane_if_served, pool_of
 from penstock.engine.core.placement import Placement, Pools, can_raise, placement
 from penstock.engine.core.plan import Alignment, Plan, PlanNode
 from penstock.engine.core.resolve import Position, Surroundings
-from penstock.engine.core.rows import AttemptRow, CacheRow, GroupRow, ItemRow, Key, Moment, ReadyRow, RunRow, StepRow
+from penstock.engine.core.rows import EXPIRE, ApprovalRow, AttemptRow, CacheRow, GroupRow, ItemRow, Key, Moment, ReadyRow, RunRow, StepRow
 from penstock.engine.core.wants import Cancellation, Changes, Items, StepRuns, Want
 
 Steps = Iterator[Want]
@@ -53,6 +53,9 @@ class Slice:
     attempts: dict[tuple[int, int, int], AttemptRow] = field(default_factory=dict[tuple[int, int, int], AttemptRow])
     cache: dict[str, CacheRow | None] = field(default_factory=dict[str, CacheRow | None])
     pins: dict[Key, StepRow] = field(default_factory=dict[Key, StepRow])
+    approvals: dict[Key, ApprovalRow] = field(default_factory=dict[Key, ApprovalRow])
+    newest: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    """Of named artifacts: the number and the digest of the newest version."""
     failed_nodes: set[int] = field(default_factory=set[int])
     """As they were before this decision."""
     next_item: dict[int, int] = field(default_factory=dict[int, int])
@@ -118,6 +121,10 @@ class Slice:
         self.touch(row)
         if row.state is StepState.RUNNING and row.key is not None:
             self.changes.flights_over.append(row.key)
+        if row.state is StepState.ASKING:
+            self.changes.timers_done.append((EXPIRE, row.place))
+            if state is StepState.CANCELLED:
+                self.changes.withdrawn.append(row.place)
         row.state = state
         row.reason = reason
         row.ended_at = self.now

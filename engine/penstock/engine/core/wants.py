@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from penstock.contracts.messages import AttemptKey, Claim, ClaimAnswer, Completed, Released, Started
 from penstock.contracts.spec import StepSpec
-from penstock.engine.core.rows import CacheRow, Key, Moment, ReadyRow, TimerRow
+from penstock.engine.core.rows import ApprovalRow, CacheRow, Key, Moment, ReadyRow, Registration, TimerRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,21 @@ class FailedNodes:
     """Every node of which a step run has failed."""
 
 
-Want = StepRuns | Members | Running | FailedNodes | Groups | Items | Attempts | CacheEntries | Pins | NextItem
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """Approvals by key of their step runs. Nobody else answers them before the transaction ends."""
+
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class NewestVersions:
+    """The newest version of each of these named artifacts. Nobody else makes another before the transaction ends."""
+
+    names: list[str]
+
+
+Want = StepRuns | Members | Running | FailedNodes | Groups | Items | Attempts | CacheEntries | Pins | NextItem | Approvals | NewestVersions
 
 
 class ManifestsNeeded(Exception):
@@ -120,6 +134,11 @@ class Changes:
     """(node, from item, to item): one more edge has arrived for those that wait."""
     cancellations: list[Cancellation] = field(default_factory=list[Cancellation])
     answers: list[tuple[str, ClaimAnswer]] = field(default_factory=list[tuple[str, ClaimAnswer]])
+    asked: list[ApprovalRow] = field(default_factory=list[ApprovalRow])
+    answered: list[ApprovalRow] = field(default_factory=list[ApprovalRow])
+    """Approvals that are open no longer."""
+    withdrawn: list[Key] = field(default_factory=list[Key])
+    registrations: list[Registration] = field(default_factory=list[Registration])
     stop: str | None = None
     """Set when the run must stop: everything that does not run is cancelled."""
 
@@ -180,6 +199,16 @@ class Answered(Arrive):
 class Fired(Arrive):
     kind: str
     place: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Decided(Arrive):
+    """Somebody answered the approval that the step run at `place` is."""
+
+    place: Key
+    approved: bool
+    by: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from penstock.contracts.errors import ArtifactLost, InfrastructureError, InvalidInput
 from penstock.contracts.messages import Completed, Failure, Order
-from penstock.contracts.spec import CommandTarget, SecretRef, StepSpec
+from penstock.contracts.spec import CommandTarget, FunctionTarget, SecretRef, StepSpec
 from penstock.contracts.states import AttemptState, FailureKind
 from penstock.runners.completion import completion
 from penstock.runners.docker.box import Box
@@ -135,6 +135,7 @@ class DockerLauncher(Launcher):
             )
             if isinstance(step.run, CommandTarget):
                 return await ContainerStep(attempt, step.run).run()
+            assert isinstance(step.run, FunctionTarget)  # noqa: S101 - nothing else is dispatched
             return await FunctionStep(attempt, step.run, progress).run()
         except AttemptFailed as error:
             return failed(error.plain)
