@@ -110,11 +110,10 @@ class Program:
                 return _duration(value)
             case bytes():
                 return base64.b64encode(value).decode()
-            case list():
-                items: list[Any] = value
+            case [*items]:
                 return [self._plain(item) for item in items]
-            case dict():
-                return self._plain_map(value)
+            case {**entries}:
+                return self._plain_map(entries)
             case _:
                 raise self._error(f"it is {_kind(value)}, which JSON does not have")
 

@@ -143,10 +143,11 @@ def _parameter(parameter: ParameterSpec, value: Any, marks: dict[str, str]) -> P
         return NULL
     if is_list_of_files(parameter):
         kind: FetchKind = "directory" if "Directory" in parameter.type else "file"
-        if not isinstance(value, list):
-            raise InvalidInput(f"parameter {parameter.name!r} wants a list of URIs; {_shown(value)} came")
-        items: list[Any] = value
-        return tuple(_fetch(parameter, item, kind, marks) for item in items)
+        match value:
+            case [*items]:
+                return tuple(_fetch(parameter, item, kind, marks) for item in items)
+            case _:
+                raise InvalidInput(f"parameter {parameter.name!r} wants a list of URIs; {_shown(value)} came")
     return _fetch(parameter, value, "directory" if parameter.read == "directory" else "file", marks)
 
 

@@ -53,16 +53,13 @@ def extent(value: Any) -> tuple[int, int]:
     """The length of the longest list, map or text in plain data, and how many values it has in all, a text counting for its length / 16."""
     longest, total, left = 0, 0, [value]
     while left:
-        value = left.pop()
-        match value:
+        match left.pop():
             case str() as text:
                 longest, total = max(longest, len(text)), total + 1 + len(text) // 16
-            case dict():
-                inner: dict[Any, Any] = value
+            case {**inner}:
                 longest, total = max(longest, len(inner)), total + 1 + len(inner)
                 left.extend(inner.values())
-            case list():
-                some: list[Any] = value
+            case [*some]:
                 longest, total = max(longest, len(some)), total + 1
                 left.extend(some)
             case _:

@@ -35,11 +35,11 @@ def _split(text: Any, separator: Any) -> Any:
 
 
 def _join(parts: Any, separator: Any = "") -> Any:
-    if not isinstance(parts, list):
-        return None
-    texts: list[Any] = parts
-    if not _texts(separator, *texts):
-        return None
+    match parts:
+        case [*texts] if _texts(separator, *texts):
+            pass
+        case _:
+            return None
     size = sum(map(len, texts)) + len(separator) * len(texts)
     return separator.join(texts) if size <= EVENT_LIMIT else None
 
