@@ -101,3 +101,17 @@ class Tried(_View):
     parameters: dict[str, Any] = {}
     keys: dict[str, str] = {}
     """Of dedupe, debounce, batch, join and concurrency, where it has them."""
+
+
+class RefusalView(_View):
+    """A message that came and that nobody could read, with the reason; `body` is its beginning."""
+
+    refusal_no: int
+    received_at: int
+    reason: str
+    content_type: str = ""
+    exchange: str = ""
+    key: str = ""
+    sender: str = ""
+    size: int
+    body: str

@@ -92,7 +92,7 @@ def test_a_structured_event_keeps_its_attributes_extensions_and_data() -> None:
 
 @pytest.mark.parametrize("prefix", ["cloudEvents:", "cloudEvents_", "cloudevents:"])
 def test_a_binary_event_has_its_attributes_in_headers_and_its_data_in_the_body(prefix: str) -> None:
-    headers = {f"{prefix}{name}": value for name, value in EVENT.items()}
+    headers: dict[str, Any] = {f"{prefix}{name}": value for name, value in EVENT.items()}
     headers |= {f"{prefix}time": "2026-03-01T06:30:00Z", f"{prefix}urgent": True, "x-delivery-count": 1}
 
     event = the_one(Delivered(b'{"rows": 3}', "application/json", headers)).event
