@@ -1,11 +1,13 @@
 """An API in this process, without sockets: a client on the app, and the ports behind it."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
+from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.spec import encode_spec
 from penstock.engine.api.app import create_app
 from penstock.engine.api.settings import ApiSettings
@@ -40,6 +42,21 @@ class Api:
     async def submit(self, run_id: str = "run1", **fields: Any) -> httpx.Response:
         """A run of a pipeline of one step."""
         return await self.http.post("/v1/runs", json={"run_id": run_id, "spec": plain(), **fields})
+
+
+_PLACES = {"digest": digest_bytes(b"x"), "version": "1"}
+
+
+def templates() -> list[tuple[str, str]]:
+    """Method and path of every route, as the app's OpenAPI document has them."""
+    app = create_app(MemoryStore(), MemoryBus(), MemoryArtifactStore(), ApiSettings(token=TOKEN))
+    paths: dict[str, dict[str, Any]] = app.openapi()["paths"]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+def routes() -> list[tuple[str, str]]:
+    """The same, of something that could be there."""
+    return [(method, re.sub(r"\{(\w+)\}", lambda place: _PLACES.get(place[1], "thing1"), path)) for method, path in templates()]
 
 
 def plain() -> dict[str, Any]:

@@ -15,38 +15,11 @@ from penstock.contracts.spec import SPEC_VERSION
 from penstock.deploy.services.api import check_address, server
 from penstock.engine.api.settings import ApiSettings
 from penstock.transport.bus import Envelope, Exchange
-from tests.engine.api.serving import TOKEN, api, plain
+from tests.engine.api.serving import TOKEN, api, plain, routes
 
 DIGEST = digest_bytes(b"x")
 SECRET = "hunter2-hunter2-hunter2"
-ROUTES = [
-    ("POST", "/v1/runs"),
-    ("GET", "/v1/runs"),
-    ("GET", "/v1/runs/run1"),
-    ("DELETE", "/v1/runs/run1"),
-    ("GET", "/v1/runs/run1/spec"),
-    ("GET", "/v1/runs/run1/steps"),
-    ("GET", "/v1/runs/run1/why"),
-    ("GET", "/v1/runs/run1/logs"),
-    ("POST", "/v1/runs/run1/cancel"),
-    ("POST", "/v1/runs/run1/resume"),
-    ("POST", "/v1/artifacts/missing"),
-    ("PUT", f"/v1/artifacts/{DIGEST}"),
-    ("GET", f"/v1/artifacts/{DIGEST}"),
-    ("GET", "/v1/cache"),
-    ("DELETE", "/v1/cache"),
-    ("GET", "/v1/pools"),
-    ("GET", "/v1/pools/cpu"),
-    ("PUT", "/v1/pools/cpu"),
-    ("DELETE", "/v1/pools/cpu"),
-    ("POST", "/v1/pools/cpu/drain"),
-    ("POST", "/v1/pools/cpu/scale"),
-    ("GET", "/v1/runners"),
-    ("GET", "/v1/status"),
-    ("GET", "/v1/health"),
-    ("GET", "/v1/openapi.json"),
-    ("GET", "/no/such/route"),
-]
+ROUTES = [*routes(), ("GET", "/v1/openapi.json"), ("GET", "/no/such/route")]
 
 
 def problem(response: httpx.Response, status: int) -> str:
@@ -56,14 +29,6 @@ def problem(response: httpx.Response, status: int) -> str:
     body = response.json()
     assert body["status"] == status
     return str(body["detail"])
-
-
-async def test_every_route_of_the_app_is_among_those_that_are_tried() -> None:
-    async with api() as served:
-        paths: dict[str, Any] = (await served.http.get("/v1/openapi.json")).json()["paths"]
-
-    known = {(method, path.replace("run1", "{run}").replace("/cpu", "/{name}").replace(DIGEST, "{digest}")) for method, path in ROUTES}
-    assert {(method.upper(), path) for path, methods in paths.items() for method in methods} <= known
 
 
 @pytest.mark.parametrize("given", [None, "Bearer wrong-token-0123456789", "Bearer", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"])
@@ -158,7 +123,7 @@ async def test_a_body_that_is_malformed_is_told_where(body: bytes, told: str) ->
         answer = await served.http.post("/v1/runs", content=body, headers={"Content-Type": "application/json"})
 
         assert told.lower() in problem(answer, 422).lower()
-        assert (await served.http.get("/v1/runs")).json() == {"runs": []}
+        assert (await served.http.get("/v1/runs")).json()["runs"] == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +151,7 @@ async def test_a_submission_that_can_not_become_a_run_is_refused_at_once(change:
         answer = await served.submit(**change)
 
         assert told in problem(answer, status)
-        assert (await served.http.get("/v1/runs")).json() == {"runs": []}
+        assert (await served.http.get("/v1/runs")).json()["runs"] == []
 
 
 @pytest.mark.parametrize("run", ["nobody", "%2e%2e", "..%2f..%2fetc", "a%00b", "x" * 5000, "%ff", "' OR 1=1 --", "%"])

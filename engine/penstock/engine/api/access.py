@@ -20,7 +20,7 @@ from penstock.engine.access import (
     tokens_of,
     workspace_names,
 )
-from penstock.engine.access_tokens import make_token_text
+from penstock.engine.access_tokens import PREFIX, make_token_text
 from penstock.engine.api.authentication import Authenticator
 from penstock.engine.api.callers import is_name_of_person
 from penstock.engine.api.permissions import SCOPES, may_by_scope
@@ -51,6 +51,8 @@ class TokenRequest(_Body):
 
     @model_validator(mode="after")
     def _known(self) -> "TokenRequest":
+        if self.name.startswith(PREFIX):
+            raise ValueError(f"a token's name is told to many, and can't begin as tokens do ({PREFIX})")
         unknown = sorted(set(self.scopes) - set(SCOPES))
         if unknown:
             raise ValueError(f"there is no scope {unknown[0][:60]!r} (there are: {', '.join(SCOPES)})")

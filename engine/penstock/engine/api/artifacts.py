@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from penstock.contracts.errors import InvalidInput, StoreUnavailable
 from penstock.contracts.views import Lineage
 from penstock.engine.api.admission import DIGEST
+from penstock.engine.api.holding import missing, readable, uploaded
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Serving, answer, body_of, now, read_body
 from penstock.engine.run_lists import lineage
@@ -40,9 +41,9 @@ class Missing(BaseModel):
 
 @router.post("/artifacts/missing", response_model=Missing, openapi_extra=body_of(MissingRequest), summary="Which must be uploaded")
 async def list_missing(request: Request, services: Serving) -> Missing:
-    """Those of `digests` whose bytes are not in the artifact store."""
+    """Those of `digests` whose bytes are not in the artifact store, or not for this workspace."""
     asked = await read_body(request, MissingRequest)
-    return Missing(missing=sorted(await services.artifacts.lost(asked.digests)))
+    return Missing(missing=sorted(await missing(services, asked.digests)))
 
 
 @router.put("/artifacts/{digest}", status_code=204, summary="Upload one")
@@ -53,11 +54,13 @@ async def upload(digest: Digest, request: Request, services: Serving) -> Respons
         found = await _receive(request, staged)
         if found != digest:
             raise InvalidInput(f"the body has the digest {found}, not {digest}: it changed on the way, or while it was read")
+        size = (await asyncio.to_thread(staged.stat)).st_size
         await services.artifacts.take(staged, digest)
     except OSError as error:
         raise StoreUnavailable(f"the artifact can't be stored: {error.strerror}; is there space in the artifact store?") from error
     finally:
         staged.unlink(missing_ok=True)
+    await uploaded(services, digest, size)
     return Response(status_code=204)
 
 
@@ -92,6 +95,7 @@ async def show_lineage(digest: Digest, services: Serving) -> Response:
 @router.get("/artifacts/{digest}", response_class=FileResponse, summary="Download one")
 async def download(digest: Digest, services: Serving) -> FileResponse:
     """Verified before the first byte is sent. Ranges are answered."""
+    await readable(services, digest)
     path = await services.artifacts.local(digest)
     headers = {"Content-Disposition": "attachment", "Cache-Control": "private, immutable", "Content-Security-Policy": "sandbox"}
     return FileResponse(path, media_type="application/octet-stream", headers=headers)

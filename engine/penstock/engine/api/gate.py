@@ -1,13 +1,16 @@
 """The gate before every request: whose it is, how large it may be, and which contract it speaks. Nothing is read before it has passed."""
 
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.contracts.errors import PenstockError, UnknownVersion
-from penstock.engine.api.authentication import Authenticator
+from penstock.contracts.errors import PenstockError, StoreUnavailable, UnknownVersion
+from penstock.engine.api.authentication import REMEMBERED_SECONDS, Authenticator
 from penstock.engine.api.problems import NotAllowed, answer_to, unexpected
 from penstock.engine.api.settings import CONTRACT, CONTRACT_HEADER, SOFTWARE_HEADER, ApiSettings, software_version
 
@@ -26,10 +29,13 @@ def is_loopback(host: str) -> bool:
 class Gate:
     """ASGI middleware, the outermost: it also answers what nobody foresaw, and says on each answer which Penstock answers."""
 
-    def __init__(self, app: ASGIApp, settings: ApiSettings, authenticator: Authenticator) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ApiSettings, authenticator: Authenticator, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._app = app
         self._settings = settings
         self._authenticator = authenticator
+        self._clock = clock
         self._software = software_version()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,37 +44,33 @@ class Gate:
             return
         if scope["type"] != "http":
             return  # Nothing here speaks anything else; what is not answered is closed.
-        begun = ended = False
-
-        async def labelled(message: Message) -> None:
-            nonlocal begun, ended
-            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if message["type"] == "http.response.start":
-                begun = True
-                headers = MutableHeaders(scope=message)
-                headers[SOFTWARE_HEADER] = self._software
-                headers[CONTRACT_HEADER] = str(CONTRACT)
-                headers["X-Content-Type-Options"] = "nosniff"
-            await send(message)
-
+        shown = Headers(scope=scope).get("authorization", "")
+        answering = _Answering(send, self._software, partial(self._is_still_known, shown), self._clock)
         try:
             limit = self._admit(scope)
             # After the sizes, before anything is read: the routes say what the caller may do.
-            scope["penstock.caller"] = await self._authenticator.caller(Headers(scope=scope).get("authorization", ""))
+            scope["penstock.caller"] = await self._authenticator.caller(shown)
             self._check_contract(scope)
-            await self._app(scope, _limited(receive, limit), labelled)
+            await self._app(scope, _limited(receive, limit), answering)
         except ClientDisconnect:
             return
-        except PenstockError as error:
-            if begun:
-                raise
-            await answer_to(error)(scope, receive, labelled)
         except Exception as error:
-            if ended:
+            if answering.ended:
                 return  # It was answered, and logged with that.
-            if begun:
+            if answering.begun:
                 raise
-            await unexpected(error)(scope, receive, labelled)
+            answer = answer_to(error) if isinstance(error, PenstockError) else unexpected(error)
+            await answer(scope, receive, answering)
+
+    async def _is_still_known(self, shown: str) -> bool:
+        """Whether an answer that goes on for as long as somebody looks may go on: it ends with the right to it."""
+        try:
+            await self._authenticator.caller(shown)
+        except NotAllowed:
+            return False
+        except StoreUnavailable:
+            return True
+        return True
 
     def _admit(self, scope: Scope) -> int:
         """How many bytes the request may have.
@@ -94,6 +96,37 @@ class Gate:
                 f"the client speaks contract {spoken[:20]!r} (Penstock {headers.get(SOFTWARE_HEADER.lower(), '?')[:40]}), these services "
                 f"contract {CONTRACT} (Penstock {self._software}): install the same version on both sides"
             )
+
+
+class _Answering:
+    """What is sent, labelled. A stream that goes on for as long as somebody looks ends when they may not look any more."""
+
+    def __init__(self, send: Send, software: str, may_go_on: Callable[[], Awaitable[bool]], clock: Callable[[], float]) -> None:
+        self._send = send
+        self._software = software
+        self._may_go_on = may_go_on
+        self._clock = clock
+        self._asked_at = clock()
+        self._is_stream = False
+        self.begun = False
+        self.ended = False
+
+    async def __call__(self, message: Message) -> None:
+        if self._is_stream and self._clock() - self._asked_at >= REMEMBERED_SECONDS:
+            self._asked_at = self._clock()
+            if not await self._may_go_on():
+                self.ended = True
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                raise ClientDisconnect
+        self.ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if message["type"] == "http.response.start":
+            self.begun = True
+            headers = MutableHeaders(scope=message)
+            headers[SOFTWARE_HEADER] = self._software
+            headers[CONTRACT_HEADER] = str(CONTRACT)
+            headers["X-Content-Type-Options"] = "nosniff"
+            self._is_stream = headers.get("content-type", "").startswith("text/event-stream")
+        await self._send(message)
 
 
 def _check_origin(headers: Headers) -> None:

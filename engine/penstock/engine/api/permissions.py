@@ -83,6 +83,20 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
         "POST /components/{name}/versions/{version}/disable": _AUTHOR,
         "POST /components/{name}/versions/{version}/activate": _AUTHOR,
     },
+    # URLs of webhooks may hold tokens of their receivers; a new one sends what happens here elsewhere.
+    "subscriptions": {
+        "GET /subscriptions": _OPERATOR,
+        "POST /subscriptions": _AUTHOR,
+        "GET /subscriptions/{name}": _OPERATOR,
+        "DELETE /subscriptions/{name}": _AUTHOR,
+        "POST /subscriptions/{name}/pause": _OPERATOR,
+        "POST /subscriptions/{name}/resume": _OPERATOR,
+        "POST /subscriptions/{name}/rotate": _AUTHOR,
+        "POST /subscriptions/{name}/test": _OPERATOR,
+        "GET /subscriptions/{name}/deliveries": _OPERATOR,
+        "POST /subscriptions/{name}/deliveries/retry": _OPERATOR,
+        "POST /subscriptions/{name}/deliveries/{delivery}/retry": _OPERATOR,
+    },
     "pools": {
         "GET /pools": _VIEWER,
         "GET /pools/{name}": _VIEWER,

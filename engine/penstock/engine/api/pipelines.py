@@ -15,6 +15,7 @@ from penstock.contracts.names import run_id_at
 from penstock.contracts.publishing import PublishRequest, VersionView
 from penstock.contracts.spec import PipelineSpec, decode_spec
 from penstock.contracts.views import RunView
+from penstock.engine.api.holding import uploaded
 from penstock.engine.api.published import (
     VERSION,
     PublishedName,
@@ -134,6 +135,7 @@ async def _kept(services: Services, data: bytes) -> ArtifactRef:
     if len(data) <= INLINE_LIMIT:
         return inline_json(data)
     digest = await services.artifacts.write(data)
+    await uploaded(services, digest, len(data))
     return ArtifactRef(uri=f"cas:{digest}", digest=digest, size=len(data), media_type=JSON, suffix=".json")
 
 

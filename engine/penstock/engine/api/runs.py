@@ -15,6 +15,7 @@ from penstock.contracts.numbers import Count
 from penstock.contracts.spec import encode_spec
 from penstock.contracts.states import RunState
 from penstock.contracts.views import RunView
+from penstock.engine.api.holding import check_code
 from penstock.engine.api.pages import LARGEST_PAGE, page, place_of
 from penstock.engine.api.services import Row, Services, Serving, answer, body_of, now, read_body
 from penstock.engine.api.submission import taken_in
@@ -73,6 +74,7 @@ async def submit_run(request: Request, services: Serving) -> Response:
         options=asked.options,
         owner=services.settings.owner,
     )
+    await check_code(services, submission.spec)
     return await taken_in(services, submission)
 
 
