@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -22,7 +23,7 @@ from penstock.sdk.drawing.results import output_bindings
 from penstock.sdk.drawing.signatures import bound_arguments
 from penstock.sdk.options import RunOptions, StepOptions, checked_options
 from penstock.sdk.steps import Step
-from penstock.sdk.triggers import Trigger
+from penstock.sdk.triggers import Trigger, check_declared
 from penstock.sdk.types import RunSummary
 
 # Guests import pipelines, and neither trace nor run nor show them: what that takes is imported where it is done.
@@ -131,7 +132,19 @@ class Pipeline(Generic[P, R]):
         from penstock.sdk.drawing.tracing import traced  # noqa: PLC0415 -- see above
 
         drawing, spec = self.draw()
-        return traced(drawing, spec, self._function)
+        return replace(traced(drawing, spec, self._function), triggers=self.plain_triggers())
+
+    def plain_triggers(self) -> tuple[dict[str, Any], ...]:
+        """Its triggers as plain data.
+
+        :raises GraphError: an option of one has a value that it can't have.
+        """
+        if not self.triggers:
+            return ()
+        from penstock.contracts.triggers import plain_trigger  # noqa: PLC0415 -- see above
+        from penstock.sdk.drawing.trigger_specs import trigger_specs  # noqa: PLC0415 -- see above
+
+        return tuple(plain_trigger(spec) for spec in trigger_specs(self.name, self.triggers))
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]":
         """Runs it and waits.
@@ -217,7 +230,8 @@ def pipeline(function: Callable[..., Any] | None = None, /, **options: Any) -> A
     checked = cast(PipelineOptions, checked_options(options, PipelineOptions, f"{user_place()}: @pipeline(...)"))
     checked_options(checked.get("defaults", {}), StepOptions, f"{user_place()}: @pipeline(defaults=...)")
     if "name" in checked:
-        checked_name(checked["name"], "the pipeline's name")
+        # Dots are how people tell parts of a name apart; runs, routes and tables write them as dashes.
+        checked["name"] = checked_name(checked["name"].replace(".", "-"), "the pipeline's name")
     if function is not None:
         return _made(function, checked)
     return partial(_made, options=checked)
@@ -227,4 +241,5 @@ def _made(function: Callable[..., Any], options: PipelineOptions) -> Pipeline[..
     if not inspect.isfunction(function):
         raise GraphError(f"{user_place()}: @pipeline takes a function, not {function!r}")
     check_body(function)
+    check_declared(options.get("triggers", ()), function, f"{user_place()}: {options.get('name') or dashed(function.__name__)}")
     return Pipeline(function, options)

@@ -20,7 +20,7 @@ from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.runs.state_home import make_state_home
 from penstock.transport.directories import file_digest
 
-_FORMAT = 1
+_FORMAT = 2
 # As the environment of a step writes them.
 _DISTRIBUTION = "distribution "
 _MODULE = "module "

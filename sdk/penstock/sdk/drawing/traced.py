@@ -3,6 +3,7 @@
 import base64
 import binascii
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +20,7 @@ class _Shape(BaseModel):
     sources: dict[str, str]
     notes: tuple[str, ...]
     software: dict[str, Declared] = {}
+    triggers: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Traced:
 
     `blobs` are staged files with the bytes of constants, by digest. `sources` are all files that the trace depended on, with
     their digests; while they are the same, so is the trace. `notes` are for people.
-    `software` is what steps declare, by node; it is resolved when a run is submitted.
+    `software` is what steps declare, by node; it is resolved when a run is submitted. `triggers` are as plain as JSON has them.
     """
 
     spec: PipelineSpec
@@ -36,6 +38,7 @@ class Traced:
     sources: dict[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
     software: dict[str, Declared] = field(default_factory=dict[str, Declared])
+    triggers: tuple[dict[str, Any], ...] = ()
 
     def to_bytes(self) -> bytes:
         return canonical(
@@ -46,6 +49,7 @@ class Traced:
                 "sources": self.sources,
                 "notes": list(self.notes),
                 "software": {node: declared.model_dump(mode="json") for node, declared in self.software.items()},
+                "triggers": list(self.triggers),
             }
         )
 
@@ -57,4 +61,12 @@ class Traced:
             spec = decode_spec(base64.b64decode(shape.spec))
         except (ValidationError, binascii.Error) as error:
             raise ContractError(f"not a traced pipeline: {error}") from error
-        return cls(spec=spec, files=shape.files, blobs=shape.blobs, sources=shape.sources, notes=shape.notes, software=shape.software)
+        return cls(
+            spec=spec,
+            files=shape.files,
+            blobs=shape.blobs,
+            sources=shape.sources,
+            notes=shape.notes,
+            software=shape.software,
+            triggers=shape.triggers,
+        )

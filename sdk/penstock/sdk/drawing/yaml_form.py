@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import CollectSpec, CommandTarget, EachSpec, FunctionTarget, Node, ParameterSpec, PipelineSpec, StepSpec
+from penstock.contracts.targets import ApprovalTarget, RegisterTarget
 from penstock.sdk.drawing.annotations import accepts_none, text_of
 from penstock.sdk.drawing.calls import UNKNOWN, Call, output_specs
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.drawing.tracing import traced
+from penstock.sdk.drawing.undispatched import call_of, spec_fields_of
 from penstock.sdk.drawing.yaml_bindings import (
     mapping,
     plain_binding,
@@ -30,6 +33,7 @@ from penstock.sdk.drawing.yaml_bindings import (
     sequence,
     validated,
 )
+from penstock.sdk.drawing.yaml_triggers import read_triggers_of, written_triggers
 from penstock.sdk.nearest import nearest_hint
 from penstock.sdk.options import StepOptions
 from penstock.sdk.pipelines import Pipeline
@@ -40,6 +44,8 @@ from penstock.transport.directories import file_digest
 
 _BINDINGS = ("collect", "until")
 _BINDING_LISTS = ("each", "when")
+_PARTS = ("parameters", "nodes", "outputs", "hooks", "triggers")
+_UNDISPATCHED: dict[str, type[ApprovalTarget | RegisterTarget]] = {"approval": ApprovalTarget, "register": RegisterTarget}
 _LOOKED_UP = {"code", "environment", "files", "run", "inputs", "outputs", "types", "accepts_none", "doc"}
 
 
@@ -56,7 +62,9 @@ def to_yaml(pipeline: Pipeline[..., Any], folder: Path) -> str:
     document["nodes"] = [_plain_node(node, drawing.makers.get(node.name), folder) for node in spec.nodes]
     document["outputs"] = {name: plain_binding(binding) for name, binding in spec.outputs.items()}
     hooks = {kind: _plain_node(hook, drawing.makers[f"{kind} {hook.name}"], folder) for kind, hook in spec.hooks.items()}
-    text: str = yaml.safe_dump({**document, **({"hooks": hooks} if hooks else {})}, sort_keys=False, allow_unicode=True, width=120)
+    triggers = written_triggers(pipeline.plain_triggers())
+    more = {name: part for name, part in (("hooks", hooks), ("triggers", triggers)) if part}
+    text: str = yaml.safe_dump({**document, **more}, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
@@ -89,6 +97,10 @@ def _plain_step(step: StepSpec, call: Call, folder: Path) -> dict[str, Any]:
             source = cast(Program, call.maker).source
             if source is not None:
                 plain["source_directory"] = _relative(source, folder)
+        case ApprovalTarget() | RegisterTarget():
+            plain["approval" if isinstance(step.run, ApprovalTarget) else "register"] = step.run.model_dump(
+                mode="json", exclude_defaults=True
+            )
     if "files" in call.options:
         plain["files"] = list(call.options["files"])
     if "environment" in call.options:
@@ -102,8 +114,9 @@ def from_yaml(path: Path) -> Traced:
 
     :raises GraphError: it can't be read; the text says where and what is wrong.
     """
-    drawing, spec = drawn_yaml(path)
-    found = traced(drawing, spec, None)
+    document = _document(path)
+    drawing, spec = _drawn(document, path)
+    found = replace(traced(drawing, spec, None), triggers=read_triggers_of(document, spec, path.name))
     found.sources[str(path.resolve())] = file_digest(path)
     return found
 
@@ -113,13 +126,21 @@ def drawn_yaml(path: Path) -> tuple[Drawing, PipelineSpec]:
 
     :raises GraphError: as `from_yaml`.
     """
+    return _drawn(_document(path), path)
+
+
+def _document(path: Path) -> Mapping[str, Any]:
     try:
         document = mapping(yaml.safe_load(path.read_text("utf-8")), path.name)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GraphError(f"{path.name} is no YAML: {error}") from error
-    refuse_unknown(document, PipelineSpec, path.name)
+    refuse_unknown(document, PipelineSpec, path.name, more=("triggers",))
+    return document
+
+
+def _drawn(document: Mapping[str, Any], path: Path) -> tuple[Drawing, PipelineSpec]:
     drawing = Drawing(str(document.get("name", path.stem)))
-    fields: dict[str, Any] = {key: value for key, value in document.items() if key not in ("parameters", "nodes", "outputs", "hooks")}
+    fields: dict[str, Any] = {key: value for key, value in document.items() if key not in _PARTS}
     fields["parameters"] = tuple(_parameter(item, path.name) for item in sequence(document.get("parameters", []), path.name))
     nodes = sequence(document.get("nodes", []), path.name)
     fields["nodes"] = tuple(_node(drawing, item, f"{path.name}: nodes[{i}]", path.parent) for i, item in enumerate(nodes))
@@ -157,10 +178,12 @@ def _hook(drawing: Drawing, kind: str, data: Any, where: str, folder: Path) -> S
 
 
 def _step(drawing: Drawing, written: dict[str, Any], where: str, folder: Path, key: str) -> StepSpec:
-    refuse_unknown(written, StepSpec, where, more=("function", "command", "source_directory"))
+    refuse_unknown(written, StepSpec, where, more=("function", "command", "source_directory", *_UNDISPATCHED))
     name = str(written.get("name", ""))
     inputs = mapping(written.get("inputs", {}), where)
     written["inputs"] = {parameter: read_binding(binding, f"{where}.inputs.{parameter}") for parameter, binding in inputs.items()}
+    if any(form in written for form in _UNDISPATCHED):
+        return _undispatched(drawing, written, where)
     options = _options(written, where)
     function, command, source = written.pop("function", None), written.pop("command", None), written.pop("source_directory", None)
     if (function is None) == (command is None):
@@ -175,6 +198,21 @@ def _step(drawing: Drawing, written: dict[str, Any], where: str, folder: Path, k
     fields = {**looked_up, **written, "code": UNKNOWN, "environment": UNKNOWN}
     spec = cast(StepSpec, validated(StepSpec, fields, where))
     drawing.makers[f"{key}{name}"] = Call(name=name, maker=maker, target=spec.run, arguments={}, hints={}, result=Any, options=options)
+    return spec
+
+
+def _undispatched(drawing: Drawing, written: dict[str, Any], where: str) -> StepSpec:
+    (form, model), *others = [(form, model) for form, model in _UNDISPATCHED.items() if form in written]
+    if others or "function" in written or "command" in written:
+        raise GraphError(f"{where}: a step is one of: function, command, {', '.join(_UNDISPATCHED)}")
+    given = mapping(written.pop(form), where)
+    refuse_unknown(given, model, f"{where}.{form}")
+    target = cast(
+        "ApprovalTarget | RegisterTarget",
+        validated(model, {"approvers": ()} | dict(given) if form == "approval" else given, f"{where}.{form}"),
+    )
+    spec = cast(StepSpec, validated(StepSpec, {**written, **spec_fields_of(target)}, where))
+    drawing.makers[spec.name] = call_of(spec.name, target)
     return spec
 
 
