@@ -24,6 +24,7 @@ class SubscriptionRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
+    name: SubscriptionName
     kind: SubscriptionKind
     types: Annotated[tuple[EventTypePattern, ...], Field(min_length=1, max_length=32)] = ("penstock.run.*",)
     pipeline: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,254}$")] | None = None
@@ -82,10 +83,3 @@ class DeliveryView(_View):
     ended_at: int | None = None
     status: int | None = None
     error: str | None = None
-
-
-class DeliveriesView(_View):
-    """A page of deliveries, newest first; `before` continues it."""
-
-    deliveries: tuple[DeliveryView, ...]
-    before: int | None = None

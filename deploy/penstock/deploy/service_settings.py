@@ -16,6 +16,7 @@ from typing_extensions import override
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.names import DEFAULT_WORKSPACE
 from penstock.deploy.profiles import FILE, read_profile
+from penstock.engine.webhook_addresses import Allowed
 from penstock.sdk.nearest import nearest_hint
 
 PREFIX = "PENSTOCK_"
@@ -31,6 +32,7 @@ EXAMPLES = {
     "health_address": "0.0.0.0:9090",
     "workspace": "default",
     "cache_shared": "off, read or read-write",
+    "webhook_allow": "hooks.internal, 10.20.0.0/16",
     "drain_seconds": "30",
 }
 SECRETS = ("broker_url", "broker_management_url", "database_url", "signing_key", "api_token")
@@ -74,6 +76,14 @@ def _address(value: str) -> str:
     return value
 
 
+def _allowed(value: str) -> str:
+    try:
+        Allowed.of(value.split(","))
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
 def default_cache_folder() -> Path:
     """Where this machine keeps copies of artifacts if nobody says otherwise."""
     base = os.environ.get("XDG_CACHE_HOME")
@@ -100,6 +110,8 @@ class ServiceSettings(BaseSettings):
     """host:port of /livez, /readyz and /metrics; None: they are not served."""
     cache_shared: Annotated[str, Field(pattern=r"^(off|read|read-write)$")] = "off"
     """Whether cache entries beside the artifacts are read and written: what others have made there is a hit then."""
+    webhook_allow: Annotated[str, AfterValidator(_allowed)] = ""
+    """Hosts, addresses and networks, with commas between: webhooks may go there though that is not the internet; by http too."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """So long a service that is asked to stop may finish what it began."""
     patience_seconds: Annotated[float, Field(ge=1)] = 30.0
@@ -149,6 +161,10 @@ class ServiceSettings(BaseSettings):
         if value is None:
             raise InvalidInput(_complaint(name, "it is not set"))
         return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+    @property
+    def webhooks_allowed(self) -> Allowed:
+        return Allowed.of(self.webhook_allow.split(","))
 
     def secret_values(self) -> list[str]:
         """What no log may show: secrets, and the passwords inside of URLs."""

@@ -52,6 +52,10 @@ def _is_never_gone(owner: str) -> bool:
     return False
 
 
+def _nobody_waits() -> None:
+    """Whoever looks after events finds them in the rows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinatorSettings:
     """`name` tells coordinators apart. `token_key` makes attempt tokens. `owner` is the process incarnation whose runs these are
@@ -70,6 +74,8 @@ class CoordinatorSettings:
     """Until what could not be decided is tried again."""
     shared: SharedEntries | None = None
     """Cache entries of other engines that use the same artifact store."""
+    told: Callable[[], None] = _nobody_waits
+    """Hears that events were kept, or are owed to somebody, and committed."""
 
 
 class Coordinator:
@@ -213,6 +219,8 @@ class Coordinator:
                 continue
             await self._put_broken_aside(outcome)
             await self._owed.perform(outcome, tasks)
+            if outcome.has_told:
+                self._settings.told()
             self._tell_of_endings(outcome)
             if self._failures.take_left():
                 # What was committed of it changes nothing when it comes again.

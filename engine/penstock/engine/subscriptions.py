@@ -6,11 +6,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from penstock.contracts.errors import InvalidInput
-from penstock.contracts.subscriptions import DeliveriesView, DeliveryView, SubscriptionRequest, SubscriptionView
+from penstock.contracts.subscriptions import DeliveryView, SubscriptionRequest, SubscriptionView
 from penstock.engine.outgoing import GIVE_UP_MICROSECONDS, Outgoing, owed_row, put_owed
 from penstock.engine.statement import Statement
 
-PAGE = 100
 SECRETS_OVERLAP_MICROSECONDS = 24 * 3600 * 1_000_000
 """So long the secret before signs too."""
 _VIEW = (
@@ -65,7 +64,7 @@ def subscription(connection: Connection, workspace: str, name: str) -> Subscript
     return _view(row)
 
 
-def subscribe(connection: Connection, workspace: str, name: str, request: SubscriptionRequest, made_by: str, now: int) -> SubscriptionView:
+def subscribe(connection: Connection, workspace: str, request: SubscriptionRequest, made_by: str, now: int) -> SubscriptionView:
     """Makes a subscription, which hears of what happens from now on.
 
     :raises InvalidInput: there is one of that name.
@@ -73,7 +72,7 @@ def subscribe(connection: Connection, workspace: str, name: str, request: Subscr
     is_new = _insert(
         connection,
         workspace=workspace,
-        name=name,
+        name=request.name,
         kind=request.kind,
         types=json.dumps(list(dict.fromkeys(request.types))),
         pipeline=request.pipeline,
@@ -83,8 +82,8 @@ def subscribe(connection: Connection, workspace: str, name: str, request: Subscr
         now=now,
     )
     if not is_new:
-        raise InvalidInput(f"there is a subscription {name!r}: remove it first, or choose another name")
-    return subscription(connection, workspace, name)
+        raise InvalidInput(f"there is a subscription {request.name!r}: remove it first, or choose another name")
+    return subscription(connection, workspace, request.name)
 
 
 def unsubscribe(connection: Connection, workspace: str, name: str) -> None:
@@ -128,16 +127,15 @@ def generation_of(connection: Connection, workspace: str, name: str) -> int:
     return int(row[0])
 
 
-def deliveries(connection: Connection, workspace: str, name: str, state: str, before: int | None, count: int = PAGE) -> DeliveriesView:
-    """A page of deliveries, newest first; `state` empty: of any.
+def deliveries(connection: Connection, workspace: str, name: str, state: str, before: int | None, count: int) -> list[DeliveryView]:
+    """The newest that are older than the one numbered `before`; `state` empty: of any.
 
     :raises UnknownSubscription: there is no subscription of that name.
     """
     subscription(connection, workspace, name)
     last = 2**62 if before is None else before
-    rows = _deliveries.rows(connection, workspace=workspace, name=name, state=state, before=last, count=count + 1)
-    views = tuple(_delivery(row) for row in rows[:count])
-    return DeliveriesView(deliveries=views, before=views[-1].delivery_no if len(rows) > count else None)
+    rows = _deliveries.rows(connection, workspace=workspace, name=name, state=state, before=last, count=count)
+    return [_delivery(row) for row in rows]
 
 
 def retry(connection: Connection, workspace: str, name: str, number: int | None, now: int) -> int:

@@ -43,6 +43,10 @@ class Allowed:
         return any(address in network for network in self.networks if network.version == address.version)
 
 
+INTERNET = Allowed()
+"""Nothing but the internet."""
+
+
 def check_url(url: str, allowed: Allowed) -> None:
     """:raises InvalidInput: no webhook may go there, whatever its host resolves to."""
     try:

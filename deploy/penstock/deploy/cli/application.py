@@ -34,6 +34,7 @@ _COMMANDS = {
     "demo": "demo",
     "doctor": "doctor",
     "status": "status",
+    "subscriptions": "subscriptions",
     "pools": "pools",
     "runners": "runners",
     "db": "db",

@@ -13,6 +13,8 @@ from typing_extensions import override
 from penstock.deploy.embedded.engine import EmbeddedEngine
 from penstock.deploy.embedded.incarnation import DEV
 from penstock.deploy.remote.connection import Connection
+from penstock.deploy.service_settings import ServiceSettings
+from penstock.deploy.services.local_secrets import SIGNING_KEY, dev_folder, kept_secret
 from penstock.engine.api.app import create_app
 from penstock.engine.api.settings import ApiSettings
 from penstock.transport.buses.memory import MemoryBus
@@ -23,7 +25,10 @@ ADDRESS = "http://localhost"
 
 def local_connection(engine: EmbeddedEngine) -> Connection:
     """To the API of that engine. What it would ring for, `penstock dev` finds in the rows: runs that are made here are for it to drive."""
-    app = create_app(engine.store, MemoryBus(), engine.opened.store, ApiSettings(owner=DEV))
+    given = ServiceSettings.read()
+    key = given.signing_key.get_secret_value() if given.signing_key is not None else kept_secret(dev_folder(engine.home) / SIGNING_KEY)
+    settings = ApiSettings(owner=DEV, webhook_key=key.encode(), webhooks_allowed=given.webhooks_allowed)
+    app = create_app(engine.store, MemoryBus(), engine.opened.store, settings)
     return Connection(ADDRESS, None, transport=LocalTransport(app, engine.call))
 
 

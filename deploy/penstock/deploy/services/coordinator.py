@@ -12,6 +12,7 @@ from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedStore
+from penstock.deploy.services.outgoing import relaying
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.store import Store
@@ -73,7 +74,7 @@ async def observed_coordinator(
     key: str = settings.needed("signing_key")
     observed_ports = ObservedBus(bus, seen.metrics), ObservedStore(store, seen.metrics), ObservedArtifacts(artifacts, seen.metrics)
     try:
-        async with _shared_entries(settings) as shared:
+        async with _shared_entries(settings) as shared, relaying(observed_ports[0], observed_ports[1], settings) as relay:
             own = CoordinatorSettings(
                 name=name,
                 token_key=key.encode(),
@@ -83,6 +84,7 @@ async def observed_coordinator(
                 is_gone=share.is_gone if share is not None else _is_never_gone,
                 observations=notes,
                 shared=shared,
+                told=relay.wake,
             )
             yield Coordinator(*observed_ports, own, now)
     finally:

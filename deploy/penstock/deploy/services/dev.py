@@ -16,7 +16,7 @@ from penstock.deploy.services.coordinator import Share, observed_coordinator
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, DATABASE, open_artifacts, open_bus, open_store
 from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
-from penstock.deploy.services.local_secrets import kept_secret
+from penstock.deploy.services.local_secrets import dev_folder, kept_secret
 from penstock.deploy.services.observation import observe
 from penstock.deploy.services.runner import Place, observed_runner
 from penstock.deploy.user_secrets import secret_of_user
@@ -48,16 +48,10 @@ class DevOptions:
     tell: Callable[[str], None]
 
 
-def own_folder(home: Path) -> Path:
-    """What is `penstock dev`'s alone."""
-    return home / "dev"
-
-
 def completed_settings(settings: ServiceSettings, home: Path) -> ServiceSettings:
     """With a token and a signing key, made and kept in the state folder where nobody gave any."""
     make_state_home(home)
-    folder = own_folder(home)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = dev_folder(home)
     made = {
         name: SecretStr(kept_secret(folder / name.replace("_", "-")))
         for name in ("api_token", "signing_key")
@@ -83,7 +77,7 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
         only_pool = LOCAL_POOL if options.pools is None else None
         checkpoints = await stack.enter_async_context(_checkpoints(settings))
         place = Place(
-            own_folder(options.home),
+            dev_folder(options.home),
             settings.workspace,
             is_strict=options.pools is not None,
             checkpoints=checkpoints,

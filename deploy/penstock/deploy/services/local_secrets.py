@@ -4,6 +4,15 @@ import os
 import secrets
 from pathlib import Path
 
+SIGNING_KEY = "signing-key"
+
+
+def dev_folder(home: Path) -> Path:
+    """What is `penstock dev`'s alone, in a state folder that is there."""
+    folder = home / "dev"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
 
 def kept_secret(path: Path) -> str:
     """The secret in that file; a new one where there is none."""

@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.names import DEFAULT_WORKSPACE
+from penstock.engine.webhook_addresses import INTERNET, Allowed
 
 CONTRACT = 1
 """The version of what requests and answers mean. Additions don't change it."""
@@ -34,6 +35,11 @@ class ApiSettings:
     """Of a request that carries no artifact."""
     upload_limit_bytes: int = 64 * 1024 * 1024 * 1024
     """Of one artifact."""
+
+    webhook_key: bytes | None = field(default=None, repr=False)
+    """The services' signing key, from which the secrets of webhooks follow; None: none can be made here."""
+    webhooks_allowed: Allowed = INTERNET
+    """Where webhooks may go besides the internet."""
 
     def __post_init__(self) -> None:
         if self.token is not None and len(self.token) < MINIMAL_TOKEN:

@@ -1,0 +1,26 @@
+"""The relay of outgoing events, beside a coordinator."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from penstock.deploy.service_settings import ServiceSettings
+from penstock.deploy.services.dependencies import now
+from penstock.deploy.services.webhook_sender import webhook_sender
+from penstock.engine.outgoing_relay import OutgoingRelay, RelayPorts
+from penstock.engine.store import Store
+from penstock.transport.bus import Bus
+
+
+@asynccontextmanager
+async def relaying(bus: Bus, store: Store, settings: ServiceSettings) -> AsyncGenerator[OutgoingRelay]:
+    """A relay at work. What it has in hand when it is left is delivered by another, a minute later."""
+    key: str = settings.needed("signing_key")
+    async with webhook_sender(settings.webhooks_allowed) as sender:
+        relay = OutgoingRelay(RelayPorts(store=store, bus=bus, sender=sender, key=key.encode(), now=now))
+        serving = asyncio.create_task(relay.run())
+        try:
+            yield relay
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
