@@ -12,8 +12,9 @@ from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.pools import decode_pool
 from penstock.contracts.publishing import PublishComponentRequest, PublishRequest, VersionView
-from penstock.contracts.spec import PipelineSpec, encode_spec, spec_digest
+from penstock.contracts.spec import ParameterSpec, PipelineSpec, encode_spec, spec_digest
 from penstock.contracts.triggers import CronSource, OnEventSource, TriggerSpec
+from penstock.engine.events.triggers import live_triggers
 from penstock.engine.housekeeping import roots
 from penstock.engine.pools import apply_pool
 from penstock.engine.published_versions import NotPublished, Shelf, published_views, spec_bytes, version_views
@@ -199,3 +200,37 @@ async def test_a_trigger_of_another_pipeline_or_of_the_same_name_is_refused(stor
         await published(store, FIRST, triggers=(nightly(pipeline="other"),))
     with pytest.raises(InvalidInput, match=r"triggers\[1\].name: two triggers are named 'small'"):
         await published(store, FIRST, triggers=(nightly(), nightly(on=OnEventSource(type="x"))))
+
+
+async def test_a_trigger_that_does_not_fit_is_refused_with_its_place(store: Store) -> None:
+    rows = PipelineSpec(name="small", parameters=(ParameterSpec(name="rows", type="int"),))
+    with pytest.raises(InvalidInput, match=r"triggers\[0\]: trigger 'small': small has no parameter 'row'; did you mean 'rows'"):
+        await published(store, rows, triggers=(nightly(parameters={"row": "1"}),))
+    with pytest.raises(InvalidInput, match="small needs a value for rows"):
+        await published(store, rows, triggers=(nightly(),))
+    with pytest.raises(NotPublished):
+        await resolved(store, "small")
+
+
+async def test_a_new_default_takes_the_triggers_over_in_its_transaction(store: Store) -> None:
+    async def live() -> dict[str, tuple[str | None, str]]:
+        found = await store.read(lambda connection: live_triggers(connection, "default"))
+        return {trigger.name: (trigger.from_version, trigger.state) for trigger in found}
+
+    await published(store, FIRST, triggers=(nightly(), nightly(name="daily")), trigger_state="on")
+    assert await live() == {"small": ("1", "on"), "daily": ("1", "on")}
+    await published(store, SECOND, triggers=(nightly(on=CronSource(schedule="0 5 * * *")),), makes_default=False)
+    assert await live() == {"small": ("1", "on"), "daily": ("1", "on")}
+    await do(store, lambda connection: set_default(connection, SMALL, "2", "ada", 2_000))
+    assert await live() == {"small": ("2", "on"), "daily": ("1", "inert")}
+    await do(store, lambda connection: set_default(connection, SMALL, "1", "ada", 3_000))
+    assert await live() == {"small": ("1", "on"), "daily": ("1", "on")}
+
+
+async def test_a_default_whose_trigger_can_not_be_had_changes_nothing(store: Store) -> None:
+    await published(store, FIRST, triggers=(nightly(),))
+    other = FIRST.model_copy(update={"name": "other"})
+    with pytest.raises(InvalidInput, match="'small' is taken by a trigger of small"):
+        await published(store, other, triggers=(nightly(pipeline="other"),))
+    with pytest.raises(NotPublished):
+        await resolved(store, "other")

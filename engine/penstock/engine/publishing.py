@@ -19,6 +19,7 @@ from penstock.contracts.triggers import TriggerSpec, triggers_text
 from penstock.engine import publishing_tables, tables
 from penstock.engine.artifact_uses import record_uses
 from penstock.engine.core.plan import plan_of
+from penstock.engine.events.triggers import adopt
 from penstock.engine.locks import lock_name
 from penstock.engine.plain_refs import refs_in_plain
 from penstock.engine.pools import check_pools, pools_of
@@ -35,6 +36,7 @@ from penstock.engine.published_versions import (
     version_view,
 )
 from penstock.engine.statement import Statement
+from penstock.engine.triggers.checking import check_trigger
 
 __all__ = ["Resolved", "publish", "publish_component", "remove_alias", "resolve", "set_alias", "set_default", "set_state", "tags_of_run"]
 
@@ -205,6 +207,8 @@ def set_default(connection: Connection, shelf: Shelf, version: str, by: str, now
 
 def _make_default(connection: Connection, shelf: Shelf, version: Resolved, by: str, now: int) -> None:
     _set_default(connection, **shelf.key, version=version.version, now=now)
+    if shelf.family == "pipeline":
+        adopt(connection, shelf.workspace, shelf.name, version.version, version.triggers, version.trigger_state, by, now)
 
 
 def _default_of(connection: Connection, shelf: Shelf) -> str | None:
@@ -274,6 +278,10 @@ def _check_triggers(name: str, spec: PipelineSpec, triggers: Sequence[TriggerSpe
         if trigger.name in seen:
             raise InvalidInput(f"{where}.name: two triggers are named {trigger.name!r}; name one otherwise")
         seen.add(trigger.name)
+        try:
+            check_trigger(trigger, spec)
+        except InvalidInput as error:
+            raise InvalidInput(f"{where}: {error}") from error
 
 
 def _lock(connection: Connection, shelf: Shelf) -> None:
