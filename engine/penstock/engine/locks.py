@@ -14,6 +14,7 @@ _runs = Statement("SELECT u.run_no FROM run u WHERE u.run_no IN (SELECT number_o
 _free_runs = Statement("SELECT u.run_no FROM run u WHERE u.run_no IN (SELECT number_of(r) FROM elements(:runs) r) locked_if_free(u)")
 _free_name = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 _name = Statement("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_share = Statement("SELECT pg_advisory_xact_lock_shared(hashtextextended(:name, 0))")
 
 
 def has_neighbours(connection: Connection) -> bool:
@@ -48,3 +49,9 @@ def lock_name(connection: Connection, *name: str) -> None:
     """Waits until nobody else holds that name."""
     if has_neighbours(connection):
         _name.rows(connection, name="|".join(name))
+
+
+def share_name(connection: Connection, *name: str) -> None:
+    """Waits until nobody holds that name alone; others may share it."""
+    if has_neighbours(connection):
+        _share.rows(connection, name="|".join(name))

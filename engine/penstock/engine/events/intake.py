@@ -1,0 +1,143 @@
+"""Events are kept: each once, by who it is from and what it is called. Another body under the same name is a conflict, kept beside it."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from penstock.contracts.cloud_events import CloudEvent, ReceivedEvent, encode_cloud_event
+from penstock.contracts.encoding import digest_bytes
+from penstock.contracts.messages import clean_text
+from penstock.engine.locks import has_neighbours
+from penstock.engine.statement import Statement
+
+AT_ONCE = 4 * 1024 * 1024
+"""Bytes of events that one statement takes in."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_find = Statement(
+    "SELECT e.event_no, e.workspace, e.source, e.id, e.digest FROM elements(:wanted) w CROSS JOIN looked_up(e) event e "
+    "WHERE e.workspace = text_part_of(w, 0) AND e.source = text_part_of(w, 1) AND e.id = text_part_of(w, 2) so_far(e)"
+)
+_insert = Statement(
+    'INSERT INTO event (workspace, source, id, "type", subject, "time", received_at, via, sender, digest, body, hops, correlation_id, '
+    "causation_id, state, replays, tries) SELECT text_part_of(w, 0), text_part_of(w, 1), text_part_of(w, 2), text_part_of(w, 3), "
+    "text_part_of(w, 4), text_part_of(w, 5), part_of(w, 6), text_part_of(w, 7), text_part_of(w, 8), text_part_of(w, 9), "
+    "text_part_of(w, 10), part_of(w, 11), text_part_of(w, 12), text_part_of(w, 13), 'new', 0, 0 FROM elements(:rows) w "
+    "WHERE 1 = 1 ON CONFLICT (workspace, source, id) DO NOTHING returned(event_no)"
+)
+_put_conflict = Statement(
+    "INSERT INTO event_conflict (event_no, digest, body, received_at) VALUES (:event_no, :digest, :body, :received_at) "
+    "ON CONFLICT DO NOTHING"
+)
+
+_last = Statement("SELECT max(event_no) FROM event")
+
+Identity = tuple[str, str, str]
+"""Workspace, source and id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of an event that was received: its number; whether it was not known; whether another body is known by its name."""
+
+    event_no: int
+    is_new: bool
+    is_conflict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    received: ReceivedEvent
+    body: str
+    digest: str
+
+    @property
+    def identity(self) -> Identity:
+        return self.received.workspace, self.received.event.source, self.received.event.id
+
+
+def store_events(connection: Connection, received: Sequence[ReceivedEvent]) -> list[Stored]:
+    """Keeps each of these, in their order; the same again changes nothing. What is kept as new is to be decided."""
+    if not received:
+        return []
+    rows = [_row(one) for one in received]
+    known = {identity: (event_no, digest) for event_no, identity, digest in _found(connection, rows)}
+    missing = list({row.identity: row for row in reversed(rows) if row.identity not in known}.values())[::-1]
+    new = _inserted(connection, missing)
+    known |= {identity: (event_no, digest) for event_no, identity, digest in _found(connection, missing)}
+    stored: list[Stored] = []
+    for row in rows:
+        event_no, digest = known[row.identity]
+        # Of two with the same name in one batch, the first is the new one.
+        stored.append(Stored(event_no, event_no in new, digest != row.digest))
+        new.discard(event_no)
+    conflicts = [(known[row.identity][0], row) for row, one in zip(rows, stored, strict=True) if one.is_conflict]
+    _put_conflict.many(
+        connection,
+        [
+            {"event_no": event_no, "digest": row.digest, "body": row.body, "received_at": row.received.received_at}
+            for event_no, row in conflicts
+        ],
+    )
+    return stored
+
+
+def causation_of(event: CloudEvent) -> str | None:
+    """The event or run that this one followed from, if it says so."""
+    named = event.extensions.get("causationid")
+    return None if named is None else clean_text(str(named), 1024)
+
+
+def event_of(body: str) -> CloudEvent:
+    """The event that was kept as `body`."""
+    plain = json.loads(body)
+    del plain["specversion"]
+    known = {name: plain.pop(name) for name in CloudEvent.model_fields if name in plain}
+    return CloudEvent(**known, extensions=plain)
+
+
+def _row(received: ReceivedEvent) -> _Row:
+    data = encode_cloud_event(received.event)
+    # Text that databases keep; half a character can't be, as JSON it can.
+    body = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode("utf-8", "surrogatepass"))
+    return _Row(received, body, digest_bytes(data))
+
+
+def _found(connection: Connection, rows: Sequence[_Row]) -> Iterator[tuple[int, Identity, str]]:
+    if rows:
+        wanted = json.dumps(list(dict.fromkeys(row.identity for row in rows)))
+        for event_no, workspace, source, identity, digest in _find.rows(connection, wanted=wanted):
+            yield event_no, (workspace, source, identity), digest
+
+
+def _inserted(connection: Connection, rows: Sequence[_Row]) -> set[int]:
+    """The numbers of those that were not there. Whoever else keeps one of them at this moment is waited for."""
+    new: set[int] = set()
+    before = 0 if has_neighbours(connection) else _last.number(connection)
+    for chunk in _chunks(rows):
+        new |= {row[0] for row in _insert.rows(connection, rows=json.dumps([_values(row) for row in chunk]))}
+    return new if has_neighbours(connection) else {*range(before + 1, _last.number(connection) + 1)}
+
+
+def _chunks(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    chunk: list[_Row] = []
+    size = 0
+    for row in rows:
+        if chunk and size + len(row.body) > AT_ONCE:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += len(row.body)
+    if chunk:
+        yield chunk
+
+
+def _values(row: _Row) -> list[str | int | None]:
+    received, event = row.received, row.received.event
+    subject = None if event.subject is None else clean_text(event.subject, 1024)
+    time = None if event.time is None else clean_text(event.time, 64)
+    correlation = clean_text(event.correlation_id, 1024)
+    kept = (received.received_at, received.via, clean_text(received.sender, 1024), row.digest, row.body, min(event.hops, 1_000_000))
+    return [*row.identity, event.type, subject, time, *kept, correlation, causation_of(event)]

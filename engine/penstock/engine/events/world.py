@@ -1,0 +1,84 @@
+"""What deciding needs to know inside of one transaction: the moment, the live triggers, published pipelines, runs that go on."""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from penstock.contracts.errors import InvalidInput
+from penstock.engine.events.records import Record
+from penstock.engine.events.start_rows import Start
+from penstock.engine.events.triggers import Trigger
+from penstock.engine.published_versions import Resolved, resolve, spec_bytes
+from penstock.engine.statement import Statement
+
+# Of the runs that go on, which are few; a trigger may have started any number. Those that were asked to end don't count.
+_going_on = Statement(
+    "SELECT u.run_id, u.run_no FROM (SELECT run_id, run_no FROM run WHERE ended_at IS NULL AND workspace = :workspace) u "
+    "CROSS JOIN looked_up(s) trigger_start s WHERE s.run_id = u.run_id AND scanned(s.trigger_no) = :trigger_no AND s.key = :key "
+    "AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.run_no = u.run_no AND t.kind IN ('cancel', 'leave')) so_far(s) ORDER BY u.run_no"
+)
+_begun = Statement(
+    "SELECT due_at FROM trigger_start WHERE trigger_no = :trigger_no AND state = 'started' AND due_at > :since "
+    "ORDER BY due_at DESC LIMIT :count"
+)
+_queued = Statement(
+    "SELECT 1 FROM trigger_start WHERE trigger_no = :trigger_no AND state = 'queue' AND \"key\" = :key AND cause <> :cause LIMIT 1"
+)
+
+
+@dataclass(slots=True)
+class World:
+    """`owner` is the process whose runs the new ones are, where several share a store."""
+
+    connection: Connection
+    now: int
+    owner: str | None
+    record: Record
+    going_on: dict[tuple[int, str], list[tuple[str, int]]] = field(default_factory=dict[tuple[int, str], list[tuple[str, int]]])
+    """Runs of a trigger with a concurrency key that have not ended, the oldest first."""
+    begun: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    """When the last runs of a throttled trigger began, the newest first."""
+    _pipelines: dict[tuple[str, str], Resolved | InvalidInput] = field(default_factory=dict[tuple[str, str], "Resolved | InvalidInput"])
+    _specs: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
+
+    def pipeline(self, trigger: Trigger) -> Resolved:
+        """The version that the trigger's pipeline leads to now.
+
+        :raises InvalidInput: to none.
+        """
+        key = trigger.workspace, trigger.spec.pipeline
+        if key not in self._pipelines:
+            try:
+                self._pipelines[key] = resolve(self.connection, *key)
+            except InvalidInput as error:
+                self._pipelines[key] = error
+        found = self._pipelines[key]
+        if isinstance(found, InvalidInput):
+            raise found
+        return found
+
+    def spec(self, workspace: str, digest: str) -> bytes:
+        """Canonical bytes."""
+        if (workspace, digest) not in self._specs:
+            self._specs[workspace, digest] = spec_bytes(self.connection, workspace, digest)
+        return self._specs[workspace, digest]
+
+    def live_runs(self, trigger: Trigger, key: str) -> list[tuple[str, int]]:
+        """Those that count for the trigger's concurrency, the oldest first."""
+        if (trigger.trigger_no, key) not in self.going_on:
+            rows = _going_on.rows(self.connection, trigger_no=trigger.trigger_no, key=key, workspace=trigger.workspace)
+            self.going_on[trigger.trigger_no, key] = [(row[0], row[1]) for row in rows]
+        return self.going_on[trigger.trigger_no, key]
+
+    def last_begun(self, trigger: Trigger, since: int, count: int) -> list[int]:
+        """When the last `count` runs of the trigger began, the newest first."""
+        if trigger.trigger_no not in self.begun:
+            rows = _begun.rows(self.connection, trigger_no=trigger.trigger_no, since=since, count=count)
+            self.begun[trigger.trigger_no] = [row[0] for row in rows]
+        return [at for at in self.begun[trigger.trigger_no] if at > since][:count]
+
+    def has_queue(self, trigger: Trigger, start: Start) -> bool:
+        """Whether others of the trigger with its key wait their turn."""
+        if trigger.spec.throttle is None and trigger.spec.concurrency is None:
+            return False
+        return _queued.first(self.connection, trigger_no=trigger.trigger_no, key=start.key, cause=start.cause) is not None

@@ -1,0 +1,125 @@
+"""The event service: nothing that was delivered is lost, and of each cause there is one run, whatever comes twice or fails between."""
+
+import asyncio
+import random
+
+import pytest
+
+from penstock.contracts.errors import StoreUnavailable
+from penstock.transport.bus import DEAD, Envelope, Exchange
+from penstock.transport.buses.memory import MemoryBus
+from tests.engine.events.bench import Bench, emit, event, serving, trigger, until
+
+ROWS = {"rows": "event.data.rows"}
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+async def runs_of(bench: Bench) -> list[int]:
+    return sorted(run["rows"] for run in await bench.runs())
+
+
+async def test_an_event_on_the_bus_becomes_a_run_that_is_begun(bench: Bench, bus: MemoryBus) -> None:
+    await bench.declare(trigger(parameters=ROWS))
+    begun: list[int] = []
+
+    async with serving(bench, bus, begun):
+        await emit(bus, event("a", data={"rows": 7}))
+        await until(lambda: is_true(len(begun) == 1))
+
+    assert await runs_of(bench) == [7]
+
+
+async def test_what_was_kept_before_a_crash_and_delivered_again_makes_one_run(bench: Bench, bus: MemoryBus) -> None:
+    await bench.declare(trigger(parameters=ROWS))
+    begun: list[int] = []
+    await bench.send(event("a", data={"rows": 7}))
+
+    async with serving(bench, bus, begun):
+        await emit(bus, event("a", data={"rows": 7}), event("b", data={"rows": 8}))
+        await until(lambda: is_true(len(begun) == 1))
+
+    assert await runs_of(bench) == [7, 8]
+
+
+async def test_what_somebody_else_kept_is_decided_when_it_is_rung_for(bench: Bench, bus: MemoryBus) -> None:
+    await bench.declare(trigger(parameters=ROWS))
+    begun: list[int] = []
+
+    async with serving(bench, bus, begun, tick_seconds=1000.0):
+        await until(lambda: is_true(True))
+        await bench.keep(event("a", data={"rows": 7}))
+        await bus.publish(Envelope(exchange=Exchange.INGEST, key="ring", body=b""))
+        await until(lambda: is_true(len(begun) == 1))
+
+    assert await runs_of(bench) == [7]
+
+
+async def test_what_nobody_can_read_goes_to_the_dead_letters(bench: Bench, bus: MemoryBus) -> None:
+    begun: list[int] = []
+
+    async with serving(bench, bus, begun), bus.consume(DEAD, prefetch=10) as dead:
+        await bus.publish(Envelope(exchange=Exchange.INGEST, key="event", body=b"\x00nonsense"))
+        async with asyncio.timeout(10):
+            async for delivery in dead:
+                assert delivery.body == b"\x00nonsense"
+                break
+
+
+class Failing:
+    """A store whose transactions fail now and then, before they begin or after their commit."""
+
+    def __init__(self, bench: Bench, chance: random.Random, often: float) -> None:
+        self._store = bench.store
+        self._chance = chance
+        self._often = often
+
+    @property
+    def is_concurrent(self) -> bool:
+        return self._store.is_concurrent
+
+    async def transaction(self, function):  # type: ignore[no-untyped-def]
+        if self._chance.random() < self._often:
+            raise StoreUnavailable("it is away")
+        result = await self._store.transaction(function)
+        if self._chance.random() < self._often:
+            raise StoreUnavailable("it is away, after the commit")
+        return result
+
+    async def read(self, function):  # type: ignore[no-untyped-def]
+        return await self._store.read(function)
+
+    async def close(self) -> None: ...
+
+
+async def test_a_thousand_events_with_duplicates_and_restarts_make_one_run_each(bench: Bench, bus: MemoryBus) -> None:
+    await bench.declare(trigger(parameters=ROWS))
+    chance = random.Random(4)
+    events = [event(number, data={"rows": number}) for number in range(1000)]
+    sent = [*events, *chance.choices(events, k=500)]
+    chance.shuffle(sent)
+    failing = Bench(Failing(bench, chance, 0.1), bench.now)  # type: ignore[arg-type] - as much of a store as is needed
+    begun: list[int] = []
+
+    await emit(bus, *sent[:200])
+    for start in range(200, len(sent), 325):
+        async with serving(failing, bus, begun), serving(failing, bus, begun):
+            await emit(bus, *sent[start : start + 325])
+            await asyncio.sleep(0)
+
+    async with serving(bench, bus, begun), serving(bench, bus, begun):
+        await until(lambda: has_runs(bench, 1000))
+
+    assert await runs_of(bench) == list(range(1000))
+    assert len(begun) == len(set(begun))
+
+
+async def has_runs(bench: Bench, count: int) -> bool:
+    return len(await bench.run_rows()) >= count and set((await bench.states()).values()) == {"done"}
+
+
+async def is_true(value: bool) -> bool:
+    return value
