@@ -14,10 +14,8 @@ from penstock.sdk import (
     Output,
     Pipeline,
     ScriptStep,
-    approval,
     otherwise,
     pipeline,
-    register,
     step,
     transfer,
 )
@@ -102,9 +100,7 @@ MISUSES: list[tuple[Callable[[Any, Any], object], str]] = [
     (lambda n, xs: CommandStep(["echo", n])[Output("x", File)], r"not among the arguments"),
     (lambda n, xs: CommandStep(["echo", Output("x", File), Output("x", File)]), r"two outputs are named 'x'"),
     (lambda n, xs: ScriptStep("nowhere.py"), r"no script 'nowhere\.py'"),
-    (lambda n, xs: approval("Deploy?"), r"no approval"),
     (lambda n, xs: transfer(n, to="s3://x"), r"no transfer"),
-    (lambda n, xs: register(n, "churn"), r"no register"),
     (lambda n, xs: make(lambda: 1), r"takes int"),
 ]
 

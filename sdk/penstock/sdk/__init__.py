@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.contracts.errors import GraphError, InvalidInput, PenstockError, RunFailed
+    from penstock.sdk.approvals import Decision, approval
     from penstock.sdk.conditions import either, not_, otherwise, when
     from penstock.sdk.context import current_run, recorded_run
     from penstock.sdk.fanout import collect, each
-    from penstock.sdk.later import Decision, approval, register, transfer
+    from penstock.sdk.later import transfer
     from penstock.sdk.pipelines import Pipeline, pipeline
+    from penstock.sdk.registrations import register
     from penstock.sdk.runs.run import Run, StepRun, StepRuns
     from penstock.sdk.scripts import CommandStep, ScriptStep
     from penstock.sdk.steps import Step, step
@@ -65,11 +67,13 @@ __all__ = [
 
 _NAMES = {
     "penstock.contracts.errors": ("GraphError", "InvalidInput", "PenstockError", "RunFailed"),
+    "penstock.sdk.approvals": ("Decision", "approval"),
     "penstock.sdk.conditions": ("either", "not_", "otherwise", "when"),
     "penstock.sdk.context": ("current_run", "recorded_run"),
     "penstock.sdk.fanout": ("collect", "each"),
-    "penstock.sdk.later": ("Decision", "approval", "register", "transfer"),
+    "penstock.sdk.later": ("transfer",),
     "penstock.sdk.pipelines": ("Pipeline", "pipeline"),
+    "penstock.sdk.registrations": ("register",),
     "penstock.sdk.runs.run": ("Run", "StepRun", "StepRuns"),
     "penstock.sdk.scripts": ("CommandStep", "ScriptStep"),
     "penstock.sdk.steps": ("Step", "step"),

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import ArtifactLost, GraphError, InvalidInput
+from penstock.contracts.named_artifacts import SCHEME
 from penstock.sdk.drawing.places import user_place
 from penstock.sdk.types import Directory, File
 from penstock.sdk.values.codecs import encode
@@ -32,6 +33,8 @@ class Constants:
 
         :raises GraphError: it can't be stored.
         """
+        if isinstance(value, File | Directory) and value.uri.startswith(SCHEME):
+            raise GraphError(f"{user_place()}: {value!r} is looked up when a run starts: make it a parameter of the pipeline")
         self.staging.mkdir(mode=0o700, exist_ok=True)
         try:
             encoded = encode(value, annotation, self.staging)

@@ -8,11 +8,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 
+from penstock.contracts.artifacts import Value
 from penstock.contracts.errors import InvalidInput
+from penstock.contracts.named_artifacts import SCHEME, unresolved
 from penstock.contracts.spec import ParameterSpec
 from penstock.sdk.drawing.annotations import accepts_none, bare, cannot_fit, kind_of, text_of
 from penstock.sdk.drawing.constants import Constants
 from penstock.sdk.drawing.signatures import bound_arguments
+from penstock.sdk.types import Directory, File
 
 Read = Literal["text", "json", "file", "directory", "object"]
 
@@ -32,11 +35,17 @@ def parameter_specs(
                 read=read_of(hint),
                 schema=_schema(hint),
                 required=is_required,
-                default=None if is_required else constants.value(parameter.default, hint),
+                default=None if is_required else _default(parameter.default, hint, constants),
                 doc=docs.get(name, ""),
             )
         )
     return specs
+
+
+def _default(value: Any, hint: Any, constants: Constants) -> Value:
+    if isinstance(value, File | Directory) and value.uri.startswith(SCHEME):
+        return unresolved(value.uri)
+    return constants.value(value, hint)
 
 
 def read_of(hint: Any) -> Read:

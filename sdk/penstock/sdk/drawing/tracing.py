@@ -11,6 +11,7 @@ from penstock.contracts.spec import FunctionTarget, Identity, Node, PipelineSpec
 from penstock.sdk.drawing.calls import Call
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.drawing.undispatched import Undispatched
 from penstock.sdk.environments.declared import Declared
 from penstock.sdk.identity.closure import Closure, closure_of
 from penstock.sdk.identity.environment import environment_of
@@ -60,6 +61,8 @@ def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any] | 
 
 def _identified(trace: _Trace, node: StepSpec, call: Call, key: str) -> StepSpec:
     maker = call.maker
+    if isinstance(maker, Undispatched):
+        return node
     if (declared := call.options.get("environment")) is not None:
         trace.software[key] = Declared.of(declared, _folder_of(maker))
     match maker:

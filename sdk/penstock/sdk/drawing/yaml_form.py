@@ -205,11 +205,12 @@ def _undispatched(drawing: Drawing, written: dict[str, Any], where: str) -> Step
     (form, model), *others = [(form, model) for form, model in _UNDISPATCHED.items() if form in written]
     if others or "function" in written or "command" in written:
         raise GraphError(f"{where}: a step is one of: function, command, {', '.join(_UNDISPATCHED)}")
-    given = mapping(written.pop(form), where)
+    defaults: dict[str, Any] = {"approvers": ()} if form == "approval" else {}
+    given = {**defaults, **mapping(written.pop(form), where)}
     refuse_unknown(given, model, f"{where}.{form}")
     target = cast(
         "ApprovalTarget | RegisterTarget",
-        validated(model, {"approvers": ()} | dict(given) if form == "approval" else given, f"{where}.{form}"),
+        validated(model, given, f"{where}.{form}"),
     )
     spec = cast(StepSpec, validated(StepSpec, {**written, **spec_fields_of(target)}, where))
     drawing.makers[spec.name] = call_of(spec.name, target)

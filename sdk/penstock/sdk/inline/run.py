@@ -13,14 +13,17 @@ from typing import Any, cast
 
 from penstock.contracts.errors import InvalidInput, RunFailed
 from penstock.contracts.messages import Failure, Metric
+from penstock.contracts.named_artifacts import SCHEME
 from penstock.contracts.spec import CollectSpec, CommandTarget, EachSpec, Node, PipelineSpec, StepSpec
 from penstock.contracts.states import FailureKind, RunState, StepState
+from penstock.contracts.targets import QUESTION, ApprovalTarget
 from penstock.contracts.views import AttemptView, RunView, StepCount, StepRunView, Why
 from penstock.sdk.context import CurrentRun, Identity, Record, bound_run
 from penstock.sdk.drawing.calls import Call
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.places import users_traceback
 from penstock.sdk.drawing.results import rebuilt
+from penstock.sdk.inline.answers import answered
 from penstock.sdk.inline.steps import called, executed
 from penstock.sdk.inline.surroundings import Surroundings, variables_set
 from penstock.sdk.inline.values import Absent, Index, Missing, Outputs, Values, output_of
@@ -29,7 +32,7 @@ from penstock.sdk.runs.run import StepRun
 from penstock.sdk.runs.run_ids import new_run_id
 from penstock.sdk.scripts import Program
 from penstock.sdk.steps import Step
-from penstock.sdk.types import RunSummary
+from penstock.sdk.types import Directory, File, RunSummary
 
 Replacements = Mapping[str, Callable[..., Any]]
 _numbers = count(1)
@@ -57,6 +60,7 @@ class InlineRun:
         around: Surroundings | None = None,
     ) -> None:
         _known(spec, replace)
+        _local(parameters)
         self._around = around or Surroundings()
         self._drawing = drawing
         self._spec = spec
@@ -154,6 +158,9 @@ class InlineRun:
     def _step(self, node: StepSpec, index: Index) -> None:
         call: Call = self._drawing.makers[node.name]
         inputs = self._inputs(node, call, index)
+        if not node.is_dispatched:
+            self._undispatched(node, index, inputs)
+            return
         workdir = Path(tempfile.mkdtemp(dir=self._folder, prefix=f"{node.name.replace('/', '.')}-"))
         record = Record()
         try:
@@ -167,6 +174,15 @@ class InlineRun:
         view = StepRunView(step=node.name, index=index, state=StepState.SUCCEEDED, metrics=metrics, attempts=_one_attempt("succeeded"))
         self._values.results[node.name, index] = result
         self._end(_Done(view, result, inputs))
+
+    def _undispatched(self, node: StepSpec, index: Index, inputs: dict[str, Any]) -> None:
+        """People are not asked, and nothing gets a name: there is nobody but this process."""
+        result: Any = "not registered: an inline run gives nothing a name"
+        if isinstance(node.run, ApprovalTarget):
+            result = answered(node.name, str(inputs[QUESTION]), self._replace.get(node.name))
+        self._values.results[node.name, index] = Outputs({"result": result})
+        reason = result if isinstance(result, str) else "answered with replace="
+        self._end(_Done(StepRunView(step=node.name, index=index, state=StepState.SUCCEEDED, reason=reason), result, inputs))
 
     def _end(self, done: _Done, error: Exception | None = None) -> None:
         self._ended.append(done)
@@ -274,6 +290,14 @@ def _one_attempt(state: str) -> tuple[AttemptView, ...]:
 def _tolerated(spec: PipelineSpec) -> set[str]:
     """The fan-outs whose items may fail, because what collects them accepts that."""
     return {node.over for node in spec.nodes if isinstance(node, CollectSpec) and node.missing != "fail"}
+
+
+def _local(parameters: Mapping[str, Any]) -> None:
+    for name, value in parameters.items():
+        if isinstance(value, File | Directory) and value.uri.startswith(SCHEME):
+            raise InvalidInput(
+                f"the parameter {name!r}: {value!r} needs an engine, and an inline run has none; give a file of this machine"
+            )
 
 
 def _known(spec: PipelineSpec, replace: Replacements) -> None:

@@ -10,6 +10,7 @@ from penstock.contracts.artifacts import Value
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import RunOptions as SubmittedOptions
 from penstock.contracts.messages import SubmitRun
+from penstock.contracts.named_artifacts import SCHEME, unresolved
 from penstock.contracts.spec import PipelineSpec, StepSpec, encode_spec
 from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.annotations import accepts_none, bare
@@ -65,7 +66,9 @@ def _parameters(client: EngineClient, spec: PipelineSpec, submission: Submission
         name = parameter.name
         if name in submission.values:
             hint = submission.hints.get(name, Any)
-            values[name] = stored(client, checked_value(name, submission.values[name], hint), hint, name)
+            given = submission.values[name]
+            is_named = isinstance(given, File | Directory) and given.uri.startswith(SCHEME)
+            values[name] = unresolved(given.uri) if is_named else stored(client, checked_value(name, given, hint), hint, name)
         elif parameter.default is not None:
             values[name] = parameter.default
         elif parameter.required:
