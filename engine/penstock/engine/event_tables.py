@@ -129,6 +129,19 @@ trigger_clock = Table(
     sqlite_with_rowid=False,
 )
 
+data_look = Table(
+    "data_look",
+    metadata,
+    Column("trigger_no", BigInteger, primary_key=True, autoincrement=False),
+    Column("member", Integer, primary_key=True, autoincrement=False),
+    Column("claimed_until", BigInteger, nullable=False, doc="Until when somebody looks; 0: nobody does."),
+    Column("hinted_at", BigInteger, nullable=False, doc="When somebody last said that there may be something new."),
+    Column("looked_at", BigInteger, doc="NULL: not yet, so what is there is not known."),
+    Column("objects", Integer, nullable=False),
+    Column("trouble", Text, doc="Why the last look found out nothing."),
+    sqlite_with_rowid=False,
+)
+
 seen_object = Table(
     "seen_object",
     metadata,
@@ -136,8 +149,8 @@ seen_object = Table(
     Column("member", Integer, primary_key=True, autoincrement=False),
     Column("uri", String(1024), primary_key=True),
     Column("mark", String(255), nullable=False, doc="ETag or digest: changed content changes it."),
-    Column("size", BigInteger, nullable=False),
-    Column("changed_at", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False, doc="-1: it is gone."),
+    Column("since", BigInteger, nullable=False, doc="When a look first found it so, or gone."),
     Column("told_mark", String(255), nullable=False, doc="The mark that the last event told of; empty where none did."),
     sqlite_with_rowid=False,
 )

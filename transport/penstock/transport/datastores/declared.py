@@ -11,8 +11,7 @@ from typing import NamedTuple
 from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryEntry, DirectoryManifest, manifest_bytes
 from penstock.contracts.errors import DataChanged, InvalidInput, StoreUnavailable
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.datastore import FoundObject, Kind, mark_of
-from penstock.transport.datastores.addresses import (
+from penstock.transport.data_addresses import (
     checked,
     fits,
     has_wildcards,
@@ -22,6 +21,7 @@ from penstock.transport.datastores.addresses import (
     search_of,
     suffix_of,
 )
+from penstock.transport.datastore import FoundObject, Kind, mark_of
 from penstock.transport.datastores.place import Declaration, Place
 
 AT_ONCE = 8

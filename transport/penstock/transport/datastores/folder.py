@@ -9,8 +9,8 @@ from io import FileIO
 from pathlib import Path
 
 from penstock.contracts.errors import DataChanged, DatastoreUnavailable
+from penstock.transport.data_addresses import is_usable
 from penstock.transport.datastore import FoundObject
-from penstock.transport.datastores.addresses import is_usable
 from penstock.transport.datastores.place import PIECE_BYTES, Declaration
 from penstock.transport.verified import Signature, signature_of
 

@@ -12,8 +12,8 @@ from fsspec.exceptions import FSTimeoutError  # type: ignore[import-untyped]  # 
 from s3fs.utils import FileExpired  # type: ignore[import-untyped]  # it ships no types
 
 from penstock.contracts.errors import DataChanged, DatastoreUnavailable, InvalidInput
+from penstock.transport.data_addresses import is_usable
 from penstock.transport.datastore import FoundObject
-from penstock.transport.datastores.addresses import is_usable
 from penstock.transport.datastores.place import PIECE_BYTES, Declaration
 
 _SCHEME = "s3://"
