@@ -297,6 +297,8 @@ DEEP = b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1)
         (Delivered(encoded({"Records": [record(), 5]})), r"Records\[1\]"),
         (Delivered(encoded({"Records": [record(key="k" * 2000)]})), "subject"),
         (Delivered(encoded({"hello": 1})), "neither a CloudEvent"),
+        (Delivered(encoded({**EVENT, "source": "/penstock/default/triggers/x"}), STRUCTURED), "what the workspace calls itself"),
+        (Delivered(encoded({**EVENT, "source": "/penstock/sales"}), STRUCTURED, key="sales.x"), "what the workspace calls itself"),
         (Delivered(b"x" * (RECEIVED_LIMIT + 1)), "at most"),
     ],
 )

@@ -83,6 +83,35 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
         "POST /components/{name}/versions/{version}/disable": _AUTHOR,
         "POST /components/{name}/versions/{version}/activate": _AUTHOR,
     },
+    # Whoever may emit may start what triggers start: a token for an upstream system has this scope only.
+    "events": {
+        "POST /events": _OPERATOR,
+        "POST /events/s3": _OPERATOR,
+        "POST /events/plain/{mapping}": _OPERATOR,
+        "GET /events": _VIEWER,
+        "GET /events/held": _VIEWER,
+        "GET /events/{event_no}": _VIEWER,
+        "POST /events/{event_no}/replay": _OPERATOR,
+        "POST /events/{event_no}/retry": _OPERATOR,
+        "GET /events/mappings": _VIEWER,
+        "PUT /events/mappings/{name}": _AUTHOR,
+        "DELETE /events/mappings/{name}": _AUTHOR,
+        "GET /events/refused": _OPERATOR,
+        "POST /events/refused/{refusal_no}/retry": _OPERATOR,
+        "DELETE /events/refused/{refusal_no}": _OPERATOR,
+    },
+    "triggers": {
+        "GET /triggers": _VIEWER,
+        "GET /triggers/{name}": _VIEWER,
+        "PUT /triggers/{name}": _AUTHOR,
+        "DELETE /triggers/{name}": _AUTHOR,
+        "POST /triggers/{name}/pause": _OPERATOR,
+        "POST /triggers/{name}/resume": _OPERATOR,
+        # A dry run keeps nothing.
+        "POST /triggers/{name}/test": _VIEWER,
+        "GET /triggers/{name}/decisions": _VIEWER,
+        "GET /triggers/{name}/held": _VIEWER,
+    },
     # URLs of webhooks may hold tokens of their receivers; a new one sends what happens here elsewhere.
     "subscriptions": {
         "GET /subscriptions": _OPERATOR,

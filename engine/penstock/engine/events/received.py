@@ -13,6 +13,7 @@ from penstock.contracts.cloud_events import CloudEvent, ReceivedEvent
 from penstock.contracts.errors import ContractError
 from penstock.engine.events.bucket_notifications import is_notification, notified_events
 from penstock.engine.events.cloud_event_formats import binary_event, formatted_events, is_cloud_event_format, structured_event
+from penstock.engine.events.foreign_sources import check_foreign
 from penstock.engine.events.plain_json import json_of
 from penstock.engine.events.plain_messages import NO_MAPPINGS, Mappings, mapped_event
 from penstock.transport.bus import Delivery, Exchange, Properties
@@ -31,7 +32,9 @@ def received(delivery: Delivery, now_us: int, default_workspace: str, mappings: 
     told = delivery.properties
     workspace = workspace_of(told, default_workspace)
     via, events = events_of(delivery.body, told, mappings, workspace)
-    return [ReceivedEvent(workspace=workspace, via=via, event=event, sender=told.user_id, received_at=now_us) for event in events]
+    found = [ReceivedEvent(workspace=workspace, via=via, event=event, sender=told.user_id, received_at=now_us) for event in events]
+    check_foreign(found)
+    return found
 
 
 def needs_mappings(delivery: Delivery) -> bool:
