@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from penstock.contracts.artifacts import ArtifactRef, Value
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
+
+if TYPE_CHECKING:
+    from penstock.contracts.publishing import PublishComponentRequest, PublishedVersion, PublishRequest, VersionView
 
 
 class Artifacts(Protocol):
@@ -109,6 +112,22 @@ class Housekeeping(Protocol):
         ...
 
     def health(self) -> Health: ...
+
+
+@runtime_checkable
+class Publishing(Protocol):
+    """What an engine that keeps published pipelines and components offers beside `EngineClient`. Those that we ship do.
+
+    :raises InvalidInput: from each: it can't be published so, or nothing of that name is published.
+    """
+
+    def publish(self, request: "PublishRequest") -> "VersionView": ...
+
+    def publish_component(self, request: "PublishComponentRequest") -> "VersionView": ...
+
+    def component(self, reference: str) -> "PublishedVersion":
+        """What `name`, `name@version` or `name@alias` stands for."""
+        ...
 
 
 def connect(engine: str = "embedded", **settings: object) -> EngineClient:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from typing_extensions import override
 
@@ -28,6 +28,7 @@ from penstock.sdk.types import RunSummary
 
 # Guests import pipelines, and neither trace nor run nor show them: what that takes is imported where it is done.
 if TYPE_CHECKING:
+    from penstock.contracts.publishing import VersionView
     from penstock.sdk.drawing.traced import Traced
     from penstock.sdk.runs.run import Run
 
@@ -174,6 +175,29 @@ class Pipeline(Generic[P, R]):
 
         run: Run[R] = started(self, args, kwargs)
         return run
+
+    def publish(
+        self, version: str | None = None, *, triggers: Literal["paused", "on"] = "paused", default: bool = True, note: str = ""
+    ) -> "VersionView":
+        """Publishes it: a version that never changes (None: the next number), which runs and triggers name. The same again is the same.
+
+        As the `default` it is what runs that name no version take, and its triggers take over from those of the version before: those
+        that are new begin `paused`, or `on`.
+
+        :raises InvalidInput: the version exists and is another one, or a trigger does not fit.
+        """
+        from penstock.sdk.runs.publication import published  # noqa: PLC0415 -- see above
+
+        asked = {"version": version, "trigger_state": triggers, "makes_default": default, "note": note}
+        asked |= {"profile": self._run_options.get("profile")}
+        return published(self.name, self.draw(), self._function, self.plain_triggers(), asked)
+
+    def publish_component(self, version: str | None = None, *, default: bool = True, note: str = "") -> "VersionView":
+        """Publishes it for other pipelines, which take it into theirs: `component("prep@1.2")`."""
+        from penstock.sdk.runs.publication import published_component  # noqa: PLC0415 -- see above
+
+        asked = {"version": version, "makes_default": default, "note": note, "profile": self._run_options.get("profile")}
+        return published_component(self.name, self.draw(), self._function, "pipeline", asked)
 
     @property
     def text(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import Connection
 
@@ -49,6 +49,8 @@ from penstock.runners.log_file import log_path
 from penstock.transport.directories import file_digest, materialise_file, materialise_shared, scan_directory
 
 if TYPE_CHECKING:
+    from penstock.contracts.publishing import PublishComponentRequest, PublishedVersion, PublishRequest, VersionView
+    from penstock.deploy.areas.publishing import Publishing
     from penstock.deploy.remote.connection import Connection as ApiConnection
 
 T = TypeVar("T")
@@ -257,6 +259,22 @@ class EmbeddedClient:
         ):
             raise InvalidInput(f"another process has just taken the run {row[3]} over")
         self._engine.call(coordinator.take_over(row[0], name))
+
+    # Publishing
+
+    def publish(self, request: "PublishRequest") -> "VersionView":
+        return self._published("pipeline").publish(request)
+
+    def publish_component(self, request: "PublishComponentRequest") -> "VersionView":
+        return self._published("component").publish_component(request)
+
+    def component(self, reference: str) -> "PublishedVersion":
+        return self._published("component").version(reference)
+
+    def _published(self, family: Literal["pipeline", "component"]) -> "Publishing":
+        from penstock.deploy.areas.publishing import Publishing  # noqa: PLC0415 -- a run needs none of it
+
+        return Publishing(self.connection, family)
 
     # Housekeeping
 
