@@ -10,23 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.contracts.errors import InvalidInput
-from penstock.engine.triggers.scope import VARIABLES, Scope, extent
+from penstock.engine.triggers.evaluation import ItemByItem, Native, plan
+from penstock.engine.triggers.scope import VARIABLES, Scope
 from penstock.engine.triggers.syntax import Loop, Nested, loops_in
 from penstock.engine.triggers.text_functions import FUNCTIONS
-
-if TYPE_CHECKING:
-    import cel
 
 LENGTH_LIMIT = 4096
 LOOP_LIMIT = 4
 """Loops of one expression."""
-ITEM_LIMIT = 10_000
-"""Items that a loop may run over: the most that a batch has."""
-EFFORT_LIMIT = 5_000_000
-"""Values that loops may copy, in all: about a quarter of a second."""
 # The library's own; that of a loop with the wrong arguments counts as unknown.
 _DATES = ["getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getMonth"]
 _TIMES = ["getHours", "getMilliseconds", "getMinutes", "getSeconds"]
@@ -50,21 +44,19 @@ class Program:
     what: str
     names: tuple[str, ...]
     """Which of `event` and `events` it uses."""
-    _program: "cel.Program"
-    _loops: tuple[Loop, ...]
+    _plan: Native | ItemByItem
 
     def value(self, scope: Scope) -> Any:
         """What it comes to, as plain JSON: a timestamp in RFC 3339, a duration in ISO 8601, bytes in base64.
 
         :raises ExpressionError: it can't be evaluated over these events; the text names what is missing or unfit.
         """
-        if self._loops:
-            self._check_effort(scope)
         try:
-            found = self._program.execute(scope.context(self.names))
+            return self._plain(self._plan.value(scope))
+        except ExpressionError:
+            raise
         except _PROBLEMS as error:
             raise self._error(_why(error)) from error
-        return self._plain(found)
 
     def holds(self, scope: Scope) -> bool:
         """Whether it comes to true.
@@ -82,16 +74,6 @@ class Program:
         :raises ExpressionError: it can't be evaluated at all.
         """
         return None if self.names else (self.value(Scope([])),)
-
-    def _check_effort(self, scope: Scope) -> None:
-        longest, total = extent(scope.variables(self.names))
-        effort = sum(_effort(loop, longest, total) for loop in self._loops)
-        if longest > ITEM_LIMIT and effort > EFFORT_LIMIT:
-            raise self._error(f"a loop over {longest} items is too much ({ITEM_LIMIT} at most)")
-        if effort > EFFORT_LIMIT:
-            raise self._error(
-                f"its loops are too much work for events as large as this ({total} values); take less, or send smaller events"
-            )
 
     def _error(self, why: str) -> ExpressionError:
         return ExpressionError(f"{self.what} `{_shown(self.text)}`: {why}")
@@ -130,15 +112,18 @@ def compiled(text: str, what: str, variables: Sequence[str] = VARIABLES) -> Prog
     :raises ExpressionError: not CEL, an unknown name, a loop in a loop; the text says where and what to do.
     """
     try:
-        program, loops, names = _compiled(text)
+        planned, names, bound = _compiled(text)
     except _Refused as error:
         raise ExpressionError(f"{what} `{_shown(text)}`: {error}") from error
+    taken = bound & {*variables, *_TYPES}
+    if taken:
+        raise ExpressionError(f"{what} `{_shown(text)}`: a loop can't call its items `{min(taken)}`, which means something else")
     unknown = [name for name in names if name not in variables]
     if unknown:
         raise ExpressionError(
             f"{what} `{_shown(text)}`: there is no `{unknown[0]}`; it can use {' and '.join(f'`{name}`' for name in variables)}"
         )
-    return Program(text, what, names, program, loops)
+    return Program(text, what, names, planned)
 
 
 class _Refused(ValueError):
@@ -146,7 +131,7 @@ class _Refused(ValueError):
 
 
 @lru_cache(maxsize=2048)
-def _compiled(text: str) -> "tuple[cel.Program, tuple[Loop, ...], tuple[str, ...]]":
+def _compiled(text: str) -> tuple[Native | ItemByItem, tuple[str, ...], frozenset[str]]:
     import cel  # noqa: PLC0415 -- a third of a second, for who evaluates
 
     if len(text) > LENGTH_LIMIT:
@@ -157,12 +142,12 @@ def _compiled(text: str) -> "tuple[cel.Program, tuple[Loop, ...], tuple[str, ...
     except _PROBLEMS as error:
         raise _Refused(_why(error)) from error
     loops = _loops(text)
-    bound = {loop.variable for loop in loops}
-    _check_bound(bound)
+    bound = frozenset(loop.variable for loop in loops)
     unknown = [name for name in references["functions"] if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in _KNOWN]
     if unknown:
         raise _Refused(f"there is no function `{unknown[0]}` of that many arguments")
-    return program, loops, tuple(name for name in references["variables"] if name not in bound and name not in _TYPES)
+    names = tuple(name for name in references["variables"] if name not in bound and name not in _TYPES)
+    return plan(text, Native(program, names, loops)), names, bound
 
 
 def _loops(text: str) -> tuple[Loop, ...]:
@@ -177,25 +162,19 @@ def _loops(text: str) -> tuple[Loop, ...]:
     return loops
 
 
-def _check_bound(bound: set[str]) -> None:
-    taken = bound & {*VARIABLES, *_TYPES}
-    if taken:
-        raise _Refused(f"a loop can't call its items `{min(taken)}`, which means something else")
-
-
-def _effort(loop: Loop, longest: int, total: int) -> int:
-    """The library copies what a name stands for each time that it is read, and what `map` and `filter` have made so far for each item."""
-    outward = longest * total if loop.names & set(VARIABLES) else total
-    return outward * (longest // 2 + 1) if loop.kind in ("map", "filter") else outward
-
-
 def _why(error: Exception) -> str:
     text = str(error)
     match error:
         case KeyError():
             return f"there is no {text}; has(...) asks whether there is"
+        case RecursionError():
+            return "the event is nested too deeply"
         case ZeroDivisionError():
             return "it divides by zero"
+        case TypeError() if "No such overload" in text:
+            return "an operation got something that it does not take; it wants values of one type, as int(...) and string(...) make them"
+        case RuntimeError() if "Undefined variable or function" in text:
+            return f"`{text.split(chr(39))[1]}` is unknown here, or got something that it does not take"
         case _:
             return _brief(text)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -22,13 +23,16 @@ LATE = 60 * 1_000_000
 _FIELDS = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_COUNTED = 100_000
-"""Missed times are counted so far."""
+# Fixed times are found by local time, which is there twice where clocks go back: begun earlier, what comes is told from what was.
+_BACK = timedelta(hours=3)
+_DAY = 24 * 3600 * 1_000_000
+_LOOKED_AT = (7, 70, 700)
+"""Days before now in which missed times are looked for, the next where the one before has too few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """`fire`: the times that become events, in order. `missed`: how many others passed. `next_us`: when to look again; `last_us`: up to
+    """`fire`: the times that become events, in order. `missed`: how many others passed, of the last week at least. `next_us`: when to look again; `last_us`: up to
     where all is decided."""
 
     fire: list[int]
@@ -74,7 +78,7 @@ def due(source: CronSource, last_us: int, now_us: int) -> Due:
 
     A time of the last minute is on time; of the earlier ones `catch_up` says which count.
     """
-    passed = times(source, last_us, now_us, _COUNTED)
+    passed = _passed(source, last_us, now_us)
     on_time = [at for at in passed if at > now_us - LATE]
     late = passed[: len(passed) - len(on_time)]
     match source.catch_up:
@@ -92,6 +96,22 @@ def local_time(source: CronSource, at_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=at_us)).astimezone(_zone(source.tz)).isoformat()
 
 
+def _passed(source: CronSource, last_us: int, now_us: int) -> list[int]:
+    """The times since then; of a long time, as many of the latest as can matter: counting the minutes of years takes minutes."""
+    for days in _LOOKED_AT:
+        since = max(last_us, now_us - days * _DAY)
+        found = list(takewhile(lambda at: at <= now_us, _times(source, since)))
+        if since == last_us or len(found) > CATCH_UP_LIMIT:
+            return found
+    return list(takewhile(lambda at: at <= now_us, _times(source, last_us)))
+
+
+def _is_fixed(source: CronSource) -> bool:
+    """Whether it names times of day, which clock changes neither double nor leave out."""
+    minute, hour, *_ = source.schedule.split()
+    return not minute.startswith("*") and not hour.startswith("*")
+
+
 @lru_cache(maxsize=256)
 def _zone(name: str) -> ZoneInfo:
     try:
@@ -101,10 +121,9 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _times(source: CronSource, after_us: int) -> Iterator[int]:
-    start = (_EPOCH + timedelta(microseconds=after_us)).astimezone(_zone(source.tz))
     last = after_us
-    # An hour back: where clocks go back, what comes next is found from local time, which was there twice.
-    simulated = CronSim(source.schedule, start - timedelta(hours=1))
+    start = _EPOCH + timedelta(microseconds=after_us) - (_BACK if _is_fixed(source) else timedelta())
+    simulated = CronSim(source.schedule, start.astimezone(_zone(source.tz)))
     try:
         for local in simulated:
             at = (local.astimezone(UTC) - _EPOCH) // _MICROSECOND

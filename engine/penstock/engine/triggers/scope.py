@@ -48,14 +48,20 @@ class Scope:
             self._contexts[key] = cel.Context(self.variables(names), FUNCTIONS)
         return self._contexts[key]
 
+    def around(self, variable: str, item: Any, names: Sequence[str]) -> "cel.Context":
+        """For the body of a loop."""
+        import cel  # noqa: PLC0415 -- as above
+
+        return cel.Context({variable: item, **self.variables(names)}, FUNCTIONS)
+
 
 def extent(value: Any) -> tuple[int, int]:
-    """The length of the longest list, map or text in plain data, and how many values it has in all, a text counting for its length / 16."""
+    """The length of the longest list or map in plain data, and how many values it has in all; a long text counts as several."""
     longest, total, left = 0, 0, [value]
     while left:
         match left.pop():
             case str() as text:
-                longest, total = max(longest, len(text)), total + 1 + len(text) // 16
+                total += 1 + len(text) // 16
             case {**inner}:
                 longest, total = max(longest, len(inner)), total + 1 + len(inner)
                 left.extend(inner.values())

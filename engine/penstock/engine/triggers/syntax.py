@@ -6,6 +6,7 @@ mistake here is on the safe side: what is bound where the library sees no loop i
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 LOOPS = frozenset({"map", "filter", "all", "exists", "exists_one", "existsOne"})
 _TOKEN = re.compile(
@@ -26,6 +27,8 @@ _CLOSES = {")": "(", "]": "[", "}": "{"}
 class Token:
     kind: str
     text: str
+    start: int
+    """Where it begins in the whole text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,16 @@ class Loop:
     kind: str
     variable: str
     names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastLoop:
+    """`<over>.<kind>(<variable>, <parts>)`."""
+
+    kind: str
+    over: str
+    variable: str
+    parts: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -51,10 +64,18 @@ class Nested(ValueError):
 
 def tokens_of(text: str) -> list[Token]:
     """The tokens, without spaces and comments."""
-    found = (
-        Token(match.lastgroup if match.lastgroup != "raw" else "text", match.group()) for match in _TOKEN.finditer(text) if match.lastgroup
-    )
+    found = (Token(_kind(match), match.group(), match.start()) for match in _TOKEN.finditer(text))
     return [token for token in found if token.kind != "space"]
+
+
+def last_loop(text: str) -> LastLoop | None:
+    """The loop that a valid expression as a whole is, if it is a `map` or `filter`."""
+    tokens = tokens_of(text)
+    opening = _opening_of_last(tokens)
+    if opening is None or _loop_before(tokens, opening) not in ("map", "filter") or not _is_one_operand(tokens[: opening - 2]):
+        return None
+    variable, *parts = _arguments(text, tokens, opening)
+    return LastLoop(kind=tokens[opening - 1].text, over=text[: tokens[opening - 2].start], variable=variable.strip(), parts=tuple(parts))
 
 
 def loops_in(text: str) -> list[Loop]:
@@ -102,3 +123,43 @@ def _close(stack: list[_Open], mark: str, loops: list[Loop]) -> None:
     if opened.loop and opened.names:
         variable = opened.names[0]
         loops.append(Loop(kind=opened.loop, variable=variable, names=frozenset(opened.names) - {variable}))
+
+
+def _kind(match: re.Match[str]) -> str:
+    # The group of a raw text is inside of that of texts, and ends first.
+    return "text" if match.lastgroup in (None, "raw") else match.lastgroup or "mark"
+
+
+def _opening_of_last(tokens: list[Token]) -> int | None:
+    """The place of the parenthesis that the last token closes."""
+    if not tokens or tokens[-1].text != ")":
+        return None
+    depth = 0
+    for place in range(len(tokens) - 1, -1, -1):
+        depth += (tokens[place].text in _CLOSES) - (tokens[place].text in _CLOSES.values())
+        if depth == 0:
+            return place
+    return None
+
+
+def _is_one_operand(tokens: list[Token]) -> bool:
+    """No operator outside of brackets: what is called after it is called on all of it."""
+    depth = 0
+    for token in tokens:
+        depth -= token.text in _CLOSES
+        is_fit = token.text in {".", *_CLOSES, *_CLOSES.values()} if token.kind == "mark" else token.text != "in"
+        if depth == 0 and not is_fit:
+            return False
+        depth += token.text in _CLOSES.values()
+    return bool(tokens)
+
+
+def _arguments(text: str, tokens: list[Token], opening: int) -> list[str]:
+    """The texts between the commas of the call whose parenthesis is at `opening`; the last token closes it."""
+    borders, depth = [opening], 0
+    for place in range(opening + 1, len(tokens) - 1):
+        depth += (tokens[place].text in _CLOSES.values()) - (tokens[place].text in _CLOSES)
+        if depth == 0 and tokens[place].text == ",":
+            borders.append(place)
+    borders.append(len(tokens) - 1)
+    return [text[tokens[one].start + 1 : tokens[next_one].start] for one, next_one in pairwise(borders)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.contracts.cloud_events import EVENT_LIMIT
 
-_PARTS = 1000
+PARTS_LIMIT = 1000
 """Most parts of a split text."""
 
 
@@ -31,7 +31,7 @@ def _trim(text: Any) -> Any:
 def _split(text: Any, separator: Any) -> Any:
     if not _texts(text, separator) or not separator:
         return None
-    return text.split(separator, _PARTS)
+    return text.split(separator, PARTS_LIMIT)
 
 
 def _join(parts: Any, separator: Any = "") -> Any:
