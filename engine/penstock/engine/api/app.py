@@ -13,6 +13,7 @@ from penstock.engine.api import (
     approvals,
     cache,
     components,
+    document,
     events,
     live,
     pipelines,
@@ -85,11 +86,13 @@ def create_app(
         redoc_url=None,
         lifespan=serving,
         redirect_slashes=False,
+        responses=problems.DOCUMENTED,
         dependencies=[Depends(permitted)],
     )
     app.state.services = services
     app.state.authenticator = authenticator
     problems.install(app)
+    document.install(app)
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
     app.add_middleware(Gate, settings=settings, authenticator=authenticator)

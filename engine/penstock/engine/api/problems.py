@@ -2,6 +2,7 @@
 
 import secrets
 import traceback
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from penstock.contracts.errors import (
     ArtifactLost,
@@ -26,6 +28,22 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "1"
+
+
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What was wrong, where, and what to do"},
+        "code": {"type": "string", "description": "The kind of error, for programs"},
+    },
+}
+_DOCUMENTED = {"description": "A problem", "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}}}
+DOCUMENTED: dict[int | str, dict[str, Any]] = {"4XX": _DOCUMENTED, "5XX": _DOCUMENTED, 422: _DOCUMENTED}
+"""What OpenAPI says of every route's refusals."""
 
 
 class NotFound(InvalidInput):
@@ -108,4 +126,16 @@ async def _of_a_request(_request: Request, error: Exception) -> JSONResponse:
 async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - installed for these
     detail = f"there is no {request.method} {request.url.path[:200]} here" if error.status_code in (404, 405) else error.detail
-    return problem(error.status_code, "NotAllowed", detail)
+    answer = problem(error.status_code, "NotAllowed", detail)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(_methods_of(request))
+    return answer
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What may be asked of the address. The router names those of the first route alone that has it."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.url.path):
+            found |= route.methods or set()
+    return sorted(found)

@@ -110,10 +110,14 @@ async def read_body(request: Request, model: type[M]) -> M:
         raise ContractError("the body is nested too deeply") from error
 
 
+BODY_PARTS: dict[str, Any] = {}
+"""Schemas that those of bodies refer to, for OpenAPI."""
+
+
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """What OpenAPI says of a body that `read_body` reads."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    BODY_PARTS.update(schema.pop("$defs", {}))
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
