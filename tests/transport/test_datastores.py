@@ -166,7 +166,7 @@ async def test_credentials_come_from_a_named_secret(
 def test_a_secret_of_another_form_is_refused_without_its_text() -> None:
     place = open_place(Declaration(name="lake", url="s3://lake", endpoint_url="http://127.0.0.1:9", credentials=lambda: CANARY))
 
-    with pytest.raises(InvalidInput, match="ACCESS_KEY_ID:SECRET_ACCESS_KEY") as refused:
+    with pytest.raises(DatastoreUnavailable, match="ACCESS_KEY_ID:SECRET_ACCESS_KEY") as refused:
         place.look("s3://lake/a.csv")
     assert CANARY not in _told(refused.value)
 

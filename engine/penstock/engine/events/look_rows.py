@@ -41,7 +41,8 @@ _release = Statement(
 )
 _set_clock = Statement(
     "UPDATE trigger_clock SET last_at = :now, next_at = CASE WHEN EXISTS (SELECT 1 FROM data_look l WHERE l.trigger_no = :trigger_no "
-    "AND l.member = :member AND l.hinted_at >= :now) THEN CAST(:early AS BIGINT) ELSE CAST(:next_at AS BIGINT) END WHERE trigger_no = :trigger_no AND member = :member"
+    "AND l.member = :member AND l.hinted_at >= :now) THEN CAST(:early AS BIGINT) ELSE CAST(:next_at AS BIGINT) END "
+    "WHERE trigger_no = :trigger_no AND member = :member"
 )
 _move_clock = Statement("UPDATE trigger_clock SET next_at = :next_at WHERE trigger_no = :trigger_no AND member = :member")
 _hint = Statement("UPDATE data_look SET hinted_at = :now WHERE trigger_no = :trigger_no AND member = :member")

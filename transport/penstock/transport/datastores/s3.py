@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from fsspec.exceptions import FSTimeoutError  # type: ignore[import-untyped]  # it ships no types
 from s3fs.utils import FileExpired  # type: ignore[import-untyped]  # it ships no types
 
-from penstock.contracts.errors import DataChanged, DatastoreUnavailable, InvalidInput
+from penstock.contracts.errors import DataChanged, DatastoreUnavailable
 from penstock.transport.data_addresses import is_usable
 from penstock.transport.datastore import FoundObject
 from penstock.transport.datastores.place import PIECE_BYTES, Declaration
@@ -137,5 +137,5 @@ def _parts(credentials: str, name: str) -> tuple[str, str, str | None]:
     key, colon, rest = credentials.strip().partition(":")
     secret, _, token = rest.partition(":")
     if not colon or not key or not secret:
-        raise InvalidInput(f"the secret of the datastore {name!r} is not ACCESS_KEY_ID:SECRET_ACCESS_KEY")
+        raise DatastoreUnavailable(f"the secret of the datastore {name!r} is not ACCESS_KEY_ID:SECRET_ACCESS_KEY")
     return key, secret, token or None
