@@ -1,4 +1,4 @@
-"""Holds the API against its own OpenAPI document with schemathesis: `python -m tests.engine.api.schema` tries tens of thousands of requests."""
+"""Holds the API against its own document: `python -m tests.engine.api.schema` has schemathesis try tens of thousands of requests."""
 
 import argparse
 import subprocess
