@@ -60,9 +60,17 @@ def listeners(connection: Connection, workspace: str) -> Listeners:
         if what == "subscription":
             subscribers.append(Subscriber(name, kind, tuple(json.loads(text)), pipeline))
         else:
-            on: dict[str, Any] = json.loads(text)["on"]
-            sources += on.get("of", [on])
+            sources += _sources(text)
     return Listeners(subscribers, sources)
+
+
+def _sources(definition: str) -> list[Mapping[str, Any]]:
+    """Those of a trigger. One that nobody can read must not keep the workspace's runs from ending."""
+    try:
+        on: dict[str, Any] = json.loads(definition)["on"]
+    except (ValueError, LookupError, TypeError):
+        return []
+    return list(on.get("of", [on]))
 
 
 def _takes(source: Mapping[str, Any], event_type: str, event_source: str, pipeline: str) -> bool:

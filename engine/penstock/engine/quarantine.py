@@ -10,6 +10,7 @@ from penstock.engine.core.wants import Woken
 from penstock.engine.flights import parked_on
 from penstock.engine.locks import lock_runs
 from penstock.engine.statement import Statement
+from penstock.engine.telling import tell_of_failure
 
 _stop_run = Statement(
     "UPDATE run SET state = 'failed', stop = 'failed', error = :error, ended_at = :now, \"open\" = 0 "
@@ -79,9 +80,11 @@ def quarantine(connection: Connection, run_no: int, reason: str, now: int) -> Af
     attempts = _live_attempts.rows(connection, run_no=run_no)
     working = [AttemptKey(run_no=run_no, step_no=node, item_no=item, attempt_no=number) for node, item, number in attempts]
     keys = [row[0] for row in _flights.rows(connection, run_no=run_no)]
-    _stop_run(connection, run_no=run_no, error=f"internal error, please report it: {reason}", now=now)
+    is_stopped = _stop_run(connection, run_no=run_no, error=f"internal error, please report it: {reason}", now=now)
     _stop_steps(connection, run_no=run_no, now=now)
     _close_attempts(connection, run_no=run_no, now=now)
     for statement in (_clear_ready, _clear_timers, _clear_flights):
         statement(connection, run_no=run_no)
+    if is_stopped:
+        tell_of_failure(connection, run_no, now)
     return Aftermath(working, parked_on(connection, keys))

@@ -4,11 +4,15 @@ Where nobody registered, a run costs one question at its beginning and one at it
 hear of a run's steps is settled when it begins.
 """
 
+import structlog
 from sqlalchemy import Connection
 
 from penstock.contracts.event_types import OWN, RUN_TYPES, STEP_TYPES
 from penstock.engine.core.decision import Decision
 from penstock.engine.listeners import listeners
+from penstock.engine.slice_reader import load_run
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.outgoing")
 
 TELLS_STEPS = "tells_steps"
 """The option of a run of whose steps somebody wants to hear."""
@@ -30,6 +34,19 @@ def tell(connection: Connection, decision: Decision) -> bool:
     from penstock.engine import outgoing  # noqa: PLC0415 -- a run of which nobody hears has no time for the events' models
 
     return outgoing.tell(connection, decision, known)
+
+
+def tell_of_failure(connection: Connection, run_no: int, now: int) -> None:
+    """Owes that a run has failed which nobody could decide. What is wrong with it may keep anybody from being told, too."""
+    run = load_run(connection, run_no)
+    if run is None:
+        return
+    from penstock.engine import outgoing  # noqa: PLC0415 -- as above
+
+    try:
+        outgoing.tell_of_failure(connection, run, now)
+    except (ValueError, TypeError, LookupError) as error:
+        log.warning("event.impossible", run_id=run.run_id, reason=repr(error))
 
 
 def _concerns_others(decision: Decision) -> bool:
