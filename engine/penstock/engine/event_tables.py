@@ -76,7 +76,7 @@ held_event = Table(
     "held_event",
     metadata,
     Column("trigger_no", BigInteger, primary_key=True, autoincrement=False),
-    Column("why", String(8), primary_key=True, doc="join, debounce or batch"),
+    Column("why", String(8), primary_key=True, doc="join, debounce, batch; or again: it is to be decided once more"),
     Column("key", String(255), primary_key=True),
     Column("member", Integer, primary_key=True, autoincrement=False, doc="Which source of a join it came from."),
     Column("event_no", BigInteger, primary_key=True, autoincrement=False),
@@ -87,22 +87,25 @@ held_event = Table(
     sqlite_with_rowid=False,
 )
 
+_WAITS = "state IN ('fetch', 'queue', 'again')"
+
 trigger_start = Table(
     "trigger_start",
     metadata,
     Column("trigger_no", BigInteger, primary_key=True, autoincrement=False),
     Column("cause", String(80), primary_key=True, doc="Digest of what the run is for: of one cause there is one row, and so one run."),
-    Column("event_nos", Text, nullable=False),
-    Column("state", String(12), nullable=False, doc="fetch, queue, started, skipped, refused or failed"),
+    Column("event_nos", Text, nullable=False, doc="Pairs of an event's number and how often it was replayed."),
+    Column("state", String(12), nullable=False, doc="fetch, queue, again, started, skipped, refused or failed"),
     Column("reason", Text, nullable=False),
     Column("run_id", String(63)),
     Column("key", String(255), nullable=False, doc="Of the concurrency policy."),
     Column("parameters", LargeBinary, doc="Values that are known, places that are to be fetched."),
     Column("spec_digest", String(80), nullable=False),
     Column("tries", Integer, nullable=False),
-    Column("due_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False, doc="When it is looked at next; of one that was started, when that was."),
     Column("made_at", BigInteger, nullable=False),
-    Index("start_due", "due_at", sqlite_where=text("state IN ('fetch', 'queue')"), postgresql_where=text("state IN ('fetch', 'queue')")),
+    Index("start_due", "due_at", sqlite_where=text(_WAITS), postgresql_where=text(_WAITS)),
+    Index("start_by_state", "trigger_no", "state", "due_at"),
     Index("start_by_run", "run_id"),
     sqlite_with_rowid=False,
 )

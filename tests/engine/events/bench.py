@@ -1,6 +1,7 @@
 """A bench for events and triggers: a published pipeline, declared triggers, events as they come in, on a store in memory or on a server."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -66,8 +67,6 @@ class Bench:
         triggers: Sequence[TriggerSpec] = (),
         **fields: Any,
     ) -> None:
-        import json
-
         spec = pipeline(step("train"), name=name, parameters=parameters)
         request = PublishRequest(spec=json.loads(encode_spec(spec)), version=version, triggers=tuple(triggers), **fields)
         await self.do(lambda connection: publish(connection, self.workspace, request, "tester", self.now))
@@ -111,7 +110,7 @@ class Bench:
 
     async def states(self) -> dict[str, str]:
         """State by id of every event."""
-        return dict((row[0], row[1]) for row in await self.store.read(lambda connection: _states.rows(connection)))
+        return {row[0]: row[1] for row in await self.store.read(lambda connection: _states.rows(connection))}
 
     async def end_run(self, run_id: str) -> None:
         await self.do(lambda connection: _end(connection, now=self.now, run_id=run_id))

@@ -2,14 +2,20 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
+from sqlalchemy import Connection
+from typing_extensions import override
 
 from penstock.contracts.errors import StoreUnavailable
+from penstock.engine.store import Store
 from penstock.transport.bus import DEAD, Envelope, Exchange
 from penstock.transport.buses.memory import MemoryBus
 from tests.engine.events.bench import Bench, emit, event, serving, trigger, until
 
+T = TypeVar("T")
 ROWS = {"rows": "event.data.rows"}
 
 
@@ -69,19 +75,21 @@ async def test_what_nobody_can_read_goes_to_the_dead_letters(bench: Bench, bus: 
                 break
 
 
-class Failing:
+class Failing(Store):
     """A store whose transactions fail now and then, before they begin or after their commit."""
 
-    def __init__(self, bench: Bench, chance: random.Random, often: float) -> None:
-        self._store = bench.store
+    def __init__(self, store: Store, chance: random.Random, often: float) -> None:
+        self._store = store
         self._chance = chance
         self._often = often
 
     @property
+    @override
     def is_concurrent(self) -> bool:
         return self._store.is_concurrent
 
-    async def transaction(self, function):  # type: ignore[no-untyped-def]
+    @override
+    async def transaction(self, function: Callable[[Connection], T]) -> T:
         if self._chance.random() < self._often:
             raise StoreUnavailable("it is away")
         result = await self._store.transaction(function)
@@ -89,9 +97,11 @@ class Failing:
             raise StoreUnavailable("it is away, after the commit")
         return result
 
-    async def read(self, function):  # type: ignore[no-untyped-def]
+    @override
+    async def read(self, function: Callable[[Connection], T]) -> T:
         return await self._store.read(function)
 
+    @override
     async def close(self) -> None: ...
 
 
@@ -101,7 +111,7 @@ async def test_a_thousand_events_with_duplicates_and_restarts_make_one_run_each(
     events = [event(number, data={"rows": number}) for number in range(1000)]
     sent = [*events, *chance.choices(events, k=500)]
     chance.shuffle(sent)
-    failing = Bench(Failing(bench, chance, 0.1), bench.now)  # type: ignore[arg-type] - as much of a store as is needed
+    failing = Bench(Failing(bench.store, chance, 0.1), bench.now)
     begun: list[int] = []
 
     await emit(bus, *sent[:200])

@@ -14,7 +14,8 @@ Why = Literal["join", "debounce", "batch", "again"]
 
 _load = Statement(
     "SELECT h.trigger_no, h.why, h.key, h.event_no, h.replay, h.member, h.since "
-    "FROM elements(:keys) k CROSS JOIN looked_up(h) held_event h WHERE h.trigger_no = part_of(k, 0) AND h.why = text_part_of(k, 1) AND h.key = text_part_of(k, 2) so_far(h)"
+    "FROM elements(:keys) k CROSS JOIN looked_up(h) held_event h "
+    "WHERE h.trigger_no = part_of(k, 0) AND h.why = text_part_of(k, 1) AND h.key = text_part_of(k, 2) so_far(h)"
 )
 _due = Statement(
     "SELECT DISTINCT h.trigger_no, h.why, h.key FROM held_event h JOIN trigger_version t ON t.trigger_no = h.trigger_no "

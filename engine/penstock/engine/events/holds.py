@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from penstock.contracts.triggers import AllSource
 from penstock.engine.events.held_rows import HoldKey, load_held, write_held
-from penstock.engine.events.making import Group
+from penstock.engine.events.making import Group, group_of
 from penstock.engine.events.records import KnownEvent, Verdict, load
 from penstock.engine.events.triggers import Trigger
 from penstock.engine.events.world import World
@@ -49,7 +49,7 @@ class Holds:
         elif spec.batch is not None:
             self._hold(HoldKey(trigger.trigger_no, "batch", keys.batch or ""), trigger, event, 0)
         else:
-            return Group(trigger, (event,), keys.dedupe)
+            return group_of(trigger, [event], keys.dedupe)
         return None
 
     def look_at(self, key: HoldKey, trigger: Trigger) -> None:
@@ -88,7 +88,7 @@ class Holds:
         arrivals = [arrival for group in outcome.groups for arrival in group]
         self._events |= load(self.world.connection, {one.event_no for one in arrivals} - self._events.keys())
         trigger = self._triggers[key.trigger_no]
-        return [Group(trigger, tuple(self._event(arrival) for arrival in group)) for group in outcome.groups]
+        return [group_of(trigger, [self._event(arrival) for arrival in group]) for group in outcome.groups]
 
     def _event(self, arrival: Arrival) -> KnownEvent:
         return self._events[arrival.event_no].at_replay(arrival.replay)

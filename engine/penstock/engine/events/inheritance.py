@@ -28,10 +28,14 @@ _end_waiting = Statement(
     "UPDATE decision SET outcome = 'superseded', reason = 'the trigger was removed', \"at\" = :now "
     "WHERE trigger_no = :trigger_no AND outcome = 'waiting'"
 )
-_move_starts = Statement("UPDATE trigger_start SET trigger_no = :new WHERE trigger_no = :old AND state IN ('fetch', 'queue')")
+# With those that still count for throttle and concurrency.
+_move_starts = Statement(
+    "UPDATE trigger_start SET trigger_no = :new WHERE trigger_no = :old AND (state IN ('fetch', 'queue', 'again', 'failed') "
+    "OR (state = 'started' AND (due_at > :since OR run_id IN (SELECT u.run_id FROM run u WHERE u.ended_at IS NULL))))"
+)
 _drop_starts = Statement(
     "UPDATE trigger_start SET state = 'skipped', reason = 'the trigger was removed' "
-    "WHERE trigger_no = :trigger_no AND state IN ('fetch', 'queue')"
+    "WHERE trigger_no = :trigger_no AND state IN ('fetch', 'queue', 'again')"
 )
 
 AGAIN = "again"
@@ -60,7 +64,8 @@ def inherit(
         else:
             _decide_held_again(connection, old=old, new=new, now=now)
         _move_waiting(connection, old=old, new=new)
-        _move_starts(connection, old=old, new=new)
+        window = 0 if after.throttle is None else int(after.throttle.seconds * 1_000_000)
+        _move_starts(connection, old=old, new=new, since=now - window)
         if keeps_clocks:
             _keep_clocks(connection, old, new, before, after)
     _end_clocks(connection, trigger_no=old)

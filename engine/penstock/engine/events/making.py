@@ -26,20 +26,21 @@ class Group:
 
     trigger: Trigger
     events: tuple[KnownEvent, ...]
+    cause: str
+    """Digest of what the run is for: the same events make the same run, replayed ones another."""
 
     @property
     def occurrences(self) -> tuple[tuple[int, int], ...]:
         return tuple(event.occurrence for event in self.events)
 
-    dedupe: str | None = None
-    """The dedupe key of a single event."""
 
-    @property
-    def cause(self) -> str:
-        """Digest of what the run is for: the same events make the same run, replayed ones another."""
-        if self.dedupe is not None and len(self.events) == 1 and not self.events[0].replay:
-            return cause_of_key(self.dedupe)
-        return cause_of_events((one.event.source, one.event.id, one.replay) for one in self.events)
+def group_of(trigger: Trigger, events: Sequence[KnownEvent], dedupe: str | None = None) -> Group:
+    """`dedupe` is the key of a single event: whatever event has it, it is one cause."""
+    if dedupe is not None and not events[0].replay:
+        cause = cause_of_key(dedupe)
+    else:
+        cause = cause_of_events((one.event.source, one.event.id, one.replay) for one in events)
+    return Group(trigger, tuple(events), cause)
 
 
 def make_runs(world: World, groups: Sequence[Group]) -> None:
@@ -189,4 +190,4 @@ def _as_before(world: World, start: Start) -> Verdict:
         return Verdict("started", run_id=found.run_id)
     if found.state == "fetch" or found.state == "queue":
         return Verdict("waiting", found.reason)
-    return Verdict(found.state, found.reason)
+    return Verdict("skipped" if found.state == "skipped" else "refused" if found.state == "refused" else "failed", found.reason)

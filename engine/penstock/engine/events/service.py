@@ -18,10 +18,12 @@ from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavai
 from penstock.engine.events.deciding import AT_ONCE, decide, decide_new
 from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.intake import store_events
+from penstock.engine.events.mappings import all_mappings
 from penstock.engine.events.observations import EventObservations, Unobserved
-from penstock.engine.events.plain_messages import NO_MAPPINGS, Mappings
-from penstock.engine.events.received import received
+from penstock.engine.events.plain_messages import NO_MAPPINGS
+from penstock.engine.events.received import needs_mappings, received
 from penstock.engine.events.records import Decided, note_failure, undecided
+from penstock.engine.events.refusals import keep_refused
 from penstock.engine.events.upkeep import LOOKS
 from penstock.engine.store import Store
 from penstock.transport.bus import INGEST, Bus, Delivery
@@ -40,11 +42,10 @@ Work = Callable[[], Coroutine[Any, Any, object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSettings:
-    """`workspace` is whose events are that name none, `mappings` make events of plain messages. `owner`: the process whose runs the new
-    ones are, where several share a store. `others`: what else goes on for as long as the service runs."""
+    """`workspace` is whose events are that name none. `owner`: the process whose runs the new ones are, where several share a store.
+    `others`: what else goes on for as long as the service runs."""
 
     workspace: str = "default"
-    mappings: Mappings = NO_MAPPINGS
     owner: str | None = None
     tick_seconds: float = 1.0
     pause_seconds: float = PAUSE_SECONDS
@@ -102,11 +103,11 @@ class EventService:
     async def _work(self) -> None:
         while (deliveries := await self._batch()) is not None:
             events, unreadable = await self._read(deliveries)
-            refused = await self._keep(events)
+            refused = await self._keep(events) + await self._keep_unreadable(unreadable)
             if not all(some for _, some in events):
                 self.wake()
             for delivery in deliveries:
-                if delivery in unreadable or delivery in refused:
+                if delivery in refused:
                     await delivery.refuse()
                 else:
                     await delivery.acknowledge()
@@ -126,17 +127,31 @@ class EventService:
             batch.append(self._arrived.get_nowait())
         return batch
 
-    async def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[tuple[Delivery, list[ReceivedEvent]]], list[Delivery]]:
-        """Deliveries with their events, and those that nobody can read. An empty one says that there is something new in the rows."""
+    async def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[tuple[Delivery, list[ReceivedEvent]]], list[tuple[Delivery, str]]]:
+        """Deliveries with their events, and those that nobody can read, with the reason. An empty one says that there is something new in
+        the rows."""
+        mappings = await self._insistently(all_mappings) if any(map(needs_mappings, deliveries)) else NO_MAPPINGS
         events: list[tuple[Delivery, list[ReceivedEvent]]] = []
-        unreadable: list[Delivery] = []
+        unreadable: list[tuple[Delivery, str]] = []
         for delivery in deliveries:
             try:
-                events.append((delivery, received(delivery, self._now(), self._settings.workspace, self._settings.mappings)))
+                events.append((delivery, received(delivery, self._now(), self._settings.workspace, mappings)))
             except ContractError as error:
                 log.warning("event.refused", reason=str(error), size=len(delivery.body))
-                unreadable.append(delivery)
+                unreadable.append((delivery, str(error)))
         return events, unreadable
+
+    async def _keep_unreadable(self, unreadable: Sequence[tuple[Delivery, str]]) -> list[Delivery]:
+        """Keeps them for whoever declares how they are to be read; returns those that can't be kept."""
+        refused: list[Delivery] = []
+        for one in unreadable:
+            try:
+                keep = partial(keep_refused, refused=[one], now_us=self._now(), default_workspace=self._settings.workspace)
+                await self._insistently(keep)
+            except Exception:
+                log.exception("event.refused", size=len(one[0].body))
+                refused.append(one[0])
+        return refused
 
     async def _keep(self, events: Sequence[tuple[Delivery, list[ReceivedEvent]]]) -> list[Delivery]:
         """Keeps and decides these; returns the deliveries that can't be kept. Does not return before the rest is kept."""

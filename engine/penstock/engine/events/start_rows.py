@@ -15,7 +15,7 @@ from penstock.engine.events.records import REASON_LIMIT
 from penstock.engine.statement import Statement
 from penstock.engine.triggers.mapping import Fetch, Parameter
 
-StartState = Literal["fetch", "queue", "started", "skipped", "refused", "failed"]
+StartState = Literal["fetch", "queue", "again", "started", "skipped", "refused", "failed"]
 _value: TypeAdapter[Value] = TypeAdapter(Value)
 _COLUMNS = (
     "s.trigger_no, s.cause, s.event_nos, s.state, s.reason, s.run_id, s.key, s.parameters, s.spec_digest, s.tries, s.due_at, s.made_at"
@@ -25,6 +25,7 @@ _insert = Statement(
     "VALUES (:trigger_no, :cause, :event_nos, 'queue', '', :key, :parameters, :spec_digest, 0, :now, :now) ON CONFLICT DO NOTHING"
 )
 _find = Statement(f"SELECT {_COLUMNS} FROM trigger_start s WHERE s.trigger_no = :trigger_no AND s.cause = :cause locked(s)")  # noqa: S608 - constants
+_drop = Statement("DELETE FROM trigger_start WHERE trigger_no = :trigger_no AND cause = :cause AND run_id IS NULL")
 _move = Statement(
     "UPDATE trigger_start SET state = :state, reason = :reason, run_id = :run_id, due_at = :due_at, tries = :tries, "
     "parameters = :parameters WHERE trigger_no = :trigger_no AND cause = :cause"
@@ -79,6 +80,11 @@ def find_start(connection: Connection, trigger_no: int, cause: str) -> Start | N
     """Nobody else changes it until this transaction ends."""
     row = _find.first(connection, trigger_no=trigger_no, cause=cause)
     return None if row is None else start_of(row)
+
+
+def drop_start(connection: Connection, start: Start) -> None:
+    """The cause is free again."""
+    _drop(connection, trigger_no=start.trigger_no, cause=start.cause)
 
 
 def move_start(  # noqa: PLR0913 - a row

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import Value
-from penstock.engine.events.making import place, settle
-from penstock.engine.events.records import Decided, Record, load
-from penstock.engine.events.start_rows import START_COLUMNS, Start, find_start, move_start, start_of
+from penstock.engine.events.making import Group, make_runs, place, settle
+from penstock.engine.events.records import Decided, KnownEvent, Record, load
+from penstock.engine.events.start_rows import START_COLUMNS, Start, drop_start, find_start, move_start, start_of
 from penstock.engine.events.triggers import Trigger, locked
 from penstock.engine.events.world import World
 from penstock.engine.statement import Statement
@@ -29,9 +29,8 @@ _to_fetch = Statement(
     "locked_if_free(s)"
 )
 _lease = Statement("UPDATE trigger_start SET due_at = :until WHERE trigger_no = :trigger_no AND cause = :cause AND state = 'fetch'")
-_again = Statement(
-    "UPDATE trigger_start SET state = CASE WHEN run_id IS NULL AND parameters IS NOT NULL THEN 'fetch' ELSE 'queue' END, tries = 0, "
-    "due_at = :now WHERE trigger_no = :trigger_no AND cause = :cause AND state = 'failed'"
+_asked_again = Statement(
+    f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.state = 'again' AND s.due_at <= :now ORDER BY s.made_at LIMIT {AT_ONCE}"  # noqa: S608 - constants
 )
 
 
@@ -48,6 +47,30 @@ def begin_due(connection: Connection, now: int, owner: str | None = None) -> Dec
     return record.decided
 
 
+def try_again(connection: Connection, now: int, owner: str | None = None) -> Decided:
+    """Makes the runs that could not be made, of those starts that somebody asked for again: mapped and resolved anew."""
+    record = Record(now)
+    world = World(connection, now, owner, record)
+    numbers = [row[0] for row in _asked_again.rows(connection, now=now)]
+    triggers = {trigger.trigger_no: trigger for trigger in locked(connection, numbers)}
+    # Once more, since somebody may have been faster.
+    starts = [start_of(row) for row in _asked_again.rows(connection, now=now)] if numbers else []
+    groups: list[Group] = []
+    for start in starts:
+        if start.trigger_no in triggers:
+            drop_start(connection, start)
+            events = _events_of(world, start)
+            groups.append(Group(triggers[start.trigger_no], tuple(events), start.cause))
+    make_runs(world, groups)
+    record.write(connection)
+    return record.decided
+
+
+def _events_of(world: World, start: Start) -> list[KnownEvent]:
+    events = load(world.connection, (event_no for event_no, _ in start.occurrences))
+    return [events[event_no].at_replay(replay) for event_no, replay in start.occurrences]
+
+
 def _begin(world: World, trigger: Trigger, key: str) -> None:
     rows = _queue.rows(world.connection, trigger_no=trigger.trigger_no, key=key, count=AT_ONCE)
     for row in rows:
@@ -57,8 +80,7 @@ def _begin(world: World, trigger: Trigger, key: str) -> None:
 
 def _placed(world: World, trigger: Trigger, start: Start) -> bool:
     """Whether the next one may have its turn too."""
-    events = load(world.connection, (event_no for event_no, _ in start.occurrences))
-    verdict = place(world, trigger, start, [events[event_no] for event_no, _ in start.occurrences], is_next=True)
+    verdict = place(world, trigger, start, _events_of(world, start), is_next=True)
     world.record.note(start.occurrences, trigger.trigger_no, verdict)
     return verdict.outcome != "waiting"
 
@@ -84,10 +106,8 @@ def fetched(connection: Connection, start: Start, values: Mapping[str, Value], n
             move_start(connection, current, "queue", due_at=now, parameters={**current.parameters, **values})
             current = find_start(connection, start.trigger_no, start.cause)
             assert current is not None  # noqa: S101 - it was there
-            events = load(connection, (event_no for event_no, _ in current.occurrences))
-            verdict = place(
-                World(connection, now, owner, record), trigger, current, [events[event_no] for event_no, _ in current.occurrences]
-            )
+            world = World(connection, now, owner, record)
+            verdict = place(world, trigger, current, _events_of(world, current))
             record.note(current.occurrences, trigger.trigger_no, verdict)
     record.write(connection)
     return record.decided
