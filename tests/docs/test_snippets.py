@@ -4,6 +4,9 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from tests.docs.snippets import RUN, SHOWN, Command, commands_in, missing_line, 
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAMS = frozenset({"penstock", "python", "sed", "cat", "ls"})
+PROGRAMS = frozenset({"penstock", "python", "sed", "cat", "ls", "cp", "mkdir", "curl", "amqp-publish"})
 
 
 def name_of(document: Path) -> str:
@@ -24,6 +27,11 @@ def test_the_snippets_of_a_document_run(document: Path, tmp_path: Path, monkeypa
     monkeypatch.delenv("PENSTOCK_HOME")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
     (tmp_path / "penstock.toml").touch()
+    with ExitStack() as stack:
+        _run_all(document, tmp_path, stack)
+
+
+def _run_all(document: Path, tmp_path: Path, stack: ExitStack) -> None:
     for snippet in snippets_in(document):
         where = f"{name_of(document)}:{snippet.line}"
         if snippet.file is not None:
@@ -34,7 +42,10 @@ def test_the_snippets_of_a_document_run(document: Path, tmp_path: Path, monkeypa
             _run([sys.executable, script.name], tmp_path, where)
         elif snippet.language == "console":
             for command in commands_in(snippet.body):
-                _check(command, tmp_path, where)
+                if command.text.endswith(" &"):
+                    stack.enter_context(_in_the_background(command, tmp_path, where))
+                else:
+                    _check(command, tmp_path, where)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -59,23 +70,55 @@ def test_a_line_that_the_output_lacks_is_found() -> None:
     assert commands_in("$ a\nx\n...\n$ b\n") == [Command("a", ["x"]), Command("b", [])]
 
 
+@contextmanager
+def _in_the_background(command: Command, folder: Path, where: str) -> Generator[None]:
+    """Returns once it has said what the document shows, and ends it behind the last snippet."""
+    with subprocess.Popen(
+        _words(command.text.removesuffix(" &"), where),
+        cwd=folder,
+        env=_environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            while (absent := missing_line(said, command.output)) is not None:
+                line = process.stdout.readline()
+                assert line, f"{where}: `{command.text}` ended without {absent!r}:\n{said}"
+                said += line
+            # What it says from now on is for nobody, and must not stop it.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            yield
+        finally:
+            process.terminate()
+
+
 def _check(command: Command, folder: Path, where: str) -> None:
     text, _, given = command.text.partition(" < ")
-    program, *arguments = shlex.split(text)
-    assert program in PROGRAMS, f"{where}: {program} can't be run by a test; mark the block as text"
-    path = Path(sys.executable).with_name(program)
     said = (folder / given).read_text(encoding="utf-8") if given else None
-    output = _run([str(path) if path.exists() else program, *arguments], folder, where, said)
+    output = _run(_words(text, where), folder, where, said)
     absent = missing_line(output, command.output)
     assert absent is None, f"{where}: `{command.text}` does not say {absent!r}, but:\n{output}"
 
 
+def _words(text: str, where: str) -> list[str]:
+    program, *arguments = (os.path.expandvars(word) for word in shlex.split(text))
+    assert program in PROGRAMS, f"{where}: {program} can't be run by a test; mark the block as text"
+    path = Path(sys.executable).with_name(program)
+    return [str(path) if path.exists() else program, *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "COLUMNS": "140", "NO_COLOR": "1"}
+
+
 def _run(command: list[str], folder: Path, where: str, said: str | None = None) -> str:
-    environment = {**os.environ, "COLUMNS": "140", "NO_COLOR": "1"}
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment,
+        env=_environment(),
         check=False,
         text=True,
         input=said,
