@@ -20,7 +20,7 @@ from penstock.contracts.messages import (
 from penstock.engine.batch import Outcome, orphans
 from penstock.engine.chores import Chores
 from penstock.engine.core.slice import Circumstances
-from penstock.engine.core.wants import Fact, Resumed, Stop
+from penstock.engine.core.wants import Begin, Fact, Resumed, Stop
 from penstock.engine.dead_letters import DeadLetters
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
@@ -32,6 +32,7 @@ from penstock.engine.quarantine import Failures, quarantine
 from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.store import Store
 from penstock.engine.transactions import Transactions
+from penstock.engine.unbegun import is_unbegun
 from penstock.engine.upkeep import Duties, Upkeep
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import INBOX, Bus
@@ -188,7 +189,10 @@ class Coordinator:
         return await self._inbox.submit(request)
 
     async def take_over(self, run_no: int, owner: str) -> None:
-        """Goes on with a run whose process is gone: what that process was executing is executed again."""
+        """Goes on with a run whose process is gone: what that process was executing is executed again. One that nobody has begun begins."""
+        if await self._store.read(lambda connection: is_unbegun(connection, run_no)):
+            await self.take_in(run_no, Begin())
+            return
         facts = await self._store.read(lambda connection: orphans(connection, run_no, self._settings.owner or ""))
         await asyncio.gather(*(self.take_in(run_no, fact) for fact in [Resumed(owner), *facts]))
 

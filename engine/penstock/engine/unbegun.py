@@ -12,6 +12,13 @@ _unbegun = Statement(
     "ORDER BY run_no LIMIT :count"
 )
 
+_queued = Statement("SELECT 1 FROM run WHERE run_no = :run_no AND ended_at IS NULL AND state = 'queued'")
+
+
+def is_unbegun(connection: Connection, run_no: int) -> bool:
+    """Whether no coordinator has begun the run."""
+    return _queued.first(connection, run_no=run_no) is not None
+
 
 def unbegun(connection: Connection, owner: str | None, now: int) -> list[int]:
     """Those that wait for longer than a coordinator needs, the oldest first."""

@@ -62,23 +62,38 @@ def services(context: typer.Context, start: Path | None = None) -> Generator[Eng
 
 
 @contextmanager
+def reached(context: typer.Context, start: Path | None = None) -> Generator[EngineClient]:
+    """The services, where somebody says where they are, else the project's own engine; closed at the end."""
+    given = wiring(context).connect
+    home = home_of(start)
+    settings = Settings.read()
+    client = _connect(home, "http") if given is _connect and settings.engine == "embedded" and settings.names_services else given(home)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
 def api(context: typer.Context, start: Path | None = None) -> Generator["Connection"]:
     """The API of the services, where somebody says where they are, else that of the project's own engine; closed at the end.
 
     :raises InvalidInput: it takes more than is installed here.
     """
-    given = wiring(context).connect
-    home = home_of(start)
-    settings = Settings.read()
-    client = _connect(home, "http") if given is _connect and settings.engine == "embedded" and settings.names_services else given(home)
+    with reached(context, start) as client:
+        yield api_of(client)
+
+
+def api_of(client: EngineClient) -> "Connection":
+    """The API of an engine.
+
+    :raises InvalidInput: it takes more than is installed here.
+    """
     from penstock.deploy.areas.reachable import Reachable  # noqa: PLC0415 -- most commands ask no API
 
-    try:
-        if not isinstance(client, Reachable):
-            raise InvalidInput("this engine has no API")
-        yield client.connection
-    finally:
-        client.close()
+    if not isinstance(client, Reachable):
+        raise InvalidInput("this engine has no API")
+    return client.connection
 
 
 def home_of(start: Path | None = None) -> Path:

@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from penstock.contracts.drawing import signature
+from penstock.contracts.triggers import TriggerSpec
 from penstock.deploy.cli.cautions import cautions
 from penstock.deploy.cli.loaded_pipeline import load
 from penstock.deploy.cli.targets import parse_target
+from penstock.deploy.cli.trigger_check import check_triggers
 from penstock.deploy.cli.wiring import home_of
 from penstock.deploy.embedded.local_pools import local_pools
 from penstock.engine.pools import check_pools
@@ -38,6 +40,10 @@ def check(
     typer.echo(f"{len(spec.steps)} steps, {fan_outs} fan-outs; pools: {', '.join(sorted({step.pool for step in spec.steps})) or 'none'}")
     declared = local_pools(home_of(target.start))
     check_pools(declared, spec, {})
-    for text in cautions(spec, traced.notes, declared):
+    triggers = tuple(TriggerSpec.model_validate(plain) for plain in traced.triggers)
+    unseen = check_triggers(triggers, spec)
+    if triggers:
+        typer.echo(f"triggers: {', '.join(trigger.name for trigger in triggers)}")
+    for text in [*([unseen] if unseen else []), *cautions(spec, traced.notes, declared)]:
         typer.echo(f"warning: {text}")
     typer.echo("ok")
