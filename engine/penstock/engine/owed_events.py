@@ -86,9 +86,8 @@ def due(connection: Connection, now: int) -> Due:
     bus = _next_on_bus.first(connection)
     receivers: list[Receiver] = []
     for workspace, name, url, generation, former, former_until, rate in _receivers.rows(connection, now=now):
-        is_former_valid = former is not None and former_until is not None and now < former_until
-        generations: list[int] = [generation, former] if is_former_valid else [generation]
-        receivers.append(Receiver(workspace, name, url, tuple(generations), rate))
+        former_ones = (int(former),) if former is not None and former_until is not None and now < former_until else ()
+        receivers.append(Receiver(workspace, name, url, (generation, *former_ones), rate))
     return Due(bus is not None and bus[0] is not None and bus[0] <= now, tuple(receivers), row[0])
 
 

@@ -64,13 +64,13 @@ class HttpWebhookSender(WebhookSender):
 
 
 @asynccontextmanager
-async def webhook_sender(allowed: Allowed) -> AsyncGenerator[HttpWebhookSender]:
+async def webhook_sender(allowed: Allowed, seconds: float = SECONDS) -> AsyncGenerator[HttpWebhookSender]:
     """A sender that keeps no connections to itself once it is left."""
     # No connection is used again: names that share an address don't share certificates.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=SECONDS, limits=limits, cookies=cookies) as client:
-        yield HttpWebhookSender(client, allowed)
+        yield HttpWebhookSender(client, allowed, seconds)
 
 
 async def _drain(response: httpx.Response) -> None:
