@@ -73,6 +73,15 @@ def test_the_bytes_of_the_newest_version_are_no_new_version_and_the_alias_moves(
     assert meant(ledger, "churn") == meant(ledger, "churn@prod") == "artifact://churn@1"
 
 
+def test_the_same_bytes_as_another_kind_of_thing_are_another_version(ledger: Ledger) -> None:
+    train(ledger, stored("0.5"))
+    train(ledger, stored("0.5", suffix=".txt"))
+    train(ledger, inline(0.5))
+
+    assert {one.digest for one in versions(ledger.connection, "default", "churn")} == {stored("0.5").digest}
+    assert meant(ledger, "churn") == "artifact://churn@3"
+
+
 def test_two_registrations_of_one_transaction_are_two_versions(ledger: Ledger) -> None:
     run = ledger.submit(pipeline(step("train", cache=False), register(), register().model_copy(update={"name": "again"})))
     ledger.tell(run, ledger.success(ledger.order(run, "train"), stored("1")))

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from penstock.contracts.access import Principal, Role
+from penstock.contracts.access import GROUP_PREFIX, Principal, Role
 from penstock.contracts.artifacts import Value
 
 ApprovalState = Literal["open", "approved", "rejected", "expired", "withdrawn"]
@@ -53,4 +53,5 @@ def may_decide(principal: Principal, approvers: tuple[str, ...]) -> bool:
         return True
     if not approvers:
         return principal.role.includes(Role.OPERATOR)
-    return principal.name in approvers or not set(principal.groups).isdisjoint(approvers)
+    groups = {name for group in principal.groups for name in (group, f"{GROUP_PREFIX}{group}")}
+    return principal.name in approvers or not groups.isdisjoint(approvers)

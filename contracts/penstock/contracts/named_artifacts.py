@@ -59,8 +59,8 @@ def unresolved(text: str) -> ArtifactRef:
     return ArtifactRef(uri=str(reference(text)), digest="", size=0)
 
 
-def identity_of(value: Value) -> str:
-    """The digest by which a version is told from others: the artifact's own, where it is one."""
+def digest_shown(value: Value) -> str:
+    """The digest by which people know a version: the artifact's own, where it is one. Contents, kind and suffix tell versions apart."""
     return value.digest if isinstance(value, ArtifactRef) else content_digest(value)
 
 

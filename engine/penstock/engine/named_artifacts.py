@@ -6,18 +6,18 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from penstock.contracts.artifacts import ArtifactRef, ListValue, RecordValue, Value
+from penstock.contracts.artifacts import ArtifactRef, ListValue, RecordValue, Value, content_digest, refs_in
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.named_artifacts import (
     ArtifactVersionView,
     NamedArtifactView,
     Reference,
-    identity_of,
+    digest_shown,
     is_reference,
     reference,
 )
 from penstock.contracts.spec import ParameterSpec
-from penstock.engine.core.rows import Registration, pack_value, unpack_value
+from penstock.engine.core.rows import Registration, pack_value, unpack_value, unpack_values
 from penstock.engine.named_versions import move_alias, newest_version, write_versions
 from penstock.engine.statement import Statement
 
@@ -36,7 +36,16 @@ _names = Statement(
     "SELECT n.name, max(n.version), count(*) FROM named_artifact n WHERE n.workspace = :workspace GROUP BY n.name ORDER BY n.name"
 )
 _stored = Statement("SELECT kind, size FROM artifact WHERE workspace = :workspace AND digest = :digest AND state = 'kept'")
+_uses = Statement(
+    "SELECT s.outputs FROM artifact_use a JOIN run u ON u.run_no = a.run_no AND u.workspace = :workspace "
+    "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item WHERE a.digest = :digest "
+    "ORDER BY a.run_no DESC LIMIT 20"
+)
 _Row = tuple[Any, ...]
+
+
+class UnknownArtifact(InvalidInput):
+    """No artifact, version or alias is called so."""
 
 
 def names(connection: Connection, workspace: str) -> list[NamedArtifactView]:
@@ -140,12 +149,11 @@ def drop_alias(connection: Connection, workspace: str, name: str, alias: str) ->
 def add_version(
     connection: Connection, workspace: str, name: str, value: Value, *, alias: str | None, by: str, now: int
 ) -> ArtifactVersionView:
-    """A version by hand; where the newest has the same digest already, that one."""
+    """A version by hand; where the newest is the same already, that one."""
     newest, known = newest_version(connection, workspace, name)
-    digest = identity_of(value)
-    is_new = digest != known
+    is_new = content_digest(value) != known
     number = newest + is_new
-    registration = Registration(name, number, digest, pack_value(value), alias, is_new)
+    registration = Registration(name, number, digest_shown(value), pack_value(value), alias, is_new)
     write_versions(connection, workspace, [registration], made_by=by, run_no=None, now=now)
     return version(connection, workspace, Reference(name, number))
 
@@ -161,6 +169,11 @@ def stored_artifact(connection: Connection, workspace: str, digest: str) -> Arti
 
     :raises InvalidInput: nobody has stored them here.
     """
+    # As a step gave it, for its suffix says what it is.
+    given = (unpack_values(row[0]) for row in _uses.rows(connection, workspace=workspace, digest=digest) if row[0] is not None)
+    refs = (ref for outputs in given for value in outputs.values() for ref in refs_in(value) if ref.digest == digest)
+    if (ref := next(refs, None)) is not None:
+        return ref
     row = _stored.first(connection, workspace=workspace, digest=digest)
     if row is None:
         raise InvalidInput(f"no artifact of this workspace has the digest {digest[:100]}")
@@ -198,24 +211,24 @@ def _found_version(connection: Connection, workspace: str, name: str, number: in
         newest = _versions.first(connection, workspace=workspace, name=name, count=1)
         if newest is None:
             raise _unknown_name(connection, workspace, name)
-        raise InvalidInput(f"the artifact {name!r} has no version {number} (the newest is {newest[0]})")
+        raise UnknownArtifact(f"the artifact {name!r} has no version {number} (the newest is {newest[0]})")
     return row
 
 
-def _unknown_name(connection: Connection, workspace: str, name: str) -> InvalidInput:
+def _unknown_name(connection: Connection, workspace: str, name: str) -> UnknownArtifact:
     known = [row[0] for row in _names.rows(connection, workspace=workspace)]
     near = get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known[:10])}" if known else "none is registered yet"
-    return InvalidInput(f"no artifact is named {name!r} ({hint})")
+    return UnknownArtifact(f"no artifact is named {name!r} ({hint})")
 
 
-def _unknown_alias(connection: Connection, workspace: str, wanted: Reference) -> InvalidInput:
+def _unknown_alias(connection: Connection, workspace: str, wanted: Reference) -> UnknownArtifact:
     if not _versions.rows(connection, workspace=workspace, name=wanted.name, count=1):
         return _unknown_name(connection, workspace, wanted.name)
     known = list(_alias_map(connection, workspace).get(wanted.name, {}))
     near = get_close_matches(str(wanted.which), known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:10])}" if known else "it has none"
-    return InvalidInput(f"the artifact {wanted.name!r} has no alias {str(wanted.which)!r} ({hint})")
+    return UnknownArtifact(f"the artifact {wanted.name!r} has no alias {str(wanted.which)!r} ({hint})")
 
 
 def _alias_map(connection: Connection, workspace: str) -> dict[str, dict[str, int]]:

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from penstock.contracts.artifacts import Value
+from penstock.contracts.artifacts import Value, content_digest
 from penstock.engine import registry_tables
 from penstock.engine.artifact_uses import Use, record_uses
 from penstock.engine.core.rows import Registration, unpack_value
 from penstock.engine.locks import lock_name
 from penstock.engine.statement import Statement
 
-_newest = Statement(
-    "SELECT version, digest FROM named_artifact WHERE workspace = :workspace AND name = :name ORDER BY version DESC LIMIT 1"
-)
+_newest = Statement("SELECT version, value FROM named_artifact WHERE workspace = :workspace AND name = :name ORDER BY version DESC LIMIT 1")
 _insert = Statement.insert(registry_tables.named_artifact)
 _put_alias = Statement.insert(
     registry_tables.artifact_alias,
@@ -25,10 +23,10 @@ NOBODYS_RUN = 0
 
 
 def newest_version(connection: Connection, workspace: str, name: str) -> tuple[int, str]:
-    """The number and the digest of the newest version, (0, "") before the first. Nobody else makes another before the transaction ends."""
+    """The number and the content digest of the newest version, or (0, ""). Nobody else makes another before the transaction ends."""
     lock_name(connection, "versions of", workspace, name)
     row = _newest.first(connection, workspace=workspace, name=name)
-    return (0, "") if row is None else (int(row[0]), row[1])
+    return (0, "") if row is None else (int(row[0]), content_digest(unpack_value(bytes(row[1]))))
 
 
 def write_versions(

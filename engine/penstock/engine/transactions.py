@@ -9,12 +9,12 @@ import structlog
 from sqlalchemy import Connection
 
 from penstock.contracts.errors import ContractError, StoreUnavailable
-from penstock.contracts.messages import AttemptKey, CancelRun, Completed, Released, Started, SubmitRun
+from penstock.contracts.messages import AttemptKey, CancelRun, Completed, Released, Started
 from penstock.engine.batch import Outcome, decide_all, give_out, work
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, Fact, ManifestsNeeded, Stop
 from penstock.engine.dispatcher import Dispatcher
-from penstock.engine.inbox import Batch, Inbox
+from penstock.engine.inbox import Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests
 from penstock.engine.pools import PoolKey
 from penstock.engine.runs import number_of, submit
@@ -85,7 +85,7 @@ class Transactions:
             now = self._now()
             self._dispatcher.mark_sent(connection, sent, now)
             all_facts = {run_no: list(known) for run_no, known in facts.items()}
-            made[:] = [self._begin(connection, request, all_facts, now) for request, _ in batch.submits]
+            made[:] = [self._begin(connection, submission, all_facts, now) for submission in batch.submits]
             for command in batch.cancels:
                 self._cancel(connection, command, all_facts)
             if not gives_out:
@@ -178,11 +178,13 @@ class Transactions:
                 self._dispatcher.roll_back()
                 raise
 
-    def _begin(self, connection: Connection, request: SubmitRun, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
+    def _begin(self, connection: Connection, submission: Submission, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
+        request, future = submission
         try:
             run_no, _ = submit(connection, request, now)
         except ContractError as error:
-            log.warning("run.refused", run_id=request.run_id, reason=str(error))
+            if future is None:  # Else whoever waits for it is told.
+                log.warning("run.refused", run_id=request.run_id, reason=str(error))
             return error
         # The API makes a run and rings for it; one that has begun takes no notice.
         facts.setdefault(run_no, []).insert(0, Begin())

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from penstock.contracts.errors import PenstockError
 from penstock.contracts.views import RunView
+from penstock.deploy.cli.asked import Asked
 from penstock.deploy.cli.exits import ExitCode
 from penstock.deploy.cli.plain_lines import PlainLines
 from penstock.sdk.client import EngineClient
@@ -54,11 +55,14 @@ class Interruption:
 def follow_run(client: EngineClient, view: RunView, display: Display) -> tuple[RunView, bool]:
     """The run as it ended, and whether Ctrl-C ended it."""
     interruption = Interruption(client, view, display)
+    asked = Asked()
     with _on_interrupt(interruption):
         try:
             for latest in client.follow(view.run_id):
                 view = latest
                 display.update(view)
+                for line in asked.lines(view):
+                    display.note(line)
         finally:
             display.close()
     return view, interruption.count > 0

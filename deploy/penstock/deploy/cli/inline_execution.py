@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from penstock.contracts.artifacts import Value
 from penstock.contracts.errors import InvalidInput
+from penstock.contracts.named_artifacts import is_reference
 from penstock.contracts.states import RunState
 from penstock.contracts.views import StepRunView
 from penstock.deploy.cli.exits import ExitCode, code_of_run
@@ -52,6 +53,11 @@ def execute_inline(target: Target, given: dict[str, Given], request: InlineReque
     with tempfile.TemporaryDirectory(prefix="penstock-inline-") as folder:
         artifacts = LocalArtifacts(Path(folder), drawn.drawing.constants.blobs)
         values = values_for(drawn.spec, given, artifacts)
+        for name, value in values.items():
+            if is_reference(value):
+                raise InvalidInput(
+                    f"parameter {name!r}: an inline run has no engine that knows named artifacts; give a file of this machine"
+                )
         parameters = {name: decode(value, drawn.hints.get(name, Any), artifacts.local, parameter=name) for name, value in values.items()}
         teller = _Teller(sys.stderr if request.as_json else sys.stdout, request.with_debugger)
         around = Surroundings(told=teller.tell, variables=lambda step: step_variables(step, secret_of_user)[0])

@@ -21,6 +21,7 @@ from penstock.contracts.names import DEFAULT_WORKSPACE
 from penstock.contracts.spec import encode_spec
 from penstock.contracts.states import RunState, StepState
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
+from penstock.deploy.embedded.approvals import LocalApprovals
 from penstock.deploy.embedded.collection import delete, find_garbage, summary
 from penstock.deploy.embedded.complaints import log_to_stderr
 from penstock.deploy.embedded.engine import LOCAL_POOL, EmbeddedEngine, now
@@ -88,6 +89,11 @@ class EmbeddedClient:
             ) from error
         return local_connection(self._engine)
 
+    @property
+    def approvals(self) -> LocalApprovals:
+        """What its runs ask people."""
+        return LocalApprovals(self._engine, self._workspace)
+
     # Artifacts
 
     def put_bytes(self, data: bytes, *, media_type: str, suffix: str = "") -> ArtifactRef:
@@ -105,6 +111,14 @@ class EmbeddedClient:
         return ArtifactRef(
             uri=f"cas:{digest}", digest=digest, size=path.stat().st_size, media_type="application/octet-stream", suffix=path.suffix
         )
+
+    def holds(self, ref: ArtifactRef) -> bool:
+        if self._engine.shelf.lost([ref.digest]):
+            return False
+        if ref.kind != "directory":
+            return True
+        manifest = DirectoryManifest.model_validate_json(self._engine.shelf.local(ref.digest).read_bytes())
+        return not self._engine.shelf.lost([entry.digest for entry in manifest.files])
 
     def put_snapshot(self, files: dict[str, Path]) -> ArtifactRef:
         entries = [{"path": name, "digest": file_digest(path), "size": path.stat().st_size} for name, path in sorted(files.items())]

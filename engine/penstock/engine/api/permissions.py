@@ -55,6 +55,16 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
         "GET /artifacts/{digest}": _VIEWER,
         "GET /artifacts/{digest}/lineage": _VIEWER,
     },
+    # Whom an approval names may answer it, whatever their role: the route looks at that.
+    "approvals": {"GET /approvals": _VIEWER, "GET /runs/{run}/approval": _VIEWER, "POST /runs/{run}/approval": _VIEWER},
+    "named-artifacts": {
+        "GET /named-artifacts": _VIEWER,
+        "GET /named-artifacts/{name}/versions": _VIEWER,
+        "GET /named-artifacts/{name}/versions/{which}": _VIEWER,
+        "POST /named-artifacts/{name}/versions": _OPERATOR,
+        "PUT /named-artifacts/{name}/aliases/{alias}": _OPERATOR,
+        "DELETE /named-artifacts/{name}/aliases/{alias}": _OPERATOR,
+    },
     "cache": {"GET /cache": _VIEWER, "DELETE /cache": _OPERATOR},
     "pipelines": {
         "GET /pipelines": _VIEWER,

@@ -55,7 +55,7 @@ class Slice:
     pins: dict[Key, StepRow] = field(default_factory=dict[Key, StepRow])
     approvals: dict[Key, ApprovalRow] = field(default_factory=dict[Key, ApprovalRow])
     newest: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    """Of named artifacts: the number and the digest of the newest version."""
+    """Of named artifacts: the number and the content digest of the newest version."""
     failed_nodes: set[int] = field(default_factory=set[int])
     """As they were before this decision."""
     next_item: dict[int, int] = field(default_factory=dict[int, int])
