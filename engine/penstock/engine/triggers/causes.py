@@ -34,7 +34,7 @@ def looped(spec: TriggerSpec, event: CloudEvent, causes: Sequence[str] = ()) -> 
     None: it may. A trigger that has a hop limit of its own means to go round.
     """
     limit = HOP_LIMIT if spec.hop_limit is None else spec.hop_limit
-    if event.hops >= limit:
+    if event.hops > limit:
         return f"it came through {event.hops} runs, {limit} at most"
     if spec.hop_limit is None and spec.name in causes:
         return f"the trigger {spec.name!r} is among its own causes; `hop_limit` lets it go round that often"

@@ -55,7 +55,7 @@ class ItemByItem:
             case [*items]:
                 pass
             case {**entries}:
-                items = list(entries)
+                items = sorted(entries, key=str)  # the library has them in another order each time
             case _:
                 raise TypeError("what it loops over is no list")
         outer = tuple({*(self.condition.names if self.condition else ()), *(self.made.names if self.made else ())})

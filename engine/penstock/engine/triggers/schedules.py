@@ -32,8 +32,10 @@ _LOOKED_AT = (7, 70, 700)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """`fire`: the times that become events, in order. `missed`: how many others passed, of the last week at least. `next_us`: when to look again; `last_us`: up to
-    where all is decided."""
+    """`fire`: the times that become events, in order. `missed`: how many others passed, of the last week at least.
+
+    `next_us`: when to look again. `last_us`: up to where all is decided.
+    """
 
     fire: list[int]
     missed: int
