@@ -27,6 +27,7 @@ def cluster_of_worker(tmp_path_factory: pytest.TempPathFactory, traces: TraceRec
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "PENSTOCK_PATIENCE_SECONDS": "8",
         "PENSTOCK_CACHE_SHARED": "read-write",
+        "PENSTOCK_WEBHOOK_ALLOW": "127.0.0.1",
     }
     runners = [{"cpu": 1}, {"cpu": 1}, {"cpu": 1, "gpu": 1}]
     folder = tmp_path_factory.mktemp("cluster")
