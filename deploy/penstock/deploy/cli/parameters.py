@@ -9,9 +9,12 @@ from typing import Any, cast
 from penstock.contracts.artifacts import INLINE_LIMIT, JSON, ArtifactRef, Value, inline_json
 from penstock.contracts.encoding import canonical
 from penstock.contracts.errors import InvalidInput
+from penstock.contracts.named_artifacts import SCHEME, unresolved
 from penstock.contracts.spec import ParameterSpec, PipelineSpec
 from penstock.sdk.client import Artifacts
 from penstock.sdk.nearest import nearest_hint
+from penstock.sdk.runs.remote_inputs import Origins, is_remote
+from penstock.sdk.types import Directory, File
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,8 @@ def given_in_file(path: Path) -> dict[str, Given]:
     return {str(name): Given(plain=value, is_plain=True, folder=path.absolute().parent) for name, value in entries.items()}
 
 
-def values_for(spec: PipelineSpec, given: dict[str, Given], artifacts: Artifacts) -> dict[str, Value]:
-    """A value for every parameter: what was given, else its default.
+def values_for(spec: PipelineSpec, given: dict[str, Given], artifacts: Artifacts, origins: Origins | None = None) -> dict[str, Value]:
+    """A value for every parameter: what was given, else its default. `origins` None: data at URIs can't be given.
 
     :raises InvalidInput: an unknown, missing or unfit parameter; the message names it, what came and what is wanted.
     """
@@ -75,13 +78,15 @@ def values_for(spec: PipelineSpec, given: dict[str, Given], artifacts: Artifacts
         example = " ".join(f"-p {parameter.name}=..." for parameter in missing)
         raise InvalidInput(f"{spec.name} needs a value for {wanted}; give it with {example}")
     defaults = {parameter.name: parameter.default for parameter in spec.parameters if parameter.default is not None}
-    return {**defaults, **{name: _value(known[name], entry, artifacts) for name, entry in given.items()}}
+    return {**defaults, **{name: _value(known[name], entry, artifacts, origins) for name, entry in given.items()}}
 
 
-def _value(parameter: ParameterSpec, given: Given, artifacts: Artifacts) -> Value:
+def _value(parameter: ParameterSpec, given: Given, artifacts: Artifacts, origins: Origins | None) -> Value:
+    if (named := _named(parameter, given)) is not None:
+        return named
     match parameter.read:
         case "file" | "directory":
-            return _path_value(parameter, given, artifacts)
+            return _path_value(parameter, given, artifacts, origins)
         case "text":
             return _stored(_text(parameter, given), artifacts)
         case "json":
@@ -89,12 +94,21 @@ def _value(parameter: ParameterSpec, given: Given, artifacts: Artifacts) -> Valu
         case "object":
             raise InvalidInput(
                 f"parameter {parameter.name!r} is a Python object ({parameter.type}); only Python code can give it: "
-                f"run the pipeline with .run({parameter.name}=...)"
+                f"run the pipeline with .run({parameter.name}=...), or name an artifact: -p {parameter.name}={SCHEME}NAME@ALIAS"
             )
 
 
-def _path_value(parameter: ParameterSpec, given: Given, artifacts: Artifacts) -> ArtifactRef:
+def _named(parameter: ParameterSpec, given: Given) -> ArtifactRef | None:
+    """A named artifact, which is looked up when the run starts; where text is wanted, text is meant."""
+    text = given.plain if given.is_plain else given.texts[0] if len(given.texts) == 1 and not given.fields else None
+    is_named = isinstance(text, str) and text.startswith(SCHEME) and parameter.read != "text"
+    return unresolved(text) if is_named and isinstance(text, str) else None
+
+
+def _path_value(parameter: ParameterSpec, given: Given, artifacts: Artifacts, origins: Origins | None) -> ArtifactRef:
     text = str(given.plain) if given.is_plain else _single(parameter, given)
+    if is_remote(text):
+        return _remote_value(parameter, text, artifacts, origins)
     path = Path(text).expanduser()
     path = path if path.is_absolute() else given.folder / path
     if not path.exists():
@@ -104,6 +118,14 @@ def _path_value(parameter: ParameterSpec, given: Given, artifacts: Artifacts) ->
         raise InvalidInput(f"parameter {parameter.name!r} wants a {parameter.read}; {path} is {found}")
     ref = artifacts.put_path(path)
     return ref.model_copy(update={"name": path.name}) if "KeepName" in parameter.type else ref
+
+
+def _remote_value(parameter: ParameterSpec, uri: str, artifacts: Artifacts, origins: Origins | None) -> ArtifactRef:
+    if origins is None:
+        raise InvalidInput(f"parameter {parameter.name!r}: an inline run reads files of this machine only; download {uri} first")
+    named = Directory(uri) if parameter.read == "directory" else File(uri)
+    ref = origins.take(artifacts, named, parameter.name)
+    return ref.model_copy(update={"name": named.path.name}) if "KeepName" in parameter.type else ref
 
 
 def _text(parameter: ParameterSpec, given: Given) -> str:

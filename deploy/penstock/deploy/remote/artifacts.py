@@ -52,6 +52,15 @@ class RemoteArtifacts:
             uri=f"cas:{digest}", digest=digest, size=path.stat().st_size, media_type="application/octet-stream", suffix=path.suffix
         )
 
+    def holds(self, ref: ArtifactRef) -> bool:
+        """Whether the services have all of its bytes."""
+        if self._missing([ref.digest]):
+            return False
+        if ref.kind != "directory":
+            return True
+        manifest = DirectoryManifest.model_validate_json(self._local(ref.digest).read_bytes())
+        return not self._missing({entry.digest for entry in manifest.files})
+
     def put_directory(self, manifest: DirectoryManifest, sources: dict[str, Path]) -> ArtifactRef:
         """Stores what `manifest` lists, whose files are in `sources` by digest."""
         self._put_files(sources)

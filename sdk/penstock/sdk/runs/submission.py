@@ -19,6 +19,7 @@ from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.environments.software import with_software
 from penstock.sdk.nearest import nearest_hint
 from penstock.sdk.options import RunOptions, StepOptions, seconds, spec_fields
+from penstock.sdk.runs.remote_inputs import Origins, is_remote, local_copies
 from penstock.sdk.runs.run_ids import new_run_id
 from penstock.sdk.types import Directory, File, KeepName
 from penstock.sdk.values.codecs import encode
@@ -42,7 +43,8 @@ def submit(client: EngineClient, submission: Submission) -> str:
     spec = with_software(submission.traced.spec, submission.traced.software, client)
     spec = _overridden(spec, submission.options.get("overrides", {}))
     options = _options(spec, submission.options)
-    parameters = _parameters(client, spec, submission)
+    origins = Origins(client.home)
+    parameters = _parameters(client, spec, submission, origins)
     for staged in submission.traced.blobs.values():
         client.put_path(Path(staged))
     files = {inside: Path(path) for inside, path in submission.traced.files.items()}
@@ -53,14 +55,14 @@ def submit(client: EngineClient, submission: Submission) -> str:
         spec=encode_spec(spec),
         parameters=parameters,
         name=submission.options.get("name"),
-        tags=dict(submission.options.get("tags", {})),
+        tags={**origins.tags, **submission.options.get("tags", {})},
         experiment=submission.options.get("experiment"),
         options=options,
     )
     return client.submit(request).run_id
 
 
-def _parameters(client: EngineClient, spec: PipelineSpec, submission: Submission) -> dict[str, Value]:
+def _parameters(client: EngineClient, spec: PipelineSpec, submission: Submission, origins: Origins) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for parameter in spec.parameters:
         name = parameter.name
@@ -68,7 +70,7 @@ def _parameters(client: EngineClient, spec: PipelineSpec, submission: Submission
             hint = submission.hints.get(name, Any)
             given = submission.values[name]
             is_named = isinstance(given, File | Directory) and given.uri.startswith(SCHEME)
-            values[name] = unresolved(given.uri) if is_named else stored(client, checked_value(name, given, hint), hint, name)
+            values[name] = unresolved(given.uri) if is_named else stored(client, checked_value(name, given, hint), hint, name, origins)
         elif parameter.default is not None:
             values[name] = parameter.default
         elif parameter.required:
@@ -76,8 +78,8 @@ def _parameters(client: EngineClient, spec: PipelineSpec, submission: Submission
     return values
 
 
-def stored(client: EngineClient, value: Any, hint: Any, name: str) -> Value:
-    """A value in the engine's artifact store.
+def stored(client: EngineClient, value: Any, hint: Any, name: str, origins: Origins) -> Value:
+    """A value in the engine's artifact store; data at a URI is read now, once.
 
     :raises InvalidInput: it can't be read or stored.
     """
@@ -86,10 +88,13 @@ def stored(client: EngineClient, value: Any, hint: Any, name: str) -> Value:
     if isinstance(value, str) and bare(hint) in (File, Directory):
         value = bare(hint)(value)
     if isinstance(value, File | Directory):
-        ref = client.put_path(checked_local(value, f"the parameter {name!r}"))
+        if is_remote(value.uri):
+            ref = origins.take(client, value, name)
+        else:
+            ref = client.put_path(checked_local(value, f"the parameter {name!r}"))
         return ref.model_copy(update={"name": value.path.name}) if KeepName in get_args(hint) else ref
     with tempfile.TemporaryDirectory(prefix="penstock-parameter-") as staging:
-        encoded = encode(value, hint, Path(staging))
+        encoded = encode(local_copies(value, Path(staging), f"the parameter {name!r}"), hint, Path(staging))
         for staged in encoded.files:
             client.put_path(staged.path)
         return encoded.value
@@ -101,7 +106,7 @@ def checked_local(named: File | Directory, what: str) -> Path:
     :raises InvalidInput: it is remote or missing, or of the other kind.
     """
     if named.is_remote:
-        raise InvalidInput(f"{what}: {named!r} is remote; this version reads files of this machine only: download it first")
+        raise InvalidInput(f"{what}: {named!r} is remote; an inline run reads files of this machine only: download it first")
     path = named.path.expanduser().absolute()
     if path.is_file() if isinstance(named, File) else path.is_dir():
         return path

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from penstock.deploy.cli.targets import Target, parse_target
 from penstock.deploy.cli.watching import watch
 from penstock.deploy.cli.wiring import engine, home_of
 from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.runs.remote_inputs import Origins
 
 app = typer.Typer()
 
@@ -102,8 +104,10 @@ def run(  # noqa: PLR0913 -- one parameter for each option of the command
             put_back=FILES if _is_plain(target) else None,
         )
         with engine(context, target.start) as client:
-            values = values_for(traced.spec, given | inputs, client)
-            return execute(client, stored_spec(traced, client), values, request), sources
+            origins = Origins(client.home)
+            values = values_for(traced.spec, given | inputs, client, origins)
+            asked = replace(request, tags={**origins.tags, **request.tags})
+            return execute(client, stored_spec(traced, client), values, asked), sources
 
     if watching:
         _refuse_name(name)

@@ -21,6 +21,7 @@ from penstock.deploy.cli.run_json import run_json
 from penstock.deploy.cli.summary import failure_lines, output_lines, summary_lines
 from penstock.deploy.cli.wiring import engine, housekeeping, services
 from penstock.deploy.settings import Settings
+from penstock.sdk.runs.remote_inputs import ORIGIN
 
 _COMMIT_SHOWN = 10
 
@@ -71,6 +72,8 @@ def list_runs(
 
 
 def _shortened(key: str, value: str) -> str:
+    if key.startswith(ORIGIN):
+        return value.partition(" ")[0]
     return value[:_COMMIT_SHOWN] if key in ("git.commit", "git.diff") else value
 
 
@@ -86,6 +89,8 @@ def show(
             typer.echo(run_json(view, client))
             return
         values = [f"{name} = {value_text(value, 100)}" for name, value in view.parameters.items()]
+        values += [f"  {asked} was {found}" for asked, found in view.resolved.items()]
+        values += [f"  {name} was {origin}" for name, origin in view.tags.items() if name.startswith(ORIGIN)]
         lines = [*values, "", *failure_lines(view, client), *summary_lines(view, client), *output_lines(view.outputs)]
         if not view.state.is_terminal and not view.is_owned_by_live_process:
             lines.append(f"its process died; go on with: penstock resume {view.name}")

@@ -18,6 +18,7 @@ from penstock.deploy.cli.summary import header_lines
 from penstock.deploy.cli.targets import parse_target
 from penstock.deploy.cli.wiring import services
 from penstock.deploy.settings import Settings
+from penstock.sdk.runs.remote_inputs import Origins
 from penstock.sdk.runs.run_ids import new_run_id
 
 app = typer.Typer()
@@ -56,7 +57,9 @@ def submit(  # noqa: PLR0913 -- one parameter for each option of the command
     options = checked_options(traced.spec, until=until, rerun=rerun or [], settings=setting or [], keep_going=keep_going)
     tags = pairs(tag or [], "--tag")
     with services(context, target.start) as client:
-        values = values_for(traced.spec, given, client)
+        origins = Origins(client.home)
+        values = values_for(traced.spec, given, client, origins)
+        tags = {**origins.tags, **tags}
         spec = stored_spec(traced, client)
         view = client.submit(
             SubmitRun(run_id=new_run_id(), spec=encode_spec(spec), parameters=values, name=name, tags=tags, options=options)
