@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.api import server
+from penstock.deploy.services.api_service import open_people
 from penstock.engine.api.app import create_app
+from penstock.engine.api.authentication import People
 from penstock.engine.api.services import now
 from penstock.engine.api.settings import ApiSettings
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
@@ -42,10 +45,17 @@ def free_port() -> int:
 
 class ServedEngine:
     """`url` is where its API is. `slots` 0: no runner takes orders. Its slots stand for every pool if it `maps_pools`.
-    Without a coordinator, runs are accepted and not begun."""
+    Without a coordinator, runs are accepted and not begun. `issuer` tells who people are."""
 
     def __init__(
-        self, folder: Path, *, slots: int = 2, has_coordinator: bool = True, port: int | None = None, maps_pools: bool = True
+        self,
+        folder: Path,
+        *,
+        slots: int = 2,
+        has_coordinator: bool = True,
+        port: int | None = None,
+        maps_pools: bool = True,
+        issuer: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -56,6 +66,7 @@ class ServedEngine:
         self.artifacts = FolderArtifactStore(folder / "artifacts")
         self._slots = slots
         self._settings = ApiSettings(token=TOKEN)
+        self._logins = ServiceSettings(oidc_issuer=issuer, oidc_client_id="penstock-cli")
         self._has_coordinator = has_coordinator
         self._only_pool = POOL if maps_pools else None
         self._loop = asyncio.new_event_loop()
@@ -90,7 +101,11 @@ class ServedEngine:
         await self.store.close()
 
     async def _serve(self) -> None:
-        app = create_app(self.store, self.bus, self.artifacts, self._settings)
+        async with open_people(self._logins) as people:
+            await self._serve_for(people)
+
+    async def _serve_for(self, people: People | None) -> None:
+        app = create_app(self.store, self.bus, self.artifacts, self._settings, people=people)
         listening = server(app, "127.0.0.1", self.port)
         launcher = ProcessLauncher(self.artifacts, self.folder / "runner", slots=max(1, self._slots))
         try:

@@ -29,6 +29,7 @@ EXAMPLES = {
     "signing_key": "what `openssl rand -hex 32` prints",
     "api_url": "http://penstock.example.org:8080",
     "api_token": "what `openssl rand -hex 32` prints",
+    "oidc_issuer": "https://login.example.org/realms/team",
     "health_address": "0.0.0.0:9090",
     "workspace": "default",
     "cache_shared": "off, read or read-write",
@@ -59,12 +60,30 @@ def _artifacts(value: str) -> str:
     raise ValueError("it is neither s3://BUCKET/PREFIX nor file:///FOLDER")
 
 
+def _issuer(value: str) -> str:
+    parts = urlsplit(value)
+    is_near = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parts.hostname or parts.username or parts.query or not (parts.scheme == "https" or (parts.scheme == "http" and is_near)):
+        raise ValueError("it is no URL that begins with https:// and names a host")
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if _is_known(value.get_secret_value()):
+        raise ValueError("anybody can guess it: it is a known default or hardly more than one character")
+    return value
+
+
+def _is_known(text: str) -> bool:
+    letters = "".join(filter(str.isalpha, text.lower()))
+    return len(set(text)) < 8 or any(letters and not letters.replace(word, "") for word in _KNOWN_KEYS)
+
+
 def _key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if len(text.encode()) < SIGNING_KEY_BYTES:
         raise ValueError(f"it has {len(text.encode())} bytes; it needs {SIGNING_KEY_BYTES} at least")
-    letters = "".join(filter(str.isalpha, text.lower()))
-    if len(set(text)) < 8 or any(letters and not letters.replace(word, "") for word in _KNOWN_KEYS):
+    if _is_known(text):
         raise ValueError("anybody can guess it: it is a known default or hardly more than one character")
     return value
 
@@ -105,7 +124,16 @@ class ServiceSettings(BaseSettings):
     workspace: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = DEFAULT_WORKSPACE
     signing_key: Annotated[SecretStr, AfterValidator(_key)] | None = None
     api_url: str | None = None
-    api_token: SecretStr | None = None
+    api_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] | None = None
+    """Whose word for who somebody is the API takes; None: nobody's."""
+    oidc_client_id: str | None = None
+    """As what `penstock login` is known there."""
+    oidc_audience: str | None = None
+    """For whom tokens have to be made; None: for the client."""
+    oidc_subject_claim: Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/.-]{1,200}$")] = "sub"
+    oidc_groups_claim: Annotated[str, Field(pattern=r"^[A-Za-z0-9_:/.-]{1,200}$")] = "groups"
+    oidc_scopes: Annotated[str, Field(pattern=r"^[!-~ ]{1,500}$")] = "openid profile offline_access"
     health_address: Annotated[str, AfterValidator(_address)] | None = None
     """host:port of /livez, /readyz and /metrics; None: they are not served."""
     cache_shared: Annotated[str, Field(pattern=r"^(off|read|read-write)$")] = "off"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -62,6 +63,6 @@ def first_wrong_entry(connection: Connection, workspace: str) -> int | None:
     return None
 
 
-def _link(before: str, workspace: str, fields: dict[str, object]) -> str:
+def _link(before: str, workspace: str, fields: Mapping[str, object]) -> str:
     text = json.dumps([before, workspace, *(fields[name] for name in sorted(fields))], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -83,11 +83,12 @@ async def test_who_shows_that_they_have_the_bytes_reads_them(ours: httpx.AsyncCl
 async def test_a_run_reads_nothing_of_another_workspace(ours: httpx.AsyncClient) -> None:
     listing = directory(THEIRS)
     of_lists = manifest_bytes(ListManifest(items=(ArtifactRef.model_validate(ref(listing, "directory")),)))
-    for data in (listing, of_lists):
+    both = b'{"files":[],"items":' + of_lists.split(b'"items":')[1]
+    for data in (listing, of_lists, both):
         await put(ours, data)
     in_itself = inline(json.loads(listing)).model_dump() | {"kind": "directory", "media_type": DIRECTORY}
 
-    values = (ref(SECRET), {"list": [ref(SECRET)]}, ref(listing, "directory"), ref(of_lists, "list"), in_itself)
+    values = (ref(SECRET), {"list": [ref(SECRET)]}, ref(listing, "directory"), ref(of_lists, "list"), ref(both, "list"), in_itself)
     for value in values:
         answer = await submit(ours, value)
         assert answer.status_code == 422, value

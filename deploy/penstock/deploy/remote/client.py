@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -16,12 +16,15 @@ from penstock.contracts.errors import ContractError, EngineUnavailable, InvalidI
 from penstock.contracts.fleet_views import AppliedPool, PoolView, RunnerView, StatusView
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.pools import PoolSpec, checked_pool_name
+from penstock.contracts.publishing import PublishComponentRequest, PublishedVersion, PublishRequest, VersionView
 from penstock.contracts.spec import decode_spec
 from penstock.contracts.views import CacheStats, Collected, Health, RunView, StepRunView, Why
+from penstock.deploy.areas.publishing import Publishing
 from penstock.deploy.remote.artifacts import RemoteArtifacts
 from penstock.deploy.remote.connection import Connection
 from penstock.deploy.remote.git_facts import git_facts
 from penstock.deploy.remote.live_log import LiveLogCopies
+from penstock.deploy.remote.logins import token_source
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.sdk.runs.state_home import HOME_NAME, make_state_home
 from penstock.transport.directories import file_digest
@@ -68,6 +71,9 @@ class HttpClient:
     def put_path(self, path: Path) -> ArtifactRef:
         self._make_home()
         return self._artifacts.put_path(path)
+
+    def holds(self, ref: ArtifactRef) -> bool:
+        return self._artifacts.holds(ref)
 
     def put_snapshot(self, files: dict[str, Path]) -> ArtifactRef:
         self._make_home()
@@ -169,6 +175,20 @@ class HttpClient:
     def why(self, run: str, step: str, index: tuple[int, ...] = ()) -> Why:
         return Why.model_validate_json(self._connection.get(f"{_path(run)}/why", step=step, index=list(index)).content)
 
+    # Publishing
+
+    def publish(self, request: PublishRequest) -> VersionView:
+        return self._published("pipeline").publish(request)
+
+    def publish_component(self, request: PublishComponentRequest) -> VersionView:
+        return self._published("component").publish_component(request)
+
+    def component(self, reference: str) -> PublishedVersion:
+        return self._published("component").version(reference)
+
+    def _published(self, family: Literal["pipeline", "component"]) -> Publishing:
+        return Publishing(self.connection, family)
+
     # Housekeeping
 
     def spec(self, run: str) -> bytes:
@@ -258,5 +278,15 @@ def connect(home: Path | str, url: str | None = None, token: str | None = None, 
     # A state folder that was named says nothing of the project.
     is_beside_project = folder.name == HOME_NAME and not os.environ.get("PENSTOCK_HOME")
     settings = ServiceSettings.read(flags, start=folder.parent if is_beside_project else Path.cwd())
-    secret = settings.api_token.get_secret_value() if settings.api_token is not None else None
-    return HttpClient(folder, Connection(settings.needed("api_url"), secret))
+    return HttpClient(folder, connection_to(settings))
+
+
+def connection_to(settings: ServiceSettings) -> Connection:
+    """To the services of the settings, with the token that is given, else as whoever is logged in there.
+
+    :raises InvalidInput: nothing names them.
+    """
+    url = settings.needed("api_url")
+    token = settings.api_token.get_secret_value() if settings.api_token is not None else token_source(url)
+    # A workspace that nobody named is that of the token.
+    return Connection(url, token, workspace=settings.workspace if "workspace" in settings.model_fields_set else None)

@@ -9,6 +9,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
+from typing_extensions import override
 
 from penstock.contracts import errors
 from penstock.contracts.errors import ArtifactLost, EngineUnavailable, InvalidInput, PenstockError, UnknownVersion
@@ -24,26 +25,41 @@ Body = Callable[[], Iterator[bytes]]
 """Makes the body anew for each try."""
 
 
+class _Shown(httpx.Auth):
+    """Shows a token with each request."""
+
+    def __init__(self, token: str | Callable[[], str]) -> None:
+        self._token = token
+
+    @override
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        request.headers["Authorization"] = f"Bearer {self._token if isinstance(self._token, str) else self._token()}"
+        yield request
+
+
 class Connection:
-    """May be used by any thread. `pause` waits between tries; `transport` takes requests another way than over the network."""
+    """May be used by any thread. `pause` waits between tries; `transport` takes requests another way than over the network. A `token` that
+    is called gives one that is valid at the moment; `workspace` None: the one that the token is for."""
 
     def __init__(
         self,
         url: str,
-        token: str | None,
+        token: str | Callable[[], str] | None,
         pause: Callable[[float], None] = time.sleep,
         *,
         transport: httpx.BaseTransport | None = None,
+        workspace: str | None = None,
     ) -> None:
         self.url = _checked(url)
         self._pause = pause
         headers = {"Penstock-Contract": str(CONTRACT), "Penstock-Version": version("penstock")}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        if workspace is not None:
+            headers["Penstock-Workspace"] = workspace
         is_near = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
         # A proxy leads elsewhere than to this machine.
         self._http = httpx.Client(
             headers=headers,
+            auth=_Shown(token) if token is not None else None,
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             trust_env=not is_near,
             follow_redirects=False,

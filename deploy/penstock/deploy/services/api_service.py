@@ -1,11 +1,12 @@
 """`penstock api`: the API as a service, on the bus, the store and the artifact store of the others."""
 
 import socket
-from collections.abc import Generator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import httpx
 import structlog
 import uvicorn
 from typing_extensions import override
@@ -18,8 +19,10 @@ from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedStore
+from penstock.deploy.services.oidc_people import Issuer, OidcPeople
 from penstock.deploy.services.topology import declare_pool
 from penstock.engine.api.app import create_app
+from penstock.engine.api.authentication import People
 from penstock.engine.api.services import queues_need_no_declaring
 from penstock.engine.api.settings import ApiSettings
 from penstock.engine.store import Store
@@ -34,6 +37,25 @@ def api_settings(settings: ServiceSettings, owner: str | None = None) -> ApiSett
     token = settings.api_token.get_secret_value() if settings.api_token is not None else None
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
     return ApiSettings(token=token, workspace=settings.workspace, owner=owner, webhook_key=key, webhooks_allowed=settings.webhooks_allowed)
+
+
+@asynccontextmanager
+async def open_people(settings: ServiceSettings) -> AsyncGenerator[People | None]:
+    """The identity provider of the settings; None: they name none.
+
+    :raises InvalidInput: nothing says for whom its tokens have to be made.
+    """
+    if settings.oidc_issuer is None:
+        yield None
+        return
+    issuer = Issuer(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience or settings.needed("oidc_client_id"),
+        subject_claim=settings.oidc_subject_claim,
+        groups_claim=settings.oidc_groups_claim,
+    )
+    async with httpx.AsyncClient(timeout=5.0, follow_redirects=False) as http:
+        yield OidcPeople(issuer, http)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +80,15 @@ async def serve_api(door: Door, name: str, settings: ServiceSettings, lifetime: 
     """Serves until it is asked to stop; requests that are being answered have a few seconds."""
     for needed in ("broker_url", "database_url", "artifacts_url"):
         settings.needed(needed)
-    check_address(door.host, api_settings(settings).token)
+    check_address(door.host, api_settings(settings).token, has_login=settings.oidc_issuer is not None)
     health = Health((BROKER, DATABASE, ARTIFACTS))
     async with AsyncExitStack() as stack:
         seen = await stack.enter_async_context(observe("api", name, settings, health))
         bus = await stack.enter_async_context(open_bus(settings, name, health))
         store = await stack.enter_async_context(open_store(settings, health))
         artifacts = await stack.enter_async_context(open_artifacts(settings, health))
-        http = api_server(door, (store, bus, artifacts), settings, seen)
+        people = await stack.enter_async_context(open_people(settings))
+        http = api_server(door, (store, bus, artifacts), settings, seen, people=people)
 
         def drain() -> None:
             health.is_draining = True
@@ -84,9 +107,14 @@ class ApiServer(uvicorn.Server):
 
 
 def api_server(
-    door: Door, ports: tuple[Store, Bus, ArtifactStore], settings: ServiceSettings, seen: Observation, owner: str | None = None
+    door: Door,
+    ports: tuple[Store, Bus, ArtifactStore],
+    settings: ServiceSettings,
+    seen: Observation,
+    owner: str | None = None,
+    people: People | None = None,
 ) -> uvicorn.Server:
-    """A server of the API that is about to listen. `owner` drives the runs that are asked for there.
+    """A server of the API that is about to listen. `owner` drives the runs that are asked for there; `people` knows who is logged in.
 
     :raises InvalidInput: nobody can listen there, or others would reach it without a token.
     """
@@ -98,8 +126,9 @@ def api_server(
         ObservedArtifacts(artifacts, metrics),
         api_settings(settings, owner),
         partial(declare_pool, settings) if settings.broker_url is not None else queues_need_no_declaring,
+        people,
     )
     http = ApiServer(server(app, door.host, door.port).config)
     door.check()
-    log.info("api.listening", host=door.host, port=door.port, has_token=settings.api_token is not None)
+    log.info("api.listening", host=door.host, port=door.port, has_token=settings.api_token is not None, issuer=settings.oidc_issuer)
     return http

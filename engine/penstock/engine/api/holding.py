@@ -4,14 +4,14 @@ Admins of all workspaces are not asked, for they may read everything.
 """
 
 import asyncio
-import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from penstock.contracts.access import Role
-from penstock.contracts.artifacts import ArtifactRef
+from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest, ListManifest
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost, ContractError
 from penstock.engine.api.problems import NotAllowed, NotFound
@@ -35,7 +35,7 @@ async def readable(services: Services, digest: str) -> None:
     if kind is None:
         raise NotFound(f"the workspace {services.workspace} has no artifact {digest}")
     if kind != BLOB:
-        parts = await asyncio.to_thread(_parts_in, await services.artifacts.local(digest))
+        parts = await asyncio.to_thread(_parts_in, await services.artifacts.local(digest), kind)
         await services.write(lambda connection: hold(connection, services.workspace, parts, now()))
 
 
@@ -90,36 +90,30 @@ async def check_code(services: Services, spec: bytes) -> None:
 
 async def _refs_of(services: Services, ref: ArtifactRef) -> list[ArtifactRef]:
     if ref.is_inline:
-        return _listed(ref.inline_bytes())
+        return _listed(ref.inline_bytes(), ref.kind)
     try:
         path = await services.artifacts.local(ref.digest)
     except ArtifactLost:
         return []  # It is told of where lost ones are.
-    return await asyncio.to_thread(_read, path)
+    return await asyncio.to_thread(_read, path, ref.kind)
 
 
-def _parts_in(path: Path) -> Parts:
-    return {ref.digest: (ref.kind, ref.size) for ref in _read(path) if not ref.is_inline}
+def _parts_in(path: Path, kind: str) -> Parts:
+    return {ref.digest: (ref.kind, ref.size) for ref in _read(path, kind) if not ref.is_inline}
 
 
-def _read(path: Path) -> list[ArtifactRef]:
+def _read(path: Path, kind: str) -> list[ArtifactRef]:
     if path.stat().st_size > _MANIFEST_LIMIT:
         raise ContractError(f"a list of artifacts has more than {_MANIFEST_LIMIT} bytes")
-    return _listed(path.read_bytes())
+    return _listed(path.read_bytes(), kind)
 
 
-def _listed(data: bytes) -> list[ArtifactRef]:
-    """What a manifest lists; of anything else, nothing."""
+def _listed(data: bytes, kind: str) -> list[ArtifactRef]:
+    """What a manifest lists, as whoever uses it reads it; of anything else, nothing."""
     try:
-        plain: Any = json.loads(data)
-    except (ValueError, RecursionError):
+        if kind == "directory":
+            files = DirectoryManifest.model_validate_json(data).files
+            return [ArtifactRef(uri=f"cas:{file.digest}", digest=file.digest, size=file.size) for file in files]
+        return list(refs_in_plain(ListManifest.model_validate_json(data).model_dump()))
+    except ValidationError:
         return []
-    if not isinstance(plain, dict):
-        return []
-    files = plain.get("files", [])
-    refs = [
-        ArtifactRef(uri=f"cas:{entry['digest']}", digest=entry["digest"], size=0)
-        for entry in (files if isinstance(files, list) else [])
-        if isinstance(entry, dict) and isinstance(entry.get("digest"), str)
-    ]
-    return [*refs, *refs_in_plain(plain.get("items", []))]
