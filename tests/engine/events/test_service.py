@@ -10,8 +10,12 @@ from sqlalchemy import Connection
 from typing_extensions import override
 
 from penstock.contracts.errors import StoreUnavailable
+from penstock.contracts.event_mappings import EventMapping
+from penstock.contracts.event_views import RefusalView
+from penstock.engine.events.mappings import put_mapping
+from penstock.engine.events.refusals import refusals
 from penstock.engine.store import Store
-from penstock.transport.bus import DEAD, Envelope, Exchange
+from penstock.transport.bus import Envelope, Exchange
 from penstock.transport.buses.memory import MemoryBus
 from tests.engine.events.bench import Bench, emit, event, serving, trigger, until
 
@@ -64,15 +68,31 @@ async def test_what_somebody_else_kept_is_decided_when_it_is_rung_for(bench: Ben
     assert await runs_of(bench) == [7]
 
 
-async def test_what_nobody_can_read_goes_to_the_dead_letters(bench: Bench, bus: MemoryBus) -> None:
+async def test_what_nobody_can_read_is_kept_with_the_reason(bench: Bench, bus: MemoryBus) -> None:
     begun: list[int] = []
 
-    async with serving(bench, bus, begun), bus.consume(DEAD, prefetch=10) as dead:
+    async def kept() -> list[RefusalView]:
+        return await bench.store.read(lambda connection: refusals(connection, "default", 2**62, 10))
+
+    async with serving(bench, bus, begun):
         await bus.publish(Envelope(exchange=Exchange.INGEST, key="event", body=b"\x00nonsense"))
-        async with asyncio.timeout(10):
-            async for delivery in dead:
-                assert delivery.body == b"\x00nonsense"
-                break
+        await until(kept)
+
+    (found,) = await kept()
+    assert (found.key, found.size, found.reason.startswith("the message is no JSON")) == ("event", 9, True)
+
+
+async def test_a_plain_message_is_read_as_the_mapping_says_that_is_declared_by_then(bench: Bench, bus: MemoryBus) -> None:
+    await bench.declare(trigger(parameters=ROWS))
+    begun: list[int] = []
+    mapping = EventMapping(name="plain", source='"/s"', type='"day.ready"', data="message", routing_key="shop.#")
+
+    async with serving(bench, bus, begun):
+        await bench.store.transaction(lambda connection: put_mapping(connection, "default", mapping, "me", 1))
+        await bus.publish(Envelope(exchange=Exchange.INGEST, key="shop", body=b'{"rows": 7}'))
+        await until(lambda: is_true(len(begun) == 1))
+
+    assert await runs_of(bench) == [7]
 
 
 class Failing(Store):

@@ -5,23 +5,45 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from penstock.deploy.declared_datastores import ResolveSecret
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.coordinator_metrics import CoordinatorMetrics
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, DATABASE, now, open_artifacts, open_bus, open_store
+from penstock.deploy.services.event_service import event_service, secret_of_environment
 from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedStore
 from penstock.deploy.services.outgoing import relaying
 from penstock.engine.coordinator import Coordinator, CoordinatorSettings
+from penstock.engine.events.service import EventService
 from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.bus import DEAD, INBOX, Bus, work_queue
+from penstock.transport.bus import DEAD, INBOX, INGEST, Bus, work_queue
 from penstock.transport.buses.rabbitmq.mending import Mending
 from penstock.transport.shared_caches.by_url import open_shared_cache
 
 Ports = tuple[Bus, Store, ArtifactStore]
+
+
+@dataclass(frozen=True, slots=True)
+class Deciders:
+    """A coordinator, and the event service that makes runs for it."""
+
+    coordinator: Coordinator
+    events: EventService
+
+    async def run(self) -> None:
+        """Serves until it is cancelled, or `drain` was called and what both had begun is committed and acknowledged."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.events.run())
+            tasks.create_task(self.coordinator.run())
+
+    def drain(self) -> None:
+        """Has `run` end soon."""
+        self.events.drain()
+        self.coordinator.drain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +71,32 @@ async def serve_coordinator(name: str, settings: ServiceSettings, lifetime: Life
         bus = await stack.enter_async_context(open_bus(settings, name, health))
         store = await stack.enter_async_context(open_store(settings, health))
         artifacts = await stack.enter_async_context(open_artifacts(settings, health))
-        coordinator = await stack.enter_async_context(observed_coordinator((bus, store, artifacts), name, settings, seen))
+        deciders = await stack.enter_async_context(observed_coordinator((bus, store, artifacts), name, settings, seen))
 
         def drain() -> None:
             health.is_draining = True
-            coordinator.drain()
+            deciders.drain()
 
         def queues() -> list[str]:
-            return [INBOX, DEAD, *(work_queue(workspace, pool) for workspace, pool in coordinator.pools)]
+            return [INBOX, INGEST, DEAD, *(work_queue(workspace, pool) for workspace, pool in deciders.coordinator.pools)]
 
         mending = asyncio.create_task(Mending(settings.needed("broker_url"), queues).run())
         stack.callback(mending.cancel)
-        await lifetime.serve(coordinator.run(), drain, settings.drain_seconds)
+        await lifetime.serve(deciders.run(), drain, settings.drain_seconds)
 
 
 @asynccontextmanager
 async def observed_coordinator(
-    ports: Ports, name: str, settings: ServiceSettings, seen: Observation, *, only_pool: str | None = None, share: Share | None = None
-) -> AsyncGenerator[Coordinator]:
-    """A coordinator of every run, or of one's share of them, whose work is counted and traced meanwhile."""
+    ports: Ports,
+    name: str,
+    settings: ServiceSettings,
+    seen: Observation,
+    *,
+    only_pool: str | None = None,
+    share: Share | None = None,
+    resolve_secret: ResolveSecret = secret_of_environment,
+) -> AsyncGenerator[Deciders]:
+    """A coordinator of every run, or of one's share of them, and an event service beside it; their work is counted and traced meanwhile."""
     bus, store, artifacts = ports
     notes = CoordinatorMetrics(seen.metrics, seen.tracer)
     looking = asyncio.create_task(notes.run(store))
@@ -75,6 +104,11 @@ async def observed_coordinator(
     observed_ports = ObservedBus(bus, seen.metrics), ObservedStore(store, seen.metrics), ObservedArtifacts(artifacts, seen.metrics)
     try:
         async with _shared_entries(settings) as shared, relaying(observed_ports[0], observed_ports[1], settings) as relay:
+
+            def told() -> None:
+                relay.wake()
+                events.wake()
+
             own = CoordinatorSettings(
                 name=name,
                 token_key=key.encode(),
@@ -84,9 +118,15 @@ async def observed_coordinator(
                 is_gone=share.is_gone if share is not None else _is_never_gone,
                 observations=notes,
                 shared=shared,
-                told=relay.wake,
+                told=told,
             )
-            yield Coordinator(*observed_ports, own, now)
+            coordinator = Coordinator(*observed_ports, own, now)
+            events = event_service(
+                observed_ports, coordinator, seen.metrics, settings.workspace, owner=own.owner, resolve_secret=resolve_secret
+            )
+            # A place may be free for what a trigger has queued.
+            notes.on_end = events.wake
+            yield Deciders(coordinator, events)
     finally:
         looking.cancel()
         # Runs that ended in the last seconds.

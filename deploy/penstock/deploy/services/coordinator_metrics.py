@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from itertools import chain
 
 import structlog
@@ -28,11 +29,17 @@ REMEMBERED = 10_000
 """Runs that ended and were not looked at yet."""
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 class CoordinatorMetrics(Observations):
     """Notes on the coordinator's path; `run` looks at the rows now and then, on a connection of its own."""
 
     def __init__(self, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._tracer = tracer
+        self.on_end: Callable[[], None] = _nothing
+        """Hears that runs have ended."""
         self._ended: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
         """Runs, and since when: a late report tells once more of the end of a run that ended before."""
         self.batch_size = metrics.histogram("penstock_batch_size", "Messages that one transaction took in.", buckets=SIZES)
@@ -71,6 +78,8 @@ class CoordinatorMetrics(Observations):
             self.orders.labels(order.pool).inc()
         since = now_in_microseconds() - int(seconds * 1_000_000) - 1_000
         self._ended.extend((run_no, since) for run_no in outcome.ended)
+        if outcome.ended:
+            self.on_end()
 
     async def run(self, store: Store) -> None:
         """Looks at the rows until it is cancelled."""

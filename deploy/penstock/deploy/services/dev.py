@@ -86,8 +86,10 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
         )
         # Others who use the state folder drive runs of their own in it.
         share = Share(DEV, lambda other: not is_alive(options.home, other)) if settings.database_url is None else None
-        coordinator = await stack.enter_async_context(
-            observed_coordinator((bus, store, artifacts), name, settings, seen, only_pool=only_pool, share=share)
+        deciders = await stack.enter_async_context(
+            observed_coordinator(
+                (bus, store, artifacts), name, settings, seen, only_pool=only_pool, share=share, resolve_secret=secret_of_user
+            )
         )
         runner = await stack.enter_async_context(observed_runner(bus, artifacts, pools, name, place, seen, lifetime))
         api = api_server(
@@ -96,12 +98,12 @@ async def serve_dev(options: DevOptions, name: str, settings: ServiceSettings, l
 
         async def work() -> None:
             await runner.run()
-            coordinator.drain()
+            deciders.drain()
             api.should_exit = True
 
         async def all_of_it() -> None:
             async with asyncio.TaskGroup() as tasks:
-                for part in (coordinator.run(), api.serve(), work()):
+                for part in (deciders.run(), api.serve(), work()):
                     tasks.create_task(part)
 
         def drain() -> None:

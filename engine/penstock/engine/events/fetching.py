@@ -9,7 +9,7 @@ from penstock.contracts.artifacts import ListValue, Value
 from penstock.contracts.errors import ContractError, PenstockError, StoreUnavailable
 from penstock.engine.events.records import Decided
 from penstock.engine.events.start_rows import Start
-from penstock.engine.events.starts import LEASE_MICROSECONDS, fetched, lease_fetches, not_fetched, renew_lease
+from penstock.engine.events.starts import LEASE_MICROSECONDS, fetched, has_fetches, lease_fetches, not_fetched, renew_lease
 from penstock.engine.store import Store
 from penstock.engine.triggers.mapping import Fetch
 from penstock.transport.datastore import Datastores
@@ -21,46 +21,42 @@ AT_ONCE = 4
 
 
 class Fetching:
-    """`tell` hears what was decided. At most one round goes on at a time."""
+    """At most one round goes on at a time."""
 
-    def __init__(
-        self, store: Store, datastores: Datastores, now: Callable[[], int], tell: Callable[[Decided], None], owner: str | None = None
-    ) -> None:
+    def __init__(self, store: Store, datastores: Datastores, now: Callable[[], int], owner: str | None = None) -> None:
         self._store = store
         self._datastores = datastores
         self._now = now
-        self._tell = tell
         self._owner = owner
         self._round: asyncio.Task[None] | None = None
 
-    def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Begins a round, where none goes on."""
+    def start(self, tasks: asyncio.TaskGroup, tell: Callable[[Decided], None]) -> None:
+        """Begins a round, where none goes on. `tell` hears what was decided."""
         if self._round is None or self._round.done():
-            self._round = tasks.create_task(self._fetch_all())
+            self._round = tasks.create_task(self._fetch_all(tell))
 
-    async def _fetch_all(self) -> None:
+    async def _fetch_all(self, tell: Callable[[Decided], None]) -> None:
         """Fetches until there is nothing left that is due."""
         try:
-            while starts := await self._store.transaction(lambda connection: lease_fetches(connection, self._now(), AT_ONCE)):
-                await asyncio.gather(*(self._fetch(start) for start in starts))
+            while await self._store.read(lambda connection: has_fetches(connection, self._now())):
+                starts = await self._store.transaction(lambda connection: lease_fetches(connection, self._now(), AT_ONCE))
+                await asyncio.gather(*(self._fetch(start, tell) for start in starts))
         except StoreUnavailable as error:
             log.warning("store.unavailable", reason=str(error))
         except Exception:
             # What it had in hand is found in the rows when its lease is over.
             log.exception("events.fetching_failed")
 
-    async def _fetch(self, start: Start) -> None:
+    async def _fetch(self, start: Start, tell: Callable[[Decided], None]) -> None:
         keeping = asyncio.create_task(self._keep_lease(start))
         try:
             values = {name: await self._taken(wanted) for name, wanted in start.fetches.items()}
         except PenstockError as error:
             log.warning("data.not_fetched", reason=str(error), trigger_no=start.trigger_no)
             is_final, reason = isinstance(error, ContractError), str(error)
-            self._tell(
-                await self._store.transaction(lambda connection: not_fetched(connection, start, reason, self._now(), is_final=is_final))
-            )
+            tell(await self._store.transaction(lambda connection: not_fetched(connection, start, reason, self._now(), is_final=is_final)))
         else:
-            self._tell(await self._store.transaction(lambda connection: fetched(connection, start, values, self._now(), self._owner)))
+            tell(await self._store.transaction(lambda connection: fetched(connection, start, values, self._now(), self._owner)))
         finally:
             keeping.cancel()
 

@@ -21,10 +21,10 @@ from penstock.engine.events.intake import store_events
 from penstock.engine.events.mappings import all_mappings
 from penstock.engine.events.observations import EventObservations, Unobserved
 from penstock.engine.events.plain_messages import NO_MAPPINGS
-from penstock.engine.events.received import needs_mappings, received
+from penstock.engine.events.received import received
 from penstock.engine.events.records import Decided, note_failure, undecided
 from penstock.engine.events.refusals import keep_refused
-from penstock.engine.events.upkeep import LOOKS
+from penstock.engine.events.upkeep import has_new, looks_due
 from penstock.engine.store import Store
 from penstock.transport.bus import INGEST, Bus, Delivery
 
@@ -35,6 +35,8 @@ PREFETCH = 300
 PAUSE_SECONDS = 1.0
 """Between two tries to reach a store or a bus that is away."""
 
+Told = tuple[Delivery, list[ReceivedEvent]]
+"""A delivery, and the events that it tells."""
 Begin = Callable[[int], object]
 """Has a run begin, by its number."""
 Work = Callable[[], Coroutine[Any, Any, object]]
@@ -66,17 +68,26 @@ class EventService:
         self._begin = begin
         self._fetching = fetching
         self._arrived: asyncio.Queue[Delivery] = asyncio.Queue(PREFETCH * 2)
+        self._mappings = NO_MAPPINGS
         self._is_early = asyncio.Event()
         self._is_draining = asyncio.Event()
 
     async def run(self) -> None:
         """Serves until it is cancelled, or `drain` was called and what was being decided is committed and acknowledged."""
+        while not self._is_draining.is_set():
+            try:
+                await self._serve()
+            except Exception:
+                # What was in its hands is delivered again. Whoever serves beside it goes on.
+                log.exception("events.failed")
+                await asyncio.sleep(self._settings.pause_seconds)
+
+    async def _serve(self) -> None:
+        self._arrived = asyncio.Queue(PREFETCH * 2)
         async with asyncio.TaskGroup() as tasks:
             lasting = [self._take_in(), self._tick(tasks), *(work() for work in self._settings.others)]
             others = [tasks.create_task(one) for one in lasting]
-            worker = tasks.create_task(self._work())
-            await self._is_draining.wait()
-            await worker
+            await self._work()
             for task in others:
                 task.cancel()
 
@@ -102,12 +113,18 @@ class EventService:
 
     async def _work(self) -> None:
         while (deliveries := await self._batch()) is not None:
-            events, unreadable = await self._read(deliveries)
-            refused = await self._keep(events) + await self._keep_unreadable(unreadable)
+            events, unreadable = self._read(deliveries)
+            if unreadable:
+                # A mapping may have been declared for them since.
+                await self._refresh_mappings()
+                events, unreadable = self._read(deliveries)
+            refused = await self._keep(events) if any(some for _, some in events) else []
             if not all(some for _, some in events):
+                # Somebody has rung.
                 self.wake()
+            lost = await self._keep_refused(unreadable)
             for delivery in deliveries:
-                if delivery in refused:
+                if delivery in refused or delivery in lost:
                     await delivery.refuse()
                 else:
                     await delivery.acknowledge()
@@ -127,37 +144,38 @@ class EventService:
             batch.append(self._arrived.get_nowait())
         return batch
 
-    async def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[tuple[Delivery, list[ReceivedEvent]]], list[tuple[Delivery, str]]]:
-        """Deliveries with their events, and those that nobody can read, with the reason. An empty one says that there is something new in
-        the rows."""
-        mappings = await self._insistently(all_mappings) if any(map(needs_mappings, deliveries)) else NO_MAPPINGS
-        events: list[tuple[Delivery, list[ReceivedEvent]]] = []
+    async def _refresh_mappings(self) -> None:
+        """Messages of every workspace come by one queue."""
+        with contextlib.suppress(StoreUnavailable):
+            self._mappings = await self._store.read(all_mappings)
+
+    def _read(self, deliveries: Sequence[Delivery]) -> tuple[list[Told], list[tuple[Delivery, str]]]:
+        """Deliveries with their events, and those that nobody can read, with the reason. An empty one says that there are new rows."""
+        events: list[Told] = []
         unreadable: list[tuple[Delivery, str]] = []
         for delivery in deliveries:
             try:
-                events.append((delivery, received(delivery, self._now(), self._settings.workspace, mappings)))
+                events.append((delivery, received(delivery, self._now(), self._settings.workspace, self._mappings)))
             except ContractError as error:
-                log.warning("event.refused", reason=str(error), size=len(delivery.body))
                 unreadable.append((delivery, str(error)))
         return events, unreadable
 
-    async def _keep_unreadable(self, unreadable: Sequence[tuple[Delivery, str]]) -> list[Delivery]:
-        """Keeps them for whoever declares how they are to be read; returns those that can't be kept."""
-        refused: list[Delivery] = []
-        for one in unreadable:
-            try:
-                keep = partial(keep_refused, refused=[one], now_us=self._now(), default_workspace=self._settings.workspace)
-                await self._insistently(keep)
-            except Exception:
-                log.exception("event.refused", size=len(one[0].body))
-                refused.append(one[0])
-        return refused
+    async def _keep_refused(self, unreadable: Sequence[tuple[Delivery, str]]) -> list[Delivery]:
+        """Keeps what nobody can read, with the reason; returns what can't even be kept."""
+        if not unreadable:
+            return []
+        for delivery, reason in unreadable:
+            log.warning("event.refused", reason=reason, size=len(delivery.body))
+        try:
+            await self._insistently(lambda connection: keep_refused(connection, unreadable, self._now(), self._settings.workspace))
+        except Exception:
+            log.exception("event.not_kept", deliveries=len(unreadable))
+            return [delivery for delivery, _ in unreadable]
+        return []
 
-    async def _keep(self, events: Sequence[tuple[Delivery, list[ReceivedEvent]]]) -> list[Delivery]:
+    async def _keep(self, events: Sequence[Told]) -> list[Delivery]:
         """Keeps and decides these; returns the deliveries that can't be kept. Does not return before the rest is kept."""
         all_events = [event for _, some in events for event in some]
-        if not all_events:
-            return []
         try:
             decided = await self._insistently(lambda connection: self._stored_and_decided(connection, all_events))
         except Exception as error:  # noqa: BLE001 - one poisonous event must not stop the others
@@ -174,7 +192,7 @@ class EventService:
         decided.conflicts += sum(one.is_conflict for one in stored)
         return decided
 
-    async def _keep_alone(self, events: Sequence[tuple[Delivery, list[ReceivedEvent]]]) -> list[Delivery]:
+    async def _keep_alone(self, events: Sequence[Told]) -> list[Delivery]:
         """What is kept alone is decided alone, by who looks at the rows."""
         refused: list[Delivery] = []
         for delivery, some in events:
@@ -194,10 +212,10 @@ class EventService:
             self._is_early.clear()
             try:
                 await self._decide_left()
-                for look in LOOKS:
-                    self._tell(await self._store.transaction(partial(look, now=self._now(), owner=self._settings.owner)))
+                await self._look()
+                await self._refresh_mappings()
                 if self._fetching is not None:
-                    self._fetching.start(tasks)
+                    self._fetching.start(tasks, self._tell)
             except StoreUnavailable as error:
                 log.warning("store.unavailable", reason=str(error))
             except Exception:
@@ -207,9 +225,14 @@ class EventService:
                 async with asyncio.timeout(self._settings.tick_seconds):
                     await self._is_early.wait()
 
+    async def _look(self) -> None:
+        """At times, held events and starts that are due."""
+        for look in await self._store.read(lambda connection: looks_due(connection, self._now())):
+            self._tell(await self._store.transaction(partial(look, now=self._now(), owner=self._settings.owner)))
+
     async def _decide_left(self) -> None:
         """Decides what was kept and not decided: by the API, by hand, or before a crash."""
-        while True:
+        while await self._store.read(has_new):
             try:
                 decided = await self._store.transaction(lambda connection: decide_new(connection, self._now(), self._settings.owner))
             except StoreUnavailable:

@@ -28,6 +28,7 @@ _to_fetch = Statement(
     f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.state = 'fetch' AND s.due_at <= :now ORDER BY s.due_at LIMIT :count "  # noqa: S608 - constants
     "locked_if_free(s)"
 )
+_any_to_fetch = Statement("SELECT 1 FROM trigger_start WHERE state = 'fetch' AND due_at <= :now LIMIT 1")
 _lease = Statement("UPDATE trigger_start SET due_at = :until WHERE trigger_no = :trigger_no AND cause = :cause AND state = 'fetch'")
 _asked_again = Statement(
     f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.state = 'again' AND s.due_at <= :now ORDER BY s.made_at LIMIT {AT_ONCE}"  # noqa: S608 - constants
@@ -83,6 +84,11 @@ def _placed(world: World, trigger: Trigger, start: Start) -> bool:
     verdict = place(world, trigger, start, _events_of(world, start), is_next=True)
     world.record.note(start.occurrences, trigger.trigger_no, verdict)
     return verdict.outcome != "waiting"
+
+
+def has_fetches(connection: Connection, now: int) -> bool:
+    """Whether a start waits for data which nobody fetches."""
+    return _any_to_fetch.first(connection, now=now) is not None
 
 
 def lease_fetches(connection: Connection, now: int, count: int) -> list[Start]:

@@ -8,10 +8,34 @@ from penstock.engine.events.clocks import tell_due_times
 from penstock.engine.events.deciding import release_due
 from penstock.engine.events.records import Decided
 from penstock.engine.events.starts import begin_due, try_again
+from penstock.engine.statement import Statement
+
+_due = Statement(
+    "SELECT EXISTS (SELECT 1 FROM trigger_clock WHERE next_at <= :now), EXISTS (SELECT 1 FROM held_event WHERE until <= :now), "
+    "EXISTS (SELECT 1 FROM trigger_start WHERE state IN ('fetch', 'queue', 'again') AND due_at <= :now)"
+)
+_new = Statement("SELECT 1 FROM event WHERE state = 'new' LIMIT 1")
 
 
 class Look(Protocol):
     def __call__(self, connection: Connection, now: int, owner: str | None = None) -> Decided: ...
 
 
-LOOKS: tuple[Look, ...] = (tell_due_times, release_due, try_again, begin_due)
+def has_new(connection: Connection) -> bool:
+    """Whether there are events that are not decided."""
+    return _new.first(connection) is not None
+
+
+def looks_due(connection: Connection, now: int) -> list[Look]:
+    """What there is something to do for. To know it costs a look at three indexes, and locks nothing."""
+    row = _due.first(connection, now=now)
+    assert row is not None  # noqa: S101 - it is about nothing but whether
+    clocks, holds, starts = row
+    found: list[Look] = []
+    if clocks:
+        found.append(tell_due_times)
+    if holds:
+        found.append(release_due)
+    if starts:
+        found += [try_again, begin_due]
+    return found

@@ -1,0 +1,69 @@
+"""The event service beside a coordinator: the same bus and store, users' datastores, metrics."""
+
+import os
+from pathlib import Path
+
+from typing_extensions import override
+
+from penstock.deploy.declared_datastores import ResolveSecret, open_datastores
+from penstock.deploy.services.dependencies import now
+from penstock.deploy.services.metrics import SIZES, Metrics
+from penstock.engine.coordinator import Coordinator
+from penstock.engine.core.wants import Begin
+from penstock.engine.events.fetching import Fetching
+from penstock.engine.events.observations import EventObservations
+from penstock.engine.events.records import Decided
+from penstock.engine.events.service import EventService, EventSettings
+from penstock.engine.events.watching import Watch
+from penstock.engine.store import Store
+from penstock.transport.artifact_store import ArtifactStore
+from penstock.transport.bus import Bus
+
+
+def secret_of_environment(name: str) -> str | None:
+    """The variable of that very name."""
+    return os.environ.get(name)
+
+
+def event_service(
+    ports: tuple[Bus, Store, ArtifactStore],
+    coordinator: Coordinator,
+    metrics: Metrics,
+    workspace: str,
+    *,
+    owner: str | None = None,
+    resolve_secret: ResolveSecret = secret_of_environment,
+) -> EventService:
+    """A service whose runs the coordinator begins.
+
+    :raises InvalidInput: a datastore is declared wrongly.
+    """
+    bus, store, artifacts = ports
+    datastores = open_datastores(artifacts, os.environ, Path.cwd(), resolve_secret)
+    notes = EventMetrics(metrics)
+    fetching = Fetching(store, datastores, now, owner)
+    watch = Watch(store, datastores, now, lambda: service.wake())
+    settings = EventSettings(workspace=workspace, owner=owner, observations=notes, others=(watch.run,))
+    service = EventService(bus, store, settings, now, lambda run_no: coordinator.tell(run_no, Begin()), fetching)
+    return service
+
+
+class EventMetrics(EventObservations):
+    """Counters of what events become."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._received = metrics.counter("penstock_events_received_total", "Events that were taken in, by whether they were new.", "result")
+        self._decisions = metrics.counter("penstock_event_decisions_total", "Decisions of triggers about events, by outcome.", "outcome")
+        self._runs = metrics.counter("penstock_event_runs_total", "Runs that triggers made.")
+        self._batch = metrics.histogram("penstock_event_batch_size", "Events that one transaction decided.", buckets=SIZES)
+
+    @override
+    def decided(self, decided: Decided) -> None:
+        self._received.labels("new").inc(decided.stored)
+        self._received.labels("known").inc(decided.received - decided.stored)
+        self._received.labels("conflict").inc(decided.conflicts)
+        for outcome, count in decided.outcomes.items():
+            self._decisions.labels(outcome).inc(count)
+        self._runs.inc(len(decided.begun))
+        if decided.events:
+            self._batch.observe(decided.events)
