@@ -89,12 +89,16 @@ def test_an_object_that_has_not_changed_is_not_read_again(project: UserProject, 
     drop = tmp_path / "drop.csv"
     drop.write_text("12345")
     project.run("one", raw=File(f"file://{drop}"))
-    read: list[str] = []
-    monkeypatch.setattr(type(project.client), "put_path", lambda _, path: read.append(path.name))
+    stored: list[Path] = []
+
+    def noted(_: object, path: Path) -> None:
+        stored.append(path)
+
+    monkeypatch.setattr(type(project.client), "put_path", noted)
 
     project.run("one", raw=File(f"file://{drop}"))
 
-    assert read == []
+    assert stored == []
 
 
 def test_a_prefix_is_a_directory_and_several_files_a_list(project: UserProject, put: Put) -> None:
