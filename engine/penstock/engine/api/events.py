@@ -1,18 +1,41 @@
 """Events over HTTP: taken in, listed, replayed."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import Connection
 
-from penstock.contracts.errors import ContractError
+from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.event_views import EventView, HeldView
 from penstock.engine.api.event_mappings import router as mappings_router
-from penstock.engine.api.incoming import Accepted, accepted, body_within, read_events, received_now, told_by
-from penstock.engine.api.services import Serving
+from penstock.engine.api.incoming import Accepted, accepted, body_within, read_events, received_now, ring, told_by
+from penstock.engine.api.pages import PAGE, Cursor, Limit, page, place_of
+from penstock.engine.api.problems import NotFound
+from penstock.engine.api.services import Serving, answer, answer_all, now
+from penstock.engine.events.again import replay, retry_dead, retry_failed
 from penstock.engine.events.bucket_notifications import is_notification, notified_events
 from penstock.engine.events.cloud_event_formats import BATCH, STRUCTURED
 from penstock.engine.events.plain_json import json_of
+from penstock.engine.events.queries import decisions_of_events, event_view, list_events
+from penstock.engine.events.trigger_queries import held_views
 
 router = APIRouter(tags=["events"])
+EventNo = Annotated[int, Path(ge=1, le=2**62, description="Its number here.")]
+EventType = Annotated[str | None, Query(max_length=255, description="A type; `*` at its end stands for anything.")]
+EventSource = Annotated[str | None, Query(max_length=255, description="A source, as it is.")]
+EventState = Annotated[Literal["new", "done", "dead"] | None, Query(description="How far it is.")]
+Since = Annotated[int, Query(ge=0, le=2**62, description="Received from then on, in microseconds since 1970.")]
+
+
+class Events(BaseModel):
+    events: tuple[EventView, ...]
+    next: str | None = None
+
+
+class Held(BaseModel):
+    held: tuple[HeldView, ...]
+
 
 _ATTRIBUTES = ("id", "source", "type")
 _CLOUD_EVENT: dict[str, Any] = {
@@ -66,4 +89,75 @@ async def take_notification(request: Request, services: Serving) -> Response:
     return await accepted(request, services, received_now(services, "s3", notified_events(message)))
 
 
+# Their addresses would be taken for an event's number.
 router.include_router(mappings_router)
+
+
+@router.get("/events", response_model=Events, summary="Events with what became of each, the newest first")
+async def list_all(
+    services: Serving,
+    type: EventType = None,  # noqa: A002 - what CloudEvents call it
+    source: EventSource = None,
+    state: EventState = None,
+    since: Since = 0,
+    cursor: Cursor = None,
+    limit: Limit = PAGE,
+) -> Response:
+    (before,) = place_of(cursor, int) or (None,)
+
+    def function(connection: Connection) -> list[EventView]:
+        found = list_events(
+            connection, services.workspace, before=before, limit=limit + 1, type=type, source=source, state=state, since=since
+        )
+        decisions = decisions_of_events(connection, [view.event_no for view in found])
+        return [view.model_copy(update={"decisions": decisions.get(view.event_no, ())}) for view in found]
+
+    return page("events", [((view.event_no,), view) for view in await services.read(function)], limit)
+
+
+@router.get("/events/held", response_model=Held, summary="Events that triggers hold, and what for")
+async def list_held(services: Serving) -> Response:
+    """Half-joined ones with what is missing, bursts, batches, and what waits for its turn or for data."""
+    return answer_all("held", await services.read(lambda connection: held_views(connection, services.workspace)))
+
+
+@router.get("/events/{event_no}", response_model=EventView, summary="An event, and what every trigger made of it")
+async def show(event_no: EventNo, services: Serving) -> Response:
+    return answer(await services.read(lambda connection: _view(connection, services.workspace, event_no)))
+
+
+@router.post("/events/{event_no}/replay", status_code=202, response_model=EventView, summary="Have every trigger decide it once more")
+async def replay_event(event_no: EventNo, services: Serving) -> Response:
+    """As another occurrence of the event: what it started before does not keep it from starting a run."""
+
+    def function(connection: Connection) -> EventView:
+        _view(connection, services.workspace, event_no)
+        replay(connection, services.workspace, event_no)
+        return _view(connection, services.workspace, event_no)
+
+    view = await services.write(function)
+    await ring(services)
+    return answer(view, 202)
+
+
+@router.post("/events/{event_no}/retry", status_code=202, response_model=EventView, summary="Try again what failed")
+async def retry_event(event_no: EventNo, services: Serving) -> Response:
+    """A dead event is decided again; of a decided one, the runs that could not be made are tried again."""
+
+    def function(connection: Connection) -> EventView:
+        if _view(connection, services.workspace, event_no).state == "dead":
+            retry_dead(connection, services.workspace, event_no)
+        else:
+            retry_failed(connection, services.workspace, event_no, now())
+        return _view(connection, services.workspace, event_no)
+
+    view = await services.write(function)
+    await ring(services)
+    return answer(view, 202)
+
+
+def _view(connection: Connection, workspace: str, event_no: int) -> EventView:
+    try:
+        return event_view(connection, workspace, event_no)
+    except InvalidInput as error:
+        raise NotFound(str(error)) from error

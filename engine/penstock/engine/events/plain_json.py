@@ -13,7 +13,7 @@ DEPTH = 64
 def json_of(body: bytes, what: str) -> Any:
     """:raises ContractError: `what` is no JSON, or JSON that can't be kept: NaN, an infinity, nested too deeply."""
     try:
-        value = json.loads(body, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
     except RecursionError as error:
         raise ContractError(f"{what} is nested too deeply: {DEPTH} levels at most") from error
     except ValueError as error:

@@ -28,7 +28,7 @@ _list = Statement(
 _one = Statement(f"SELECT {_EVENT}, e.body FROM event e WHERE e.workspace = :workspace AND e.event_no = :event_no")  # noqa: S608 - constants
 _by_id = Statement("SELECT event_no FROM event WHERE workspace = :workspace AND id = :id ORDER BY event_no DESC LIMIT 2")
 _of_events = Statement(
-    f"SELECT {_DECISION} FROM elements(:numbers) n CROSS JOIN looked_up(d) decision d WHERE d.event_no = number_of(n) so_far(d) {_JOINED} "  # noqa: S608 - constants
+    f"SELECT {_DECISION} FROM decision d {_JOINED} WHERE d.event_no IN (SELECT number_of(n) FROM elements(:numbers) n) "  # noqa: S608 - constants
     "ORDER BY d.event_no, t.name, d.replay"
 )
 _of_one = Statement(f"SELECT {_DECISION} FROM decision d {_JOINED} WHERE d.event_no = :event_no ORDER BY t.name, d.replay")  # noqa: S608 - constants
