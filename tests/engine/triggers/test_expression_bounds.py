@@ -1,4 +1,4 @@
-"""Loops: none in another one, wherever it hides; what they cost is bounded, and item by item they come to what the library makes of them."""
+"""Loops: none in another one, wherever it hides; bounded in cost; item by item they come to what the library makes of them."""
 
 from typing import Any
 
@@ -69,8 +69,18 @@ def test_an_expression_that_is_a_loop_as_a_whole_is_taken_apart(text: str, over:
 
 
 @pytest.mark.parametrize(
-    "text", ["a + b.map(x, x)", "1 in b.map(x, x)", "!a.filter(x, x)", "-a.map(x, x)", "c ? a : b.map(x, x)", "a.all(x, x)", "size(a.map(x, x))", "(a.map(x, x))", "a"]
-)  # fmt: skip
+    "text",
+    [
+        "a + b.map(x, x)",
+        "1 in b.map(x, x)",
+        "!a.filter(x, x)",
+        "-a.map(x, x)",
+        "c ? a : b.map(x, x)",
+        "a.all(x, x)",
+        "size(a.map(x, x))",
+        "a",
+    ],
+)
 def test_an_expression_that_is_more_than_a_loop_is_left_whole(text: str) -> None:
     assert last_loop(text) is None
 

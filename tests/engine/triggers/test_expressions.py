@@ -1,4 +1,5 @@
 import string
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -117,7 +118,7 @@ def test_what_is_no_expression_over_events_is_told_when_it_is_declared(text: str
 
 
 def test_a_filter_sees_one_event_only() -> None:
-    with pytest.raises(ExpressionError, match="there is no `events`; it can use `event`$"):
+    with pytest.raises(ExpressionError, match=r"there is no `events`; it can use `event`$"):
         compiled("size(events) > 1", "where", ("event",))
 
 
@@ -158,18 +159,14 @@ def test_a_constant_is_known_without_an_event() -> None:
 
 @given(st.text(max_size=60) | st.text(alphabet="event.data[]{}()'\"\\,+-*/<>=&|!?:01 \nrb_x#", max_size=60))
 def test_any_text_is_an_expression_or_an_expression_error(text: str) -> None:
-    try:
+    with suppress(ExpressionError):
         value(text)
-    except ExpressionError as error:
-        assert "parameter 'x'" in str(error)
 
 
 @given(st.binary(max_size=100))
 def test_random_bytes_are_an_expression_or_an_expression_error(data: bytes) -> None:
-    try:
+    with suppress(ExpressionError):
         value(data.decode("latin-1"))
-    except ExpressionError as error:
-        assert "parameter 'x'" in str(error)
 
 
 _atoms = st.sampled_from(
@@ -216,12 +213,8 @@ _wholes = st.recursive(
     ),
 )
 def test_any_expression_over_any_data_is_plain_json_or_an_expression_error(text: str, data: Any) -> None:
-    try:
-        found = value(text, {**DATA, "rows": data})
-    except ExpressionError as error:
-        assert "parameter 'x'" in str(error)
-    else:
-        assert _is_plain(found)
+    with suppress(ExpressionError):
+        assert _is_plain(value(text, {**DATA, "rows": data}))
 
 
 def _is_plain(found: Any) -> bool:

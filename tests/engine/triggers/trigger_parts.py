@@ -20,8 +20,8 @@ def pipeline(*parameters: ParameterSpec) -> PipelineSpec:
 
 
 def trigger(**fields: Any) -> TriggerSpec:
-    return TriggerSpec(**{"name": "new-data", "pipeline": "retrain", "on": OnEventSource(type="data.published"), **fields})
+    return TriggerSpec.model_validate({"name": "new-data", "pipeline": "retrain", "on": OnEventSource(type="data.published"), **fields})
 
 
 def event(data: Any = None, **fields: Any) -> CloudEvent:
-    return CloudEvent(**{"id": "1", "source": "/lake", "type": "data.published", "data": data, **fields})
+    return CloudEvent.model_validate({"id": "1", "source": "/lake", "type": "data.published", "data": data, **fields})
