@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from penstock.contracts.bindings import Binding, FromItem, FromNode, FromParameter
+from penstock.contracts.artifacts import inline
+from penstock.contracts.bindings import Binding, FromItem, FromNode, FromParameter, Literal_, Select
 from penstock.contracts.spec import (
     CollectSpec,
     EachSpec,
@@ -15,6 +16,7 @@ from penstock.contracts.spec import (
     RetrySpec,
     StepSpec,
 )
+from penstock.contracts.targets import ApprovalTarget, RegisterTarget
 
 ONCE_MORE = RetrySpec(limit=1, delay_seconds=10, jitter=0)
 
@@ -60,3 +62,37 @@ def pipeline(*nodes: Node, parameters: tuple[str, ...] = (), result: str | None 
 def fanned(*nodes: Node, result: str | None = None, **fields: Any) -> PipelineSpec:
     """A pipeline of the parameter `xs`."""
     return pipeline(*nodes, parameters=("xs",), result=result, **fields)
+
+
+APPROVED = Select(select=("approved",), of=FromNode(node="ok"))
+"""That the answer to `ask` is an approval."""
+
+
+def ask(
+    question: Binding | None = None, *, evidence: dict[str, Binding] | None = None, scope: tuple[str, ...] = (), **target: Any
+) -> StepSpec:
+    """The step `ok`, which asks people."""
+    fields: dict[str, Any] = {"approvers": ("ml-leads",)}
+    return StepSpec(
+        name="ok",
+        run=ApprovalTarget(**(fields | target)),
+        inputs={"question": question or Literal_(value=inline("Deploy?")), **(evidence or {})},
+        outputs=(OutputSpec(type="Decision"),),
+        scope=scope,
+        code=Identity(digest=""),
+        environment=Identity(digest=""),
+        cache=False,
+    )
+
+
+def register(name: str = "churn", alias: str | None = "candidate", of: str = "train") -> StepSpec:
+    """The step that gives what another made a name."""
+    return StepSpec(
+        name=f"register-{name}",
+        run=RegisterTarget(name=name, alias=alias),
+        inputs={"artifact": FromNode(node=of)},
+        outputs=(OutputSpec(type="str"),),
+        code=Identity(digest=""),
+        environment=Identity(digest=""),
+        cache=False,
+    )

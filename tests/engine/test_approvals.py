@@ -7,12 +7,11 @@ import pytest
 from penstock.contracts.access import Principal, Role
 from penstock.contracts.approvals import ApprovalView, DecisionRequest, may_decide
 from penstock.contracts.artifacts import inline
-from penstock.contracts.bindings import Binding, FromItem, FromNode, FromParameter, Literal_, Select, Template, TemplatePart
+from penstock.contracts.bindings import FromItem, FromNode, FromParameter, Literal_, Template, TemplatePart
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import RunOptions
 from penstock.contracts.pools import decode_pool
-from penstock.contracts.spec import Identity, OutputSpec, PipelineSpec, StepSpec
-from penstock.contracts.targets import ApprovalTarget
+from penstock.contracts.spec import PipelineSpec
 from penstock.engine.approvals import approval, approvals, decide
 from penstock.engine.core.wants import Decided
 from penstock.engine.pools import check_pools
@@ -20,26 +19,7 @@ from penstock.engine.queries import find_run, run_view, step_run_views
 from penstock.engine.timers import due
 from penstock.engine.why import why
 from tests.engine.ledger import SECOND, Ledger
-from tests.engine.small_pipelines import collect, each, fanned, inner, pipeline, step
-
-APPROVED = Select(select=("approved",), of=FromNode(node="ok"))
-
-
-def ask(
-    question: Binding | None = None, *, evidence: dict[str, Binding] | None = None, scope: tuple[str, ...] = (), **target: Any
-) -> StepSpec:
-    """The step `ok`, which asks."""
-    asked = question or Literal_(value=inline("Deploy?"))
-    return StepSpec(
-        name="ok",
-        run=ApprovalTarget(**({"approvers": ("ml-leads",)} | target)),
-        inputs={"question": asked, **(evidence or {})},
-        outputs=(OutputSpec(type="Decision"),),
-        scope=scope,
-        code=Identity(digest="approval"),
-        environment=Identity(digest="coordinator"),
-        cache=False,
-    )
+from tests.engine.small_pipelines import APPROVED, ask, collect, each, fanned, inner, pipeline, step
 
 
 def gated(**target: Any) -> PipelineSpec:

@@ -3,36 +3,22 @@
 import pytest
 
 from penstock.contracts.artifacts import ArtifactRef, Value, inline
-from penstock.contracts.bindings import FromNode
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import RunOptions
 from penstock.contracts.named_artifacts import Reference, reference, unresolved
-from penstock.contracts.spec import Identity, OutputSpec, ParameterSpec, PipelineSpec, StepSpec
-from penstock.contracts.targets import RegisterTarget
+from penstock.contracts.spec import ParameterSpec, PipelineSpec
 from penstock.engine.housekeeping import remove_run, roots
 from penstock.engine.named_artifacts import add_version, drop_alias, names, set_alias, version, versions
 from penstock.engine.queries import find_run, run_view
 from tests.engine.ledger import Ledger
-from tests.engine.small_pipelines import pipeline, step
+from tests.engine.small_pipelines import pipeline, register, step
 
 
 def stored(text: str, **fields: str) -> ArtifactRef:
     digest = digest_bytes(text.encode())
     return ArtifactRef.model_validate(
         {"uri": f"cas:{digest}", "digest": digest, "size": len(text), "media_type": "application/octet-stream", **fields}
-    )
-
-
-def register(name: str = "churn", alias: str | None = "candidate") -> StepSpec:
-    return StepSpec(
-        name=f"register-{name}",
-        run=RegisterTarget(name=name, alias=alias),
-        inputs={"artifact": FromNode(node="train")},
-        outputs=(OutputSpec(type="str"),),
-        code=Identity(digest="register"),
-        environment=Identity(digest="coordinator"),
-        cache=False,
     )
 
 

@@ -35,7 +35,7 @@ _drop_alias = Statement("DELETE FROM artifact_alias WHERE workspace = :workspace
 _names = Statement(
     "SELECT n.name, max(n.version), count(*) FROM named_artifact n WHERE n.workspace = :workspace GROUP BY n.name ORDER BY n.name"
 )
-_stored = Statement("SELECT kind, size FROM artifact WHERE workspace = :workspace AND digest = :digest AND state = 'kept'")
+_stored = Statement("SELECT kind, size FROM artifact WHERE workspace = :workspace AND digest = :digest AND state <> 'missing'")
 _uses = Statement(
     "SELECT s.outputs FROM artifact_use a JOIN run u ON u.run_no = a.run_no AND u.workspace = :workspace "
     "JOIN step_run s ON s.run_no = a.run_no AND s.node = a.node AND s.item = a.item WHERE a.digest = :digest "
