@@ -116,7 +116,7 @@ async def test_a_trigger_that_is_gone_is_gone_and_its_decisions_stay(served: Api
     assert (await served.http.delete("/v1/triggers/nightly")).status_code == 204
 
     assert (await got(served, f"/events/{event_no}"))["decisions"][0]["outcome"] == "started"
-    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume")):
+    for method, path in (("GET", ""), ("GET", "/held"), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume")):
         assert "no trigger 'nightly'" in reason(await served.http.request(method, f"/v1/triggers/nightly{path}"), 404)
 
 
@@ -212,4 +212,5 @@ async def test_half_joined_events_show_what_is_missing(served: Api) -> None:
 
 async def test_what_is_not_there_is_not_found(served: Api) -> None:
     for method, path in (("GET", ""), ("POST", "/replay"), ("POST", "/retry")):
+        assert "no trigger" in reason(await served.http.get("/v1/triggers/nothing/decisions"), 404)
         assert "no event 77" in reason(await served.http.request(method, f"/v1/events/77{path}"), 404)

@@ -1,6 +1,6 @@
 """Triggers over HTTP: declared, tried, paused, explained."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ from penstock.engine.triggers.checking import check_trigger
 from penstock.engine.triggers.trying import tried
 
 router = APIRouter(tags=["triggers"])
+T = TypeVar("T")
 TriggerName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,126}$")]
 OutcomeAsked = Annotated[Outcome | None, Query(description="Only decisions that came to this.")]
 
@@ -125,14 +126,25 @@ async def list_decisions(
     before = NEWEST if place is None else DecisionPlace(*place)
 
     def function(connection: Connection) -> list[DecisionView]:
-        return decisions_of_trigger(connection, services.workspace, name, before=before, limit=limit + 1, outcome=outcome)
+        found = decisions_of_trigger(connection, services.workspace, name, before=before, limit=limit + 1, outcome=outcome)
+        # Of one that is gone the decisions stay.
+        return found or _of_a_trigger(connection, services, name, found)
 
     return page("decisions", [((view.at, view.event_no, view.replay), view) for view in await services.read(function)], limit)
 
 
 @router.get("/triggers/{name}/held", response_model=HeldByTrigger, summary="Events that it holds, and what for")
 async def list_held(name: TriggerName, services: Serving) -> Response:
-    return answer_all("held", await services.read(lambda connection: held_views(connection, services.workspace, name)))
+    def function(connection: Connection) -> list[HeldView]:
+        return _of_a_trigger(connection, services, name, held_views(connection, services.workspace, name))
+
+    return answer_all("held", await services.read(function))
+
+
+def _of_a_trigger(connection: Connection, services: Services, name: str, found: list[T]) -> list[T]:
+    """:raises NotFound: there is no such trigger."""
+    _spec(connection, services, name)
+    return found
 
 
 async def _set_state(services: Services, name: str, state: Literal["paused", "on"]) -> TriggerView:
