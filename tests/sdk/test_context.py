@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from penstock.sdk.context import Checkpoint, CurrentRun, Identity, Record, current_run, guest_import, importing_in_guest, recorded_run
+from penstock.sdk.context import (
+    EMITTED_LIMIT,
+    Checkpoint,
+    CurrentRun,
+    Identity,
+    Record,
+    current_run,
+    guest_import,
+    importing_in_guest,
+    recorded_run,
+)
 
 
 def test_outside_a_run_everything_is_inert(tmp_path: Path) -> None:
@@ -31,6 +41,23 @@ def test_what_a_step_says_inside_the_block_is_recorded() -> None:
 
     assert run.metrics == {"accuracy": [0.5, 0.75]}
     assert run.tags == {"told": "yes"}
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 256, "penstock.run.failed"])
+def test_an_event_needs_a_type_of_its_own(name: str) -> None:
+    with recorded_run() as run, pytest.raises(ValueError, match="type"):
+        current_run().emit(name)
+
+    assert run.emitted == []
+
+
+def test_events_are_no_way_for_data() -> None:
+    with recorded_run() as run:
+        current_run().emit("small", {"rows": 3})
+        with pytest.raises(ValueError, match="let events name where their data is"):
+            current_run().emit("large", {"rows": "x" * EMITTED_LIMIT})
+
+    assert run.emitted == [{"type": "small", "data": {"rows": 3}}]
 
 
 def test_a_test_may_say_which_attempt_it_is() -> None:

@@ -129,8 +129,9 @@ def _shortened(report: AnyReport) -> AnyReport:
     if told is not None:
         cut = {"traceback": clean_text(told.traceback, _KEPT_CHARACTERS), "message": told.message[:500], "hint": told.hint[:500]}
         told = told.model_copy(update=cut)
-    slim = report.model_copy(update={"failure": told, "metrics": report.metrics[-100:], "emitted": (), "tags": {}})
+    slim = report.model_copy(update={"failure": told, "metrics": report.metrics[-100:], "tags": {}})
     if len(encode(Reports(reports=(slim,)))) <= MESSAGE_LIMIT:
         return slim
-    told = told or Failure(kind=FailureKind.OUTPUT, message="its outputs are too many for a message: return a list, a file or a directory")
+    what = "its outputs and events are too many for a message: return a list, a file or a directory"
+    told = told or Failure(kind=FailureKind.OUTPUT, message=what)
     return _failed(report, told)

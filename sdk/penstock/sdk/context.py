@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+EMITTED_LIMIT = 128 * 1024
+"""Bytes of all events of a step: they travel with its report."""
+_TYPE_LIMIT = 255
+
 
 class Figure(Protocol):
     """A drawing that can save itself, as matplotlib's can."""
@@ -39,6 +43,7 @@ class Record:
     attachments: dict[str, object] = field(default_factory=dict[str, object])
     """By name: the figure, path or bytes that was given."""
     emitted: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    emitted_bytes: int = 0
     last_progress: tuple[float, float | None, str] | None = None
     saw_identity: bool = False
 
@@ -49,6 +54,14 @@ class Record:
         for name, value, _ in self.points:
             values.setdefault(name, []).append(value)
         return values
+
+
+def _check_event_type(name: str) -> None:
+    """:raises ValueError: no event can be of that type."""
+    if not name.isprintable() or not 0 < len(name) <= _TYPE_LIMIT or name != name.strip():
+        raise ValueError(f"{name[:80]!r} is no type of an event: it is text such as 'model.trained', {_TYPE_LIMIT} characters at most")
+    if name.startswith("penstock."):
+        raise ValueError(f"{name!r}: types that begin with 'penstock.' are Penstock's own; call it something like 'model.trained'")
 
 
 class Checkpoint:
@@ -140,10 +153,19 @@ class CurrentRun:
             self._record.tags.update({name: str(value) for name, value in tags.items()})
 
     def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002  # as events name it
-        """Publishes an event once the step has succeeded. `data` is plain JSON data."""
-        plain = json.loads(json.dumps(dict(data or {}), allow_nan=False))
-        if self._record is not None:
-            self._record.emitted.append({"type": type, "data": plain})
+        """Publishes an event once the step has succeeded: triggers may start from it, subscribers hear of it. `data` is plain JSON data.
+
+        What a cached step emitted is not emitted again by a hit.
+        """
+        _check_event_type(type)
+        text = json.dumps(dict(data or {}), allow_nan=False)
+        if self._record is None:
+            return
+        size = self._record.emitted_bytes + len(type.encode()) + len(text)
+        if size > EMITTED_LIMIT:
+            raise ValueError(f"what this step emits comes to {size} bytes, {EMITTED_LIMIT} at most: let events name where their data is")
+        self._record.emitted_bytes = size
+        self._record.emitted.append({"type": type, "data": json.loads(text)})
 
     @property
     def seed(self) -> int:
