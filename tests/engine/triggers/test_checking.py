@@ -67,6 +67,8 @@ def test_a_trigger_that_can_work_passes(fields: dict[str, Any], parameters: tupl
         ({"batch": BatchPolicy(key="nope(event)")}, "batch key `nope(event)`: there is no function `nope`"),
         ({"concurrency": Concurrency(key="1 / 0")}, "concurrency key `1 / 0`: it divides by zero"),
         ({"on": AllSource(of=(ANY_EVENT, ANY_EVENT), key="key")}, "join key `key`: there is no `key`"),
+        ({"on": AllSource(of=(ANY_EVENT, ANY_EVENT)), "batch": BatchPolicy()}, "a join decides itself which events make a run together"),
+        ({"on": AllSource(of=(ANY_EVENT, ANY_EVENT)), "debounce": Debounce(seconds=1)}, "leave debounce out"),
         ({"on": AnySource(of=(ANY_EVENT, CronSource(schedule="nope")))}, "needs five fields"),
         ({"on": OnEventSource(type="data.*.new")}, "the type 'data.*.new' has `*` inside; it stands for the rest, at the end"),
         ({"on": OnEventSource(type="*", source="*/lake")}, "the source '*/lake' has `*` inside"),

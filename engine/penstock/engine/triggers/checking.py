@@ -25,6 +25,7 @@ def check_trigger(spec: TriggerSpec, pipeline: PipelineSpec) -> None:
     try:
         for source in spec.sources:
             check_source(source)
+        _check_holding(spec)
         _check_keys(spec)
         _check_parameters(spec, pipeline)
         _check_data(spec, pipeline)
@@ -65,6 +66,12 @@ def _check_where(where: str | None) -> None:
     constant = program.constant()
     if constant is not None and not isinstance(constant[0], bool):
         raise InvalidInput(f"where `{where}`: it is {constant[0]!r}, not true or false; compare it with something")
+
+
+def _check_holding(spec: TriggerSpec) -> None:
+    for what, policy in (("debounce", spec.debounce), ("batch", spec.batch)):
+        if isinstance(spec.on, AllSource) and policy is not None:
+            raise InvalidInput(f"a join decides itself which events make a run together; leave {what} out, or say policy='batch'")
 
 
 def _check_keys(spec: TriggerSpec) -> None:
