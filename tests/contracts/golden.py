@@ -13,6 +13,7 @@ from penstock.contracts.events import Event, encode_event
 from penstock.contracts.messages import Message, encode
 from penstock.contracts.pool_file import PoolFile
 from penstock.contracts.spec import ParameterSpec, PipelineSpec, encode_spec
+from penstock.contracts.triggers import TriggerSpec
 from tests.contracts.examples import EVENTS, MESSAGES, PEOPLE_PIPELINE, PIPELINE, SOFTWARE_PIPELINE
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
@@ -26,6 +27,7 @@ SCHEMA_OF: dict[str, TypeAdapter[Any]] = {
     "message": TypeAdapter(Message),
     "event": TypeAdapter(Event),
     "pools": TypeAdapter(PoolFile),
+    "trigger": TypeAdapter(TriggerSpec),
 }
 
 

@@ -192,7 +192,7 @@ def test_publishers_at_the_same_time_get_a_version_each(database: str) -> None:
 
 
 def nightly(**fields: Any) -> TriggerSpec:
-    return TriggerSpec(**{"name": "small", "pipeline": "small", "on": CronSource(schedule="0 3 * * *"), **fields})
+    return TriggerSpec.model_validate({"name": "small", "pipeline": "small", "on": {"kind": "cron", "schedule": "0 3 * * *"}, **fields})
 
 
 async def test_a_trigger_of_another_pipeline_or_of_the_same_name_is_refused(store: Store) -> None:

@@ -19,10 +19,11 @@ PARTS = [str(ROOT / part) for part in ("contracts", "transport", "sdk")]
 
 def test_the_exported_names_are_pinned() -> None:
     assert penstock.sdk.__all__ == [
-        "All", "Any", "CommandStep", "Cron", "Decision", "Directory", "Done", "Environment", "File", "GraphError", "InvalidInput",
-        "KeepName", "OnData", "OnEvent", "OnRun", "Output", "PenstockError", "Pipeline", "Resources", "Retry", "Run", "RunFailed",
-        "RunSummary", "ScriptStep", "Secret", "Step", "StepRun", "StepRuns", "approval", "collect", "current_run", "each", "either",
-        "not_", "otherwise", "pipeline", "recorded_run", "register", "step", "transfer", "when",
+        "All", "Any", "Batch", "CommandStep", "Concurrency", "Cron", "Debounce", "Decision", "Directory", "Done", "Environment", "File",
+        "GraphError", "InvalidInput", "KeepName", "OnData", "OnEvent", "OnRun", "Output", "PenstockError", "Pipeline", "Resources", "Retry",
+        "Run", "RunFailed", "RunSummary", "ScriptStep", "Secret", "Step", "StepRun", "StepRuns", "Throttle", "approval", "collect",
+        "component", "current_run", "each", "either", "not_", "otherwise", "pipeline", "recorded_run", "register", "step", "transfer",
+        "when",
     ]  # fmt: skip
     assert penstock.sdk.__all__ == sorted(penstock.sdk.__all__)
 

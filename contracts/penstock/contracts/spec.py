@@ -193,6 +193,8 @@ class StepSpec(_Model):
     idempotent: bool = True
     allow_failure: bool = False
     doc: str = ""
+    snapshot: ArtifactRef | None = None
+    """Of a component, which brings its own code; None: the pipeline's."""
 
     @model_validator(mode="after")
     def _has_its_input(self) -> Self:

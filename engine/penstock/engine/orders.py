@@ -92,7 +92,7 @@ class Orders:
             if isinstance(node.spec, StepSpec)
             else None,
             step=node.step_bytes,
-            snapshot=plan.spec.snapshot,
+            snapshot=(node.spec.snapshot if isinstance(node.spec, StepSpec) else None) or plan.spec.snapshot,
             inputs=unpack_values(inputs),
             seed=key or "",
             cause=facts.cause,

@@ -83,6 +83,8 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
     if spec.snapshot is not None:
         uses.append((itself, "snapshot", spec.snapshot))
     steps = [*spec.steps, *spec.hooks.values()]
+    brought = {step.snapshot.digest: step.snapshot for step in steps if step.snapshot is not None}
+    uses += [(itself, f"snapshot {digest}", snapshot) for digest, snapshot in brought.items()]
     locks = {step.software.lock.digest: step.software.lock for step in steps if step.software is not None and step.software.lock}
     uses += [(itself, f"lock {digest}", lock) for digest, lock in locks.items()]
     record_uses(connection, request.workspace, uses, now)

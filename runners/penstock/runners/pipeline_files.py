@@ -17,10 +17,13 @@ from penstock.runners.failures import from_exception, hidden_folders
 from penstock.runners.hints import import_hint
 from penstock.sdk.context import guest_import
 from penstock.sdk.drawing.drawing import Drawing
+from penstock.sdk.drawing.step_component import drawn_step
 from penstock.sdk.drawing.traced import Traced
+from penstock.sdk.drawing.tracing import traced
 from penstock.sdk.drawing.yaml_form import drawn_yaml, from_yaml, to_yaml
 from penstock.sdk.identity.project import Project, package_root
 from penstock.sdk.pipelines import Pipeline
+from penstock.sdk.steps import Step
 from penstock.sdk.types import Directory, File
 
 T = TypeVar("T")
@@ -93,6 +96,29 @@ def pipeline_of(entry: Entry) -> Pipeline[..., Any]:
     """
     imported, place = _imported(entry)
     return _chosen(imported, entry.pipeline, place)
+
+
+def traced_component(entry: Entry) -> tuple[str, Traced]:
+    """The step or pipeline that the entry names, as a component: which of both it is, and its trace.
+
+    :raises GraphError: there is no such thing, or it can't be drawn.
+    """
+    if entry.document is not None:
+        return "pipeline", traced_entry(entry)
+    imported, place = _imported(entry)
+    own: dict[str, Any] = {
+        name: value
+        for name, value in vars(imported).items()
+        if isinstance(value, Step | Pipeline) and value.fn.__module__ == imported.__name__
+    }
+    named = [value for name, value in own.items() if entry.pipeline in (None, name)]
+    if len(named) != 1:
+        raise GraphError(f"{place}: name one step or pipeline, as {Path(place).name}:NAME; it has: {', '.join(own) or 'none'}")
+    found: Step[..., Any] | Pipeline[..., Any] = named[0]
+    what = f"drawing {found.name} failed"
+    if isinstance(found, Pipeline):
+        return "pipeline", _explained(found.trace, what)
+    return "step", _explained(lambda: traced(*drawn_step(found), found.fn), what)
 
 
 def traced_entries(entry: Entry) -> list[Traced]:

@@ -9,12 +9,19 @@ import sys
 from collections.abc import Callable
 
 from penstock.contracts.errors import GraphError
-from penstock.runners.pipeline_files import Entry, document_of, traced_entry
+from penstock.runners.pipeline_files import Entry, document_of, traced_component, traced_entry
 from penstock.runners.served_steps import services_of
+
+
+def component_bytes(entry: Entry) -> bytes:
+    kind, traced = traced_component(entry)
+    return kind.encode() + b"\n" + traced.to_bytes()
+
 
 _ANSWERS: dict[str, Callable[[Entry], bytes]] = {
     "trace": lambda entry: traced_entry(entry).to_bytes(),
     "document": lambda entry: document_of(entry).encode(),
+    "component": component_bytes,
     "services": lambda entry: json.dumps(services_of(entry)).encode(),
 }
 

@@ -35,6 +35,15 @@ def document_blocking(entry: Path | str, pipeline: str | None = None) -> str:
     return _answer(entry, pipeline, wanted="document").decode()
 
 
+def component_blocking(entry: Path | str, name: str | None = None) -> tuple[str, bytes]:
+    """`step` or `pipeline`, and `Traced.to_bytes()`, of what is named there.
+
+    :raises GraphError: as `trace`.
+    """
+    kind, _, data = _answer(entry, name, wanted="component").partition(b"\n")
+    return kind.decode(), data
+
+
 def services_blocking(entry: Path | str, pipeline: str | None = None) -> list[dict[str, str]]:
     """`pipeline`, `step` and `code` of every step of that pipeline; of all pipelines there if none is named.
 

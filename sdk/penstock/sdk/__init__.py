@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penstock.contracts.errors import GraphError, InvalidInput, PenstockError, RunFailed
     from penstock.sdk.approvals import Decision, approval
+    from penstock.sdk.components import component
     from penstock.sdk.conditions import either, not_, otherwise, when
     from penstock.sdk.context import current_run, recorded_run
     from penstock.sdk.fanout import collect, each
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     from penstock.sdk.runs.run import Run, StepRun, StepRuns
     from penstock.sdk.scripts import CommandStep, ScriptStep
     from penstock.sdk.steps import Step, step
-    from penstock.sdk.triggers import All, Any, Cron, OnData, OnEvent, OnRun
+    from penstock.sdk.triggers import All, Any, Batch, Concurrency, Cron, Debounce, OnData, OnEvent, OnRun, Throttle
     from penstock.sdk.types import Directory, Done, Environment, File, KeepName, Output, Resources, Retry, RunSummary, Secret
 
 __all__ = [
     "All",
     "Any",
+    "Batch",
     "CommandStep",
+    "Concurrency",
     "Cron",
+    "Debounce",
     "Decision",
     "Directory",
     "Done",
@@ -50,8 +54,10 @@ __all__ = [
     "Step",
     "StepRun",
     "StepRuns",
+    "Throttle",
     "approval",
     "collect",
+    "component",
     "current_run",
     "each",
     "either",
@@ -68,6 +74,7 @@ __all__ = [
 _NAMES = {
     "penstock.contracts.errors": ("GraphError", "InvalidInput", "PenstockError", "RunFailed"),
     "penstock.sdk.approvals": ("Decision", "approval"),
+    "penstock.sdk.components": ("component",),
     "penstock.sdk.conditions": ("either", "not_", "otherwise", "when"),
     "penstock.sdk.context": ("current_run", "recorded_run"),
     "penstock.sdk.fanout": ("collect", "each"),
@@ -77,7 +84,7 @@ _NAMES = {
     "penstock.sdk.runs.run": ("Run", "StepRun", "StepRuns"),
     "penstock.sdk.scripts": ("CommandStep", "ScriptStep"),
     "penstock.sdk.steps": ("Step", "step"),
-    "penstock.sdk.triggers": ("All", "Any", "Cron", "OnData", "OnEvent", "OnRun"),
+    "penstock.sdk.triggers": ("All", "Any", "Batch", "Concurrency", "Cron", "Debounce", "OnData", "OnEvent", "OnRun", "Throttle"),
     "penstock.sdk.types": ("Directory", "Done", "Environment", "File", "KeepName", "Output", "Resources", "Retry", "RunSummary", "Secret"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

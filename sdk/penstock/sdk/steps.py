@@ -4,7 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property, partial, update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from typing_extensions import override
 
@@ -17,6 +17,9 @@ from penstock.sdk.drawing.places import user_place
 from penstock.sdk.drawing.signatures import bound_arguments
 from penstock.sdk.options import CallOptions, StepOptions, checked_options, spec_fields
 from penstock.sdk.types import Done
+
+if TYPE_CHECKING:
+    from penstock.contracts.publishing import VersionView
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +83,20 @@ class Step(Generic[P, R_co]):
             doc=inspect.getdoc(self._function) or "",
         )
         return cast(R_co, draw_call(drawing, call))
+
+    def publish(self, version: str | None = None, *, default: bool = True, note: str = "") -> "VersionView":
+        """Publishes it as a component, for pipelines of others: `component("clean@1.2")`.
+
+        A version never changes (None: the next number); the same again is the same.
+
+        :raises InvalidInput: the version exists and is another one.
+        """
+        from penstock.sdk.drawing.step_component import drawn_step  # noqa: PLC0415 -- guests publish nothing
+        from penstock.sdk.runs.publication import published_component  # noqa: PLC0415 -- as above
+
+        return published_component(
+            self.name, drawn_step(self), self._function, "step", {"version": version, "makes_default": default, "note": note}
+        )
 
     @override
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:

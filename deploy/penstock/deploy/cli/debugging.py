@@ -59,7 +59,7 @@ def debug_step_run(client: EngineClient, run: RunView, step_run: StepRunView, br
 
     with variables_set(variables), _project_on_path(client, run), _own_folder() as folder:
         if not isinstance(step.run, FunctionTarget):
-            return open_shell(step, step_run, _snapshot(spec, local), local)
+            return open_shell(step, step_run, _snapshot(step, spec, local), local)
         function = _function(step, step.run)
         hints = hints_of(function)
         inputs: dict[str, Any] = {}
@@ -70,8 +70,9 @@ def debug_step_run(client: EngineClient, run: RunView, step_run: StepRunView, br
             return _called(function, inputs, address(step_run), breakpoint_first)
 
 
-def _snapshot(spec: PipelineSpec, local: Callable[[ArtifactRef], Path]) -> Path | None:
-    return local(spec.snapshot) if spec.snapshot is not None else None
+def _snapshot(step: StepSpec, spec: PipelineSpec, local: Callable[[ArtifactRef], Path]) -> Path | None:
+    snapshot = step.snapshot or spec.snapshot
+    return local(snapshot) if snapshot is not None else None
 
 
 def _current_run(run: RunView, step_run: StepRunView) -> CurrentRun:

@@ -71,10 +71,11 @@ def read_trace(home: Path, target: Target) -> Traced | None:
 def keep_trace(home: Path, target: Target, traced: Traced) -> Traced:
     """Keeps a trace for the next time; a folder that can't be written only costs time. Staged constants move beside it.
 
-    A trace that missed a module is not kept: that module's installation would not be noticed.
+    A trace that missed a module is not kept: that module's installation would not be noticed. Nor is one with published components,
+    whose default can change.
     """
     versions = _component_versions(traced.spec)
-    if versions is None:
+    if versions is None or traced.components:
         return traced
     place = _place(home, target)
     staging = place.with_suffix(".part")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from penstock.deploy.cli.targets import Target
-from penstock.runners.tracing import document_blocking, trace_blocking
+from penstock.runners.tracing import component_blocking, document_blocking, trace_blocking
 from penstock.sdk.drawing.traced import Traced
 
 
@@ -21,6 +21,15 @@ def document(target: Target) -> str:
     :raises GraphError: as `trace`; or it holds a constant that no document can.
     """
     return document_blocking(_entry(target), target.pipeline)
+
+
+def component(target: Target) -> tuple[str, Traced]:
+    """Asks a fresh interpreter for the step or pipeline at `target`, and which of both it is.
+
+    :raises GraphError: as `trace`.
+    """
+    kind, data = component_blocking(_entry(target), target.pipeline)
+    return kind, Traced.from_bytes(data)
 
 
 def _entry(target: Target) -> Path | str:

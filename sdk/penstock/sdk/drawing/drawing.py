@@ -31,7 +31,8 @@ class Scoped:
 
 
 class Drawing:
-    """`makers` says by step name what made it: a `Step` or a command. `returned` is what the body gave back."""
+    """`makers` says by step name what made it: a `Step` or a command. `returned` is what the body gave back. `components` are the
+    published components that were taken in, by the reference to them: within a drawing it means one version."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -43,6 +44,7 @@ class Drawing:
         self.base: Scope = ()
         self.prefix = ""
         self.notes: list[str] = []
+        self.components: dict[str, Any] = {}
         self.defaults: StepOptions = {}
         self.returned: Any = None
         self._names: set[str] = set()
@@ -53,6 +55,10 @@ class Drawing:
             raise GraphError(f"{user_place()}: the name of a step can't depend on a value of the run; use constants in it")
         if not _STEP_NAME.fullmatch(wanted):
             raise GraphError(f"{user_place()}: the step name {wanted!r} must hold letters, digits, '_', '.' and '-' only, 63 at most")
+        return self._unique(self.prefix + wanted)
+
+    def inner_name(self, wanted: str) -> str:
+        """As `name_for`, of a name that was checked before, and may be in sub-pipelines of its own."""
         return self._unique(self.prefix + wanted)
 
     def _unique(self, full: str) -> str:

@@ -21,6 +21,7 @@ class _Shape(BaseModel):
     notes: tuple[str, ...]
     software: dict[str, Declared] = {}
     triggers: tuple[dict[str, Any], ...] = ()
+    components: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Traced:
     `blobs` are staged files with the bytes of constants, by digest. `sources` are all files that the trace depended on, with
     their digests; while they are the same, so is the trace. `notes` are for people.
     `software` is what steps declare, by node; it is resolved when a run is submitted. `triggers` are as plain as JSON has them.
+    `components` are versions of published components: what a reference to them means can change while no file does.
     """
 
     spec: PipelineSpec
@@ -39,6 +41,7 @@ class Traced:
     notes: tuple[str, ...] = ()
     software: dict[str, Declared] = field(default_factory=dict[str, Declared])
     triggers: tuple[dict[str, Any], ...] = ()
+    components: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         return canonical(
@@ -50,6 +53,7 @@ class Traced:
                 "notes": list(self.notes),
                 "software": {node: declared.model_dump(mode="json") for node, declared in self.software.items()},
                 "triggers": list(self.triggers),
+                "components": list(self.components),
             }
         )
 
@@ -69,4 +73,5 @@ class Traced:
             notes=shape.notes,
             software=shape.software,
             triggers=shape.triggers,
+            components=shape.components,
         )

@@ -9,6 +9,7 @@ from penstock.contracts.encoding import digest_of
 from penstock.contracts.errors import GraphError
 from penstock.contracts.spec import FunctionTarget, Identity, Node, PipelineSpec, StepSpec
 from penstock.sdk.drawing.calls import Call
+from penstock.sdk.drawing.components import Fetched
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.drawing.undispatched import Undispatched
@@ -56,6 +57,7 @@ def traced(drawing: Drawing, spec: PipelineSpec, function: Callable[..., Any] | 
         sources=dict(sorted({**read, **drawing.constants.sources}.items())),
         notes=tuple(dict.fromkeys(notes)),
         software=trace.software,
+        components=tuple(sorted(drawing.components)),
     )
 
 
@@ -70,6 +72,9 @@ def _identified(trace: _Trace, node: StepSpec, call: Call, key: str) -> StepSpec
             return _function_step(trace, node, call, cast(Step[..., Any], maker))
         case Program():
             return _program_step(trace, node, call, maker)
+        case Fetched():
+            # It was published with the identity of its code, and brings that.
+            return node
         case _:
             raise GraphError(f"{node.name!r} was made by a {type(maker).__name__}, which is no step")
 
