@@ -89,7 +89,11 @@ def has_state(trigger: Trigger) -> bool:
 
 def consider(world: World, holds: Holds, event: KnownEvent, trigger: Trigger, members: Sequence[int]) -> Group | None:
     """The event as a group that is to become a run. None: it is held, or nothing comes of it, which is noted."""
-    results = [match(trigger.spec, member, event.event) for member in members]
+    try:
+        results = [match(trigger.spec, member, event.event) for member in members]
+    except Exception as error:  # noqa: BLE001 - what one trigger can't do must not keep the others from the event
+        world.record.note([event.occurrence], trigger.trigger_no, Verdict("failed", f"internal error, please report it: {error!r}"))
+        return None
     matched = {member: result.keys for member, result in zip(members, results, strict=True) if isinstance(result, Matched)}
     if matched:
         verdict = _objection(world, event, trigger, next(iter(matched.values())))

@@ -58,7 +58,10 @@ def _made(world: World, group: Group) -> Verdict:
         return _unmade(world, group, "", str(error))
     if resolved.state == "disabled":
         return _unmade(world, group, resolved.spec_digest, f"the version {resolved.version} of {resolved.name} is disabled")
-    result = mapped(trigger.spec, spec, events)
+    try:
+        result = mapped(trigger.spec, spec, events)
+    except Exception as error:  # noqa: BLE001 - as where it is matched
+        return _unmade(world, group, resolved.spec_digest, f"internal error, please report it: {error!r}")
     if isinstance(result, Refused):
         return Verdict("refused", result.reason)
     key = concurrency_key(trigger.spec, events)

@@ -1,0 +1,141 @@
+"""What fails is kept and can be tried again: events that can't be decided, runs that can't be made, data that is not there."""
+
+import asyncio
+
+import pytest
+
+from penstock.contracts.errors import InvalidInput
+from penstock.contracts.spec import ParameterSpec
+from penstock.engine.core.rows import unpack_values
+from penstock.engine.events.again import dead_events, replay, retry_dead, retry_failed
+from penstock.engine.events.fetching import Fetching
+from penstock.engine.events.queries import event_view
+from penstock.engine.events.starts import FETCH_TRIES, try_again
+from penstock.engine.published_versions import Shelf
+from penstock.engine.publishing import set_state
+from penstock.engine.statement import Statement
+from penstock.transport.artifact_stores.memory import MemoryArtifactStore
+from penstock.transport.buses.memory import MemoryBus
+from penstock.transport.datastores.memory import MemoryDatastores
+from tests.engine.events.bench import SECOND, Bench, emit, event, serving, trigger, until
+
+ROWS = {"rows": "event.data.rows"}
+RAW = ParameterSpec(name="raw", type="File", read="file")
+_spoil = Statement("UPDATE trigger_version SET definition = :definition WHERE name = 'retrain'")
+_definition = Statement("SELECT definition FROM trigger_version WHERE name = 'retrain'")
+
+
+async def test_an_event_that_can_not_be_decided_is_put_aside_and_can_be_tried_again(bench: Bench) -> None:
+    bus, begun = MemoryBus(), list[int]()
+    await bench.declare(trigger(parameters=ROWS))
+    [(definition,)] = await bench.store.read(lambda connection: _definition.rows(connection))
+    await bench.do(lambda connection: _spoil(connection, definition="{}"))
+
+    async def is_dead() -> bool:
+        return await bench.states() == {"a": "dead"}
+
+    async with serving(bench, bus, begun, tick_seconds=0.01):
+        await emit(bus, event("a", data={"rows": 1}))
+        await until(is_dead)
+    [dead] = await bench.store.read(lambda connection: dead_events(connection, "default"))
+    view = await bench.store.read(lambda connection: event_view(connection, "default", dead))
+    assert "validation error" in (view.error or "")
+
+    await bench.do(lambda connection: _spoil(connection, definition=definition))
+    await bench.do(lambda connection: retry_dead(connection, "default", dead))
+    async with serving(bench, bus, begun, tick_seconds=0.01):
+        await until(lambda: has_run(bench))
+    assert await bench.runs() == [{"rows": 1}]
+
+
+async def test_an_event_of_a_disabled_pipeline_fails_until_it_is_tried_again(bench: Bench) -> None:
+    await bench.declare(trigger(parameters=ROWS))
+    shelf = Shelf("default", "pipeline", "flow")
+    await bench.do(lambda connection: set_state(connection, shelf, "1", "disabled", bench.now))
+    await bench.send(event("a", data={"rows": 1}))
+    assert await bench.decisions() == [("failed", "the version 1 of flow is disabled")]
+
+    await bench.do(lambda connection: set_state(connection, shelf, "1", "active", bench.now))
+    assert await bench.do(lambda connection: retry_failed(connection, "default", 1, bench.now)) == 1
+    assert await bench.outcomes() == ["waiting"]
+    await bench.do(lambda connection: try_again(connection, bench.now))
+
+    assert await bench.runs() == [{"rows": 1}]
+    assert await bench.outcomes() == ["started"]
+    with pytest.raises(InvalidInput, match="has failed"):
+        await bench.do(lambda connection: retry_failed(connection, "default", 1, bench.now))
+
+
+async def fetch_all(bench: Bench, datastores: MemoryDatastores) -> None:
+    fetching = Fetching(bench.store, datastores, lambda: bench.now)
+    async with asyncio.TaskGroup() as tasks:
+        fetching.start(tasks, bench.decided.append)
+
+
+async def test_data_that_an_event_names_is_fetched_before_the_run_is_made(bare: Bench) -> None:
+    datastores = MemoryDatastores(MemoryArtifactStore())
+    datastores.place.contents["s3://lake/day.csv"] = b"1,2"
+    await bare.publish(RAW)
+    await bare.declare(trigger(parameters={"raw": "event.data.uri"}))
+
+    await bare.send(event("a", data={"uri": "s3://lake/day.csv"}))
+    assert await bare.outcomes() == ["waiting"]
+    await asyncio.gather(fetch_all(bare, datastores), fetch_all(bare, datastores))
+
+    [row] = await bare.run_rows()
+    raw = unpack_values(bytes(row[1]))["raw"]
+    assert raw == await datastores.take("s3://lake/day.csv", "file")
+    assert await bare.outcomes() == ["started"]
+
+
+async def test_data_that_can_not_be_had_fails_after_some_tries_and_can_be_asked_for_again(bare: Bench) -> None:
+    datastores = MemoryDatastores(MemoryArtifactStore())
+    datastores.place.contents["s3://lake/day.csv"] = b"1,2"
+    datastores.place.is_away = True
+    await bare.publish(RAW)
+    await bare.declare(trigger(parameters={"raw": "event.data.uri"}))
+    await bare.send(event("a", data={"uri": "s3://lake/day.csv"}))
+
+    for number in range(FETCH_TRIES):
+        assert await bare.outcomes() == ["waiting"], number
+        await fetch_all(bare, datastores)
+        bare.now += 400 * SECOND
+    [(outcome, reason)] = await bare.decisions()
+    assert (outcome, "away" in reason) == ("failed", True)
+
+    datastores.place.is_away = False
+    await bare.do(lambda connection: retry_failed(connection, "default", 1, bare.now))
+    await bare.do(lambda connection: try_again(connection, bare.now))
+    await fetch_all(bare, datastores)
+    assert await bare.outcomes() == ["started"]
+
+
+async def test_data_that_is_nowhere_fails_at_once(bare: Bench) -> None:
+    await bare.publish(RAW)
+    await bare.declare(trigger(parameters={"raw": "event.data.uri"}))
+    await bare.send(event("a", data={"uri": "s3://elsewhere/day.csv"}))
+
+    await fetch_all(bare, MemoryDatastores(MemoryArtifactStore()))
+
+    assert await bare.outcomes() == ["failed"]
+
+
+async def test_a_replay_is_decided_beside_what_was_decided_before(bench: Bench) -> None:
+    bus, begun = MemoryBus(), list[int]()
+    await bench.declare(trigger(parameters=ROWS))
+    await bench.send(event("a", data={"rows": 1}))
+
+    await bench.do(lambda connection: replay(connection, "default", 1))
+    with pytest.raises(InvalidInput, match="being decided"):
+        await bench.do(lambda connection: replay(connection, "default", 1))
+    async with serving(bench, bus, begun):
+        await until(lambda: has_run(bench, 2))
+
+    view = await bench.store.read(lambda connection: event_view(connection, "default", 1))
+    assert [(one.replay, one.outcome) for one in view.decisions] == [(0, "started"), (1, "started")]
+    assert len({one.run_id for one in view.decisions}) == 2
+    assert all(one.run_name for one in view.decisions)
+
+
+async def has_run(bench: Bench, count: int = 1) -> bool:
+    return len(await bench.run_rows()) == count
