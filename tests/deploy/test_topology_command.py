@@ -97,3 +97,27 @@ def test_a_name_that_no_pool_can_have_is_refused(pool: str) -> None:
 
     assert result.exit_code == 2
     assert repr(pool) in result.stderr
+
+
+def test_what_a_user_may_do_is_printed_or_set(rabbitmq: RabbitServer, settings: VirtualHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = rabbitmq.add_user(vhost=settings.name)
+    words = ("permissions", "--user", user.name, "--kind", "upstream", "--workspace", "lake")
+
+    printed = topology(*words)
+    refused = topology(*words, "--apply")
+    monkeypatch.setenv("PENSTOCK_BROKER_MANAGEMENT_URL", rabbitmq.management_url())
+    done = topology(*words, "--apply")
+
+    assert printed.stdout.splitlines() == [
+        f"rabbitmqctl set_permissions --vhost {settings.name} {user.name} '^$' '^penstock\\.ingest$' '^$'",
+        f"rabbitmqctl set_topic_permissions --vhost {settings.name} {user.name} penstock.ingest '^lake\\.' '^$'",
+    ]
+    assert refused.exit_code == 3
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == f"{user.name} may do what is done by upstream in the workspace lake, and no more\n"
+    (found,) = rabbitmq.api("GET", f"users/{user.name}/permissions").json()
+    assert (found["configure"], found["write"], found["read"]) == ("^$", r"^penstock\.ingest$", "^$")
+    (topic,) = rabbitmq.api("GET", f"users/{user.name}/topic-permissions").json()
+    assert (topic["exchange"], topic["write"], topic["read"]) == ("penstock.ingest", r"^lake\.", "^$")
+    assert topology("permissions", "--user", "x", "--kind", "king").exit_code == 2
+    assert "--workspace" in topology("permissions", "--user", "x", "--kind", "runner").stderr

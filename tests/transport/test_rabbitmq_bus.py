@@ -8,14 +8,14 @@ from aiormq.abc import DeliveredMessage
 
 from penstock.contracts.errors import BusUnavailable, ContractError
 from penstock.contracts.messages import COMMAND_LIMIT, MESSAGE_LIMIT
-from penstock.transport.bus import INBOX, Delivery, Envelope, Exchange, work_key, work_queue
+from penstock.transport.bus import INBOX, INGEST, Delivery, Envelope, Exchange, work_key, work_queue
 from penstock.transport.buses.rabbitmq import RabbitBus
+from penstock.transport.buses.rabbitmq.permissions import UserKind, permissions
 from penstock.transport.buses.rabbitmq.topology import UNROUTABLE, queue_topology, topology
 from tests.servers.rabbitmq import RabbitServer, VirtualHost
 from tests.transport.rabbit import declared, raw_channel
 
 POOL = work_queue("default", "cpu")
-REPLIES = r"^r\.runner\."
 
 
 def order(body: bytes = b"order", *, pool: str = "cpu") -> Envelope:
@@ -212,15 +212,12 @@ async def test_a_lane_has_a_queue_that_expires(rabbitmq: RabbitServer, vhost: Vi
 async def test_shared_queues_have_a_type_and_no_other_argument(rabbitmq: RabbitServer, vhost: VirtualHost, url: str) -> None:
     found = {queue["name"]: queue["arguments"] for queue in rabbitmq.api("GET", f"queues/{vhost.name}").json()}
 
-    assert found == {name: {"x-queue-type": "quorum"} for name in (POOL, INBOX, "penstock.dead")}
+    assert found == {name: {"x-queue-type": "quorum"} for name in (POOL, INBOX, INGEST, "penstock.dead")}
 
 
 async def test_who_may_only_do_a_runners_work_can_do_it(rabbitmq: RabbitServer, vhost: VirtualHost, url: str) -> None:
-    user = rabbitmq.add_user(
-        "runner",
-        vhost=vhost.name,
-        permissions=(REPLIES, rf"^(penstock\.(reports|vitals)|amq\.default)$|{REPLIES}", rf"^penstock\.|{REPLIES}"),
-    )
+    rights = permissions("runner", UserKind.RUNNER, "default")
+    user = rabbitmq.add_user("runner", vhost=vhost.name, permissions=(rights.configure, rights.write, rights.read))
 
     async with RabbitBus(rabbitmq.url(vhost.name, user), name="runner") as runner, RabbitBus(url, name="coordinator") as coordinator:
         await coordinator.publish(order())

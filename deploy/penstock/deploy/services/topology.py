@@ -11,6 +11,7 @@ from penstock.transport.buses.rabbitmq.address import Address, parse_address
 from penstock.transport.buses.rabbitmq.definitions import definitions, description
 from penstock.transport.buses.rabbitmq.finding import Finding
 from penstock.transport.buses.rabbitmq.management import Management
+from penstock.transport.buses.rabbitmq.permissions import Permissions
 from penstock.transport.buses.rabbitmq.policies import POLICIES
 from penstock.transport.buses.rabbitmq.topology import Topology, topology
 from penstock.transport.buses.rabbitmq.topology_apply import Applied, apply
@@ -44,6 +45,16 @@ async def declare_pool(settings: ServiceSettings, workspace: str, pool: str) -> 
 
 def commands_for_policies(settings: ServiceSettings) -> list[str]:
     return [policy.command(_address(settings).virtual_host) for policy in POLICIES]
+
+
+def commands_for_permissions(settings: ServiceSettings, wanted: Permissions, virtual_host: str | None) -> list[str]:
+    return wanted.commands(virtual_host or ("/" if settings.broker_url is None else _address(settings).virtual_host))
+
+
+async def apply_permissions(settings: ServiceSettings, wanted: Permissions, virtual_host: str | None) -> None:
+    place = virtual_host or _address(settings).virtual_host
+    async with Management(settings.needed("broker_management_url"), place) as management:
+        await management.set_permissions(wanted)
 
 
 def exported(settings: ServiceSettings, wanted: Topology, virtual_host: str | None, *, as_text: bool) -> str:

@@ -34,6 +34,8 @@ Examples:
 
     penstock topology check --pool cpu --pool gpu     ends with 1 if something is missing, different or has no leader
 
+    penstock topology permissions --user runner-a --kind runner --workspace a
+
     penstock topology export --pool cpu               definitions for `rabbitmqctl import_definitions` and Kubernetes operators
 """
 DEFAULT_POOL = "cpu"
@@ -112,6 +114,31 @@ def export(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{output} can't be written: {error}") from error
+
+
+@app.command(name="permissions", help="What a user of the broker may do: printed as commands for an administrator, or set.")
+def permissions_of(  # one parameter an option
+    user: Annotated[str, typer.Option("--user", metavar="USER", help="A user of the broker, who exists.")],
+    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="runner, coordinator, api or upstream.")],
+    workspace: Annotated[str | None, typer.Option("--workspace", metavar="WORKSPACE", help="Whose runner or upstream it is.")] = None,
+    vhost: Annotated[str | None, typer.Option("--vhost", help="The virtual host; by default that of PENSTOCK_BROKER_URL, or /.")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Set them by PENSTOCK_BROKER_MANAGEMENT_URL, of an administrator.")] = False,
+    broker_management_url: ManagementUrl = None,
+) -> None:
+    settings = _settings(None, broker_management_url)
+    with services_extra():
+        from penstock.deploy.services.topology import apply_permissions, commands_for_permissions  # noqa: PLC0415 -- for services alone
+        from penstock.transport.buses.rabbitmq.permissions import UserKind, permissions  # noqa: PLC0415 -- for services alone
+
+    if kind not in list(UserKind):
+        raise InvalidInput(f"there is no kind {kind!r} of user (there are: {', '.join(UserKind)})")
+    wanted = permissions(user, UserKind(kind), workspace)
+    if not apply:
+        for command in commands_for_permissions(settings, wanted, vhost):
+            typer.echo(command)
+        return
+    asyncio.run(apply_permissions(settings, wanted, vhost))
+    typer.echo(f"{user} may do what is done by {kind}{f' in the workspace {workspace}' if workspace else ''}, and no more")
 
 
 def _settings(broker_url: str | None, management_url: str | None) -> ServiceSettings:

@@ -51,7 +51,11 @@ class RabbitBus:
         self._consuming: Link[_ConsumeSession] = Link(self._address, f"{name} consuming", _open_consuming)
         self._publisher = Publisher(self._publishing, self._address.user, pace.publish_seconds)
         self._probe = Probe(
-            self._publisher, lambda: self._own_queue(None), self._condemn, seconds=pace.probe_seconds, lost_seconds=pace.lost_seconds
+            self._publisher,
+            lambda: self._own_queue(Exchange.LOGS, None),
+            self._condemn,
+            seconds=pace.probe_seconds,
+            lost_seconds=pace.lost_seconds,
         )
         self._probing: asyncio.Task[None] | None = None
 
@@ -86,7 +90,7 @@ class RabbitBus:
             yield listener
 
     @asynccontextmanager
-    async def _own_queue(self, exchange: Exchange | None, key: str = "#") -> AsyncGenerator[RabbitListener, None]:
+    async def _own_queue(self, exchange: Exchange, key: str | None) -> AsyncGenerator[RabbitListener, None]:
         listener = await open_listener(self._consuming.current.connection, self._address.user, exchange, key)
         try:
             yield listener

@@ -30,13 +30,12 @@ class RabbitListener:
     def name(self) -> str:
         return self._name
 
-    async def start(self, exchange: Exchange | None, key: str) -> None:
+    async def start(self, exchange: Exchange, key: str | None) -> None:
         self._channel.on_closed(self._fail)
         self._channel.receive = self._take
         self._channel.on_consumer_cancel_callbacks.add(lambda _: self._fail("the broker ended it: the queue was deleted"))
         await self._channel.queue_declare(self._name, exclusive=True, auto_delete=True, timeout=CALL_SECONDS)
-        if exchange is not None:
-            await self._channel.queue_bind(self._name, exchange.value, key, timeout=CALL_SECONDS)
+        await self._channel.queue_bind(self._name, exchange.value, self._name if key is None else key, timeout=CALL_SECONDS)
         await self._channel.basic_consume(self._name, unused, no_ack=True, timeout=CALL_SECONDS)
 
     def __aiter__(self) -> "RabbitListener":
@@ -64,11 +63,11 @@ class RabbitListener:
         self._news.set()
 
 
-async def open_listener(connection: AbstractConnection, user: str, exchange: Exchange | None = None, key: str = "#") -> RabbitListener:
-    """A new queue, named so that the user's permissions can be limited to its own; without an exchange only answers reach it."""
+async def open_listener(connection: AbstractConnection, user: str, exchange: Exchange, key: str | None = "#") -> RabbitListener:
+    """A new queue, named so that the user's permissions can be limited to its own. Without a key it is bound by its own name."""
     listener = None
     try:
-        with translated(f"listening to {exchange or 'answers'}"):
+        with translated(f"listening to {exchange}"):
             listener = RabbitListener(await open_channel(connection), f"r.{user}.{secrets.token_hex(8)}")
             await listener.start(exchange, key)
     except BaseException:

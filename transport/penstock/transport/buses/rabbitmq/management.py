@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from penstock.contracts.errors import BusUnavailable, InvalidInput
+from penstock.transport.buses.rabbitmq.permissions import Permissions
 from penstock.transport.buses.rabbitmq.policies import Policy
 
 _SECONDS = 15.0
@@ -67,6 +68,14 @@ class Management:
     async def set_policy(self, policy: Policy) -> None:
         body = {"pattern": policy.pattern, "definition": policy.definition, "priority": policy.priority, "apply-to": policy.governs.value}
         await self._ask("PUT", f"policies/{self._vhost}/{quote(policy.name, safe='')}", body)
+
+    async def set_permissions(self, wanted: Permissions) -> None:
+        """Of a user who exists; takes an administrator."""
+        path = f"{self._vhost}/{quote(wanted.user, safe='')}"
+        await self._ask("PUT", f"permissions/{path}", {"configure": wanted.configure, "write": wanted.write, "read": wanted.read})
+        for topic in wanted.topics:
+            body = {"exchange": topic.exchange.value, "write": topic.write, "read": topic.read}
+            await self._ask("PUT", f"topic-permissions/{path}", body)
 
     @property
     def _vhost(self) -> str:

@@ -5,14 +5,17 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from penstock.contracts.errors import BusUnavailable
-from penstock.transport.bus import Envelope, Listener
+from penstock.transport.bus import Envelope, Exchange, Listener
 from penstock.transport.buses.rabbitmq.publisher import Publisher
 
 _AGAIN_SECONDS = 1.0
 
 
 class Probe:
-    """Every `seconds` a ping through a queue of its own; one that isn't heard in `lost_seconds` condemns the connections."""
+    """Every `seconds` a ping through a queue of its own; one that isn't heard in `lost_seconds` condemns the connections.
+
+    It goes by an exchange that everybody may publish to: by the default one, a runner could reach the queues of others too.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Probe:
             bodies = aiter(own)
             while True:
                 async with asyncio.timeout(self._lost_seconds):
-                    await self._publisher.publish(Envelope(reply_queue=own.name, body=b""))
+                    await self._publisher.publish(Envelope(exchange=Exchange.LOGS, key=own.name, body=b""))
                     await anext(bodies)
                 await asyncio.sleep(self._seconds)
 
