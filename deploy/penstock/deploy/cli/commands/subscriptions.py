@@ -1,7 +1,11 @@
 """`penstock subscriptions`: who hears of what happens to runs and steps."""
 
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -35,6 +39,9 @@ A `*` at the end stands for anything. Whether a run tells of its steps is settle
 app = typer.Typer(help=_HELP, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="SUBSCRIPTION")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
+SecretFile = Annotated[
+    Path | None, typer.Option("--secret-file", help="Write the secret there, for your eyes only, instead of printing it.")
+]
 State = Literal["owed", "delivered", "dead"]
 
 
@@ -63,25 +70,28 @@ def create(  # noqa: PLR0913 - one parameter an option
     kind: Annotated[list[str] | None, typer.Option("--type", metavar="TYPE", help="May be repeated; penstock.run.* if left out.")] = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="Of this pipeline alone.")] = None,
     rate: Annotated[int | None, typer.Option("--rate", min=1, max=1000, help="So many deliveries a second at most.")] = None,
+    secret_file: SecretFile = None,
     as_json: AsJson = False,
 ) -> None:
     if bus == (url is not None):
         raise InvalidInput("say where events go: --url URL for a webhook, or --bus for the broker's exchange penstock.events")
+    if bus and secret_file is not None:
+        raise InvalidInput("nothing is signed on the bus, so there is no secret: leave --secret-file out")
     given = {"name": name, "kind": "bus" if bus else "webhook", "url": url, "pipeline": pipeline, "rate_per_second": rate}
     try:
         request = SubscriptionRequest.model_validate({**given, **({"types": kind} if kind else {})})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise InvalidInput(f"{'.'.join(map(str, first['loc'])) or name}: {first['msg'].removeprefix('Value error, ')}") from error
-    with api(context) as connection:
-        made = Subscriptions(connection).create(request)
+    with _kept(secret_file) as keep, api(context) as connection:
+        made = keep(Subscriptions(connection).create(request))
     if as_json:
         typer.echo(made.model_dump_json())
         return
     typer.echo(f"{made.name} hears of {', '.join(made.types)} from now on")
-    if made.secret is None:
+    if made.kind == "bus":
         typer.echo("bind a queue of yours to the exchange penstock.events: run.succeeded.#, step.failed.*.*, event.#")
-    else:
+    elif made.secret is not None:
         _show_secret(made)
 
 
@@ -107,13 +117,15 @@ def resume(context: typer.Context, name: Name) -> None:
 
 
 @app.command(help="Make another secret. Deliveries are signed with both for a day.")
-def rotate(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    with api(context) as connection:
-        made = Subscriptions(connection).rotate(name)
+def rotate(context: typer.Context, name: Name, secret_file: SecretFile = None, as_json: AsJson = False) -> None:
+    with _kept(secret_file) as keep, api(context) as connection:
+        made = keep(Subscriptions(connection).rotate(name))
     if as_json:
         typer.echo(made.model_dump_json())
-    else:
+    elif made.secret is not None:
         _show_secret(made)
+    else:
+        typer.echo(f"{name} has another secret")
 
 
 @app.command(help="Send an event that tells of nothing, to see whether it arrives.")
@@ -153,6 +165,36 @@ def retry(context: typer.Context, name: Name, delivery: Annotated[int | None, ty
     with api(context) as connection:
         count = Subscriptions(connection).retry(name, delivery)
     typer.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} tried again")
+
+
+Keep = Callable[[CreatedSubscription], CreatedSubscription]
+"""What is left to be shown."""
+
+
+@contextmanager
+def _kept(path: Path | None) -> Generator[Keep]:
+    """The file is made first: a secret that is shown once must not get lost because it can't be written.
+
+    :raises InvalidInput: there is such a file, or it can't be made.
+    """
+    if path is None:
+        yield lambda made: made
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise InvalidInput(f"the secret can't be written to {path}: {error.strerror}; name a new file") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+
+        def keep(made: CreatedSubscription) -> CreatedSubscription:
+            file.write(f"{made.secret or ''}\n")
+            return made.model_copy(update={"secret": None})
+
+        try:
+            yield keep
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def _show_secret(made: CreatedSubscription) -> None:
