@@ -1,5 +1,6 @@
 """Triggers as users declare them, and the plain specs that they become."""
 
+import sys
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_a_wrong_trigger_in_a_document_is_told_with_its_place(trigger: Any, why:
 
 
 def test_the_acceptance_pipelines_declare_their_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "surface" / "pipelines"))
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent / "surface" / "pipelines"), *sys.path])
     day_closed, hourly = import_module("p03_event_retrain").daily, import_module("p10_drift").check
 
     (event,) = trigger_specs(day_closed.name, day_closed.triggers)

@@ -21,7 +21,7 @@ from penstock.contracts.spec import ParameterSpec, PipelineSpec
 _REF_FIELDS = frozenset(ArtifactRef.model_fields)
 _LIST_OF_FILES = re.compile(r"(list|Sequence)\[(File|Directory)\]")
 _SHOWN = 80
-_NOWHERE: Any = Registry()
+_NOWHERE: Registry[Any] = Registry()
 """A schema that refers to another document refers to nothing: nobody here fetches anything."""
 
 

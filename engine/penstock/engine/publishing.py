@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.encoding import canonical, digest_bytes
 from penstock.contracts.errors import InvalidInput
+from penstock.contracts.named_artifacts import is_reference
 from penstock.contracts.names import checked_name, dashed
 from penstock.contracts.publishing import PublishComponentRequest, PublishRequest, VersionState, VersionView
 from penstock.contracts.spec import PipelineSpec
@@ -176,7 +177,8 @@ def _written(connection: Connection, publication: _Publication, by: str, now: in
     )
     _touch(connection, **shelf.key, now=now)
     role = f"published {shelf.workspace}/{shelf.family}/{shelf.name}@{version}"
-    refs = refs_in_plain(publication.spec.model_dump(mode="json"))
+    # What a default names by an alias is looked up when a run is made.
+    refs = (ref for ref in refs_in_plain(publication.spec.model_dump(mode="json")) if not is_reference(ref))
     record_uses(connection, shelf.workspace, [(_NO_RUN, role, ref) for ref in refs], now)
     return version_of(connection, shelf, version)
 

@@ -1,6 +1,6 @@
 """Published components in a pipeline's body: `clean = component("clean@1.2")`, then `clean(raw)` as any step."""
 
-import sys
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ def component(reference: str) -> Component:
 
     It runs with the code that it was published with. Name a version where the pipeline shall stay as it is.
     """
-    return Component(reference, Path(sys._getframe(1).f_code.co_filename))  # noqa: SLF001 -- where the user's project is
+    frame = inspect.currentframe()
+    caller = frame.f_back if frame is not None else None
+    return Component(reference, Path(caller.f_code.co_filename) if caller is not None else Path.cwd())
 
 
 def _engine(start: Path) -> EngineClient:
