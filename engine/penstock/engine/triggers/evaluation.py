@@ -1,7 +1,7 @@
 """How compiled CEL is evaluated within bounds: natively, and for an expression that is a `map` or `filter` as a whole, item by item.
 
 The library copies what a name stands for whenever it is read, and all that `map` and `filter` have made so far for every further item.
-A `map` over 10,000 numbers takes it two seconds; item by item it is a tenth of one. What other loops would cost is reckoned beforehand.
+A `map` over 10,000 numbers takes it two seconds; item by item a fiftieth of one. What other loops would cost is reckoned beforehand.
 """
 
 from collections.abc import Iterator

@@ -34,7 +34,7 @@ def joined(source: AllSource, held: Sequence[Arrival], arrived: Iterable[Arrival
     for arrival in sorted(arrived):
         if (*arrival.occurrence, arrival.member) not in seen:
             seen.add((*arrival.occurrence, arrival.member))
-            outcome.remaining = sorted([*outcome.remaining, arrival])
+            outcome.remaining.append(arrival)
             _settle(source, outcome)
     return _expire(source, outcome, now_us)
 

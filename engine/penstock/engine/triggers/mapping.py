@@ -24,7 +24,7 @@ VALUE_LIMIT = 64 * 1024
 """Bytes of a mapped value in JSON: it travels with the run."""
 FetchKind = Literal["file", "directory"]
 _LIST_OF_FILES = re.compile(r"^(list|tuple|Sequence)\[(File|Directory)(, \.\.\.)?\]( \| None)?$")
-_URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/?/?[^\s/]")
+_URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/{0,3}[^\s/]")
 _NONE = re.compile(r"\bNone\b|\bOptional\[")
 
 

@@ -23,8 +23,6 @@ LATE = 60 * 1_000_000
 _FIELDS = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Fixed times are found by local time, which is there twice where clocks go back: begun earlier, what comes is told from what was.
-_BACK = timedelta(hours=3)
 _DAY = 24 * 3600 * 1_000_000
 _LOOKED_AT = (7, 70, 700)
 """Days before now in which missed times are looked for, the next where the one before has too few."""
@@ -108,12 +106,6 @@ def _passed(source: CronSource, last_us: int, now_us: int) -> list[int]:
     return list(takewhile(lambda at: at <= now_us, _times(source, last_us)))
 
 
-def _is_fixed(source: CronSource) -> bool:
-    """Whether it names times of day, which clock changes neither double nor leave out."""
-    minute, hour, *_ = source.schedule.split()
-    return not minute.startswith("*") and not hour.startswith("*")
-
-
 @lru_cache(maxsize=256)
 def _zone(name: str) -> ZoneInfo:
     try:
@@ -124,11 +116,11 @@ def _zone(name: str) -> ZoneInfo:
 
 def _times(source: CronSource, after_us: int) -> Iterator[int]:
     last = after_us
-    start = _EPOCH + timedelta(microseconds=after_us) - (_BACK if _is_fixed(source) else timedelta())
-    simulated = CronSim(source.schedule, start.astimezone(_zone(source.tz)))
+    simulated = CronSim(source.schedule, (_EPOCH + timedelta(microseconds=after_us)).astimezone(_zone(source.tz)))
     try:
         for local in simulated:
             at = (local.astimezone(UTC) - _EPOCH) // _MICROSECOND
+            # Fixed times are found by local time: in the second of two equal hours, those of the first are found again.
             if at > last:
                 yield at
                 last = at
