@@ -57,7 +57,11 @@ def penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Penstock:
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "300")
     (tmp_path / "flow.py").write_text(textwrap.dedent(FLOW))
-    return lambda *arguments, given=None: CliRunner().invoke(app, [str(argument) for argument in arguments], input=given)
+
+    def invoke(*arguments: object, given: str | None = None) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], input=given)
+
+    return invoke
 
 
 @pytest.fixture
