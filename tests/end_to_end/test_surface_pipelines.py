@@ -1,7 +1,4 @@
-"""The acceptance pipelines run as their users run them: as scripts, and as the cells of a notebook.
-
-`p03_event_retrain` is not among them: it asks people for an approval, which no engine offers yet; it is drawn in the SDK's tests.
-"""
+"""The acceptance pipelines run as their users run them: as scripts, and as the cells of a notebook."""
 
 import os
 import shutil
@@ -11,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.processes import penstock
+from tests.end_to_end.user_project import until
 from tests.environments.package_index import PackageIndex
 
 SURFACE = Path(__file__).parents[1] / "sdk" / "surface" / "pipelines"
@@ -68,6 +67,37 @@ def test_the_readme_example_gets_its_own_class_back(folder: Path) -> None:
 
 def test_a_script_and_a_command(folder: Path) -> None:
     assert script(folder, "p02_torch_script.py").startswith("<pre>")
+
+
+def test_a_retraining_that_asks_people_before_it_deploys(folder: Path) -> None:
+    replace(
+        folder / "p03_event_retrain.py",
+        ('File("s3://lake/sales.parquet")', 'File("wine.csv")'),
+        (
+            '    out = Directory("data")\n',
+            '    Path("data").mkdir()\n    Path("data", "rows").write_text(raw.path.read_text())\n    out = Directory("data")\n',
+        ),
+        ('    return File("model.bin")', '    Path("model.bin").write_text("weights")\n    return File("model.bin")'),
+        ("from datetime import date\n", "from datetime import date\nfrom pathlib import Path\n"),
+    )
+    environment = {**os.environ, "PENSTOCK_HOME": str(folder / "home"), "PENSTOCK_SECRET_DEPLOY_TOKEN": "t", "PENSTOCK_SECRET_SLACK": "{}"}
+    command = [sys.executable, "p03_event_retrain.py"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: process.poll() is not None or "ok" in answered(folder), 60)
+        printed, said = process.communicate(timeout=60)
+
+    assert process.returncode == 0, said
+    assert printed.startswith("Outcome(auc=0.93, url='https://models.acme/7')\n")
+    assert "approval(question=" in printed
+
+
+def answered(folder: Path) -> str:
+    """`ok` once an approval was found and answered in another process."""
+    finished = penstock(folder, "approve", "--comment", "go")
+    assert finished.returncode == 0 or "no run waits" in finished.stderr, finished.stderr
+    if finished.returncode == 0:
+        assert finished.stdout.startswith("sales-daily-1: Deploy the model of 2026-11-20 (AUC 0.930)?\n"), finished.stdout
+    return "ok" if finished.returncode == 0 else ""
 
 
 def test_images_in_batches(folder: Path) -> None:

@@ -39,6 +39,8 @@ _TABLES_OF_RUN = (
     "step_run", "step_group", "approval", "fan_item", "fan_counter", "attempt", "ready", "fair_share", "timer", "artifact_use", "metric", "attachment",
     "timeline", "flight", "run",
 )  # fmt: skip
+# What it registered stays, and is nobody's: the number of the run may become another's.
+_disown = Statement("UPDATE named_artifact SET run_no = NULL WHERE run_no = :run_no")
 _forget = [Statement(f"DELETE FROM {table} WHERE run_no = :run_no") for table in _TABLES_OF_RUN]  # noqa: S608 - constants
 
 
@@ -77,7 +79,7 @@ def cache_clear(connection: Connection, workspace: str, pipeline: str | None, st
 
 def remove_run(connection: Connection, run_no: int) -> None:
     """Forgets a run that has ended, with everything recorded about it. Cache entries that it made stay."""
-    for statement in _forget:
+    for statement in (_disown, *_forget):
         statement(connection, run_no=run_no)
 
 
