@@ -69,6 +69,22 @@ def test_nothing_is_owed_where_nobody_registered(ledger: Ledger) -> None:
     assert kept(ledger) == []
 
 
+def test_where_nobody_registered_a_run_asks_twice_however_many_steps_it_has(ledger: Ledger) -> None:
+    names = [f"step{number}" for number in range(20)]
+    sent: list[str] = []
+    driver: Any = ledger.connection.connection.driver_connection
+    driver.set_trace_callback(sent.append)
+
+    run = ledger.submit(pipeline(*(step(name) for name in names)))
+    for name in names:
+        ledger.dispatch()
+        ledger.succeed(run, name)
+
+    assert ledger.run(run) == "succeeded"
+    assert sum("FROM subscription" in sql for sql in sent) == 2
+    assert not any("owed_event" in sql or "INTO event" in sql for sql in sent)
+
+
 def test_a_run_is_told_of_from_its_beginning_to_its_end(ledger: Ledger) -> None:
     register(ledger, "penstock.run.*")
 
