@@ -1,15 +1,19 @@
 """Runs as people ask for them: made, found, owned, stopped."""
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import Value
 from penstock.contracts.encoding import digest_bytes
-from penstock.contracts.errors import InvalidInput
+from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import dashed
+from penstock.contracts.pools import PoolSpec
 from penstock.contracts.spec import PipelineSpec
 from penstock.contracts.states import RunState
 from penstock.engine import tables
@@ -22,6 +26,10 @@ from penstock.engine.pools import check_pools, pools_of
 from penstock.engine.statement import Statement
 
 _find = Statement("SELECT run_no FROM run WHERE workspace = :workspace AND run_id = :run_id")
+_find_all = Statement(
+    "SELECT u.run_id, u.run_no FROM elements(:run_ids) r CROSS JOIN looked_up(u) run u "
+    "WHERE u.workspace = :workspace AND u.run_id = text_of(r) so_far(u)"
+)
 _next_number = Statement("SELECT coalesce(max(number), 0) + 1 FROM run WHERE workspace = :workspace AND pipeline = :pipeline")
 _put_spec = Statement.insert(tables.spec, otherwise="ON CONFLICT DO NOTHING")
 _insert_run = Statement(
@@ -78,6 +86,16 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
     if not is_new:
         # Another coordinator was given the same request.
         return run_no, False
+    record_uses(connection, request.workspace, _uses(run_no, spec, parameters), now)
+    if request.options.timeout_seconds is not None:
+        _put_timer(
+            connection, run_no=run_no, kind="timeout", node=-1, item=0, fire_at=now + int(request.options.timeout_seconds * 1_000_000)
+        )
+    return run_no, True
+
+
+def _uses(run_no: int, spec: PipelineSpec, parameters: dict[str, Value]) -> list[Use]:
+    """What a run uses before its first step run."""
     itself = {"run_no": run_no, "node": -1, "item": 0}
     uses: list[Use] = [(itself, f"parameter {name}", value) for name, value in parameters.items()]
     if spec.snapshot is not None:
@@ -87,12 +105,88 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
     uses += [(itself, f"snapshot {digest}", snapshot) for digest, snapshot in brought.items()]
     locks = {step.software.lock.digest: step.software.lock for step in steps if step.software is not None and step.software.lock}
     uses += [(itself, f"lock {digest}", lock) for digest, lock in locks.items()]
-    record_uses(connection, request.workspace, uses, now)
-    if request.options.timeout_seconds is not None:
-        _put_timer(
-            connection, run_no=run_no, kind="timeout", node=-1, item=0, fire_at=now + int(request.options.timeout_seconds * 1_000_000)
+    return uses
+
+
+def submit_all(connection: Connection, workspace: str, requests: Sequence[SubmitRun], now: int) -> list[int | ContractError]:
+    """Makes the runs that are asked for, in few statements however many; the number of each, or why it can't be. One that is there
+    already stays as it is. Their pipelines are locked in the order of their names."""
+    numbers = _numbers_of(connection, workspace, requests)
+    pools = pools_of(connection, workspace)
+    asked: list[_Asked] = []
+    refused: dict[str, ContractError] = {}
+    for request in {one.run_id: one for one in requests if one.run_id not in numbers}.values():
+        try:
+            asked.append(_asked(connection, request, pools))
+        except ContractError as error:
+            refused[request.run_id] = error
+    if asked:
+        specs = {one.digest: one.request.spec for one in asked}
+        _put_spec.many(connection, [{"workspace": workspace, "digest": digest, "bytes": specs[digest]} for digest in sorted(specs)])
+        _insert_run.many(connection, [one.row(number, now) for one, number in _numbered(connection, workspace, asked)])
+        numbers |= _numbers_of(connection, workspace, [one.request for one in asked])
+        record_uses(
+            connection, workspace, [use for one in asked for use in _uses(numbers[one.request.run_id], one.spec, one.parameters)], now
         )
-    return run_no, True
+    return [refused[one.run_id] if one.run_id in refused else numbers[one.run_id] for one in requests]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A run that can be made."""
+
+    request: SubmitRun
+    spec: PipelineSpec
+    parameters: dict[str, Value]
+    options: dict[str, Any]
+    digest: str
+
+    @property
+    def pipeline(self) -> str:
+        return dashed(self.spec.name)
+
+    def row(self, number: int, now: int) -> dict[str, Any]:
+        """The run's row, as the `number`th of its pipeline."""
+        request = self.request
+        return {
+            "workspace": request.workspace,
+            "run_id": request.run_id,
+            "pipeline": self.pipeline,
+            "number": number,
+            "name": request.name or f"{self.pipeline}-{number}",
+            "experiment": request.experiment,
+            "spec_digest": self.digest,
+            "params": pack_values(self.parameters),
+            "options": json.dumps(self.options),
+            "cause": request.cause.model_dump_json(exclude_defaults=True),
+            "tags": json.dumps(request.tags),
+            "owner": request.owner,
+            "now": now,
+        }
+
+
+def _asked(connection: Connection, request: SubmitRun, pools: dict[str, PoolSpec]) -> _Asked:
+    """
+    :raises ContractError: as `submit`.
+    """
+    spec = plan_of(request.spec).spec
+    parameters, meant = resolved_parameters(connection, request.workspace, spec.parameters, complete_parameters(spec, request.parameters))
+    options = _options(connection, request, spec) | ({"resolved": meant} if meant else {})
+    check_pools(pools, spec, options)
+    return _Asked(request, spec, parameters, options, digest_bytes(request.spec))
+
+
+def _numbered(connection: Connection, workspace: str, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, int]]:
+    """Each with its number among the runs of its pipeline, which nobody else gives away until this transaction ends."""
+    for pipeline, some in groupby(sorted(asked, key=lambda one: one.pipeline), key=lambda one: one.pipeline):
+        lock_name(connection, "numbers of", workspace, pipeline)
+        first = _next_number.number(connection, workspace=workspace, pipeline=pipeline)
+        yield from ((one, first + place) for place, one in enumerate(some))
+
+
+def _numbers_of(connection: Connection, workspace: str, requests: Sequence[SubmitRun]) -> dict[str, int]:
+    run_ids = json.dumps([request.run_id for request in requests])
+    return {row[0]: row[1] for row in _find_all.rows(connection, workspace=workspace, run_ids=run_ids)}
 
 
 def number_of(connection: Connection, workspace: str, run_id: str) -> int:

@@ -15,7 +15,7 @@ from penstock.contracts.spec import ParameterSpec, encode_spec
 from penstock.contracts.triggers import TriggerSpec
 from penstock.engine.core.resolve import plain_value
 from penstock.engine.core.rows import unpack_values
-from penstock.engine.events.deciding import decide
+from penstock.engine.events.deciding import take_in
 from penstock.engine.events.intake import Stored, store_events
 from penstock.engine.events.records import Decided
 from penstock.engine.events.service import EventService, EventSettings
@@ -83,12 +83,9 @@ class Bench:
     async def send(self, *events: CloudEvent) -> Decided:
         """Keeps and decides these in one transaction."""
 
-        def function(connection: Connection) -> Decided:
-            stored = store_events(connection, [self.received(one) for one in events])
-            return decide(connection, [one.event_no for one in stored if one.is_new], self.now)
-
         self.now += 1
-        decided = await self.do(function)
+        received = [self.received(one) for one in events]
+        decided = await self.do(lambda connection: take_in(connection, received, self.now))
         self.decided.append(decided)
         return decided
 

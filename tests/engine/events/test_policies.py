@@ -170,7 +170,7 @@ async def test_what_follows_from_the_trigger_itself_starts_nothing(bench: Bench)
     run_id = (await bench.run_rows())[0][0]
 
     await bench.send(event("round", data={"rows": 2}, extensions={"causationid": run_id, "penstockhops": 1}))
-    await bench.send(event("far", data={"rows": 3}, extensions={"penstockhops": 16}))
+    await bench.send(event("far", data={"rows": 3}, extensions={"penstockhops": 17}))
 
     assert await rows_of(bench) == [1]
     assert await bench.outcomes() == ["started", "looped", "looped"]

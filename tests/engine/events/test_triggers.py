@@ -1,5 +1,7 @@
 """Triggers as they are declared: checked, in versions; taken over by a pipeline's new default version at once, with what they hold."""
 
+from typing import Any
+
 import pytest
 
 from penstock.contracts.errors import InvalidInput
@@ -39,7 +41,7 @@ async def test_an_edited_trigger_is_a_new_version_and_the_same_changes_nothing(b
         ({"parameters": ROWS, "on": {"kind": "all", "of": PARTS}, "batch": {"size": 2}}, "join"),
     ],
 )
-async def test_a_trigger_that_can_not_work_is_refused(bench: Bench, fields: dict[str, object], why: str) -> None:
+async def test_a_trigger_that_can_not_work_is_refused(bench: Bench, fields: dict[str, Any], why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         await bench.declare(trigger(**fields))
 

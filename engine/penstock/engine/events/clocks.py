@@ -4,8 +4,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.cloud_events import CloudEvent, ReceivedEvent
 from penstock.contracts.triggers import CronSource
-from penstock.engine.events.deciding import decide
-from penstock.engine.events.intake import store_events
+from penstock.engine.events.deciding import take_in
 from penstock.engine.events.records import Decided
 from penstock.engine.events.triggers import Trigger, locked
 from penstock.engine.statement import Statement
@@ -28,8 +27,7 @@ def tell_due_times(connection: Connection, now: int, owner: str | None = None) -
         trigger = triggers.get(number)
         if trigger is not None and trigger.state != "inert":
             events += _events_of(connection, trigger, member, now)
-    stored = store_events(connection, events)
-    return decide(connection, [one.event_no for one in stored if one.is_new], now, owner)
+    return take_in(connection, events, now, owner)
 
 
 def _events_of(connection: Connection, trigger: Trigger, member: int, now: int) -> list[ReceivedEvent]:

@@ -7,11 +7,13 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
+from penstock.contracts.cloud_events import ReceivedEvent
 from penstock.engine.events.ancestry import why_looped
 from penstock.engine.events.dedupe import duplicate_of
 from penstock.engine.events.held_rows import HoldKey, due_holds, load_held, write_held
 from penstock.engine.events.holds import Holds
 from penstock.engine.events.inheritance import AGAIN
+from penstock.engine.events.intake import store_decided
 from penstock.engine.events.making import Group, make_runs
 from penstock.engine.events.records import Decided, KnownEvent, Record, Verdict, load, mark_done, take, take_new
 from penstock.engine.events.triggers import Trigger, live_triggers, lock_trigger, locked, share_triggers
@@ -30,17 +32,38 @@ class _Pair:
     members: tuple[int, ...]
 
 
+def take_in(connection: Connection, received: Sequence[ReceivedEvent], now: int, owner: str | None = None) -> Decided:
+    """Keeps events and decides those that are new, in one transaction."""
+    stored = store_decided(connection, received)
+    events = [
+        KnownEvent(kept.event_no, one.workspace, 0, one.received_at, one.via, one.event)
+        for one, kept in zip(received, stored, strict=True)
+        if kept.is_new
+    ]
+    decided = _decided(connection, events, now, owner)
+    decided.received = len(stored)
+    decided.stored = len(events)
+    decided.conflicts = sum(one.is_conflict for one in stored)
+    return decided
+
+
 def decide(connection: Connection, event_nos: Sequence[int], now: int, owner: str | None = None) -> Decided:
     """Decides those of the events that nobody has."""
-    return _decide(connection, take(connection, event_nos), now, owner)
+    events = take(connection, event_nos)
+    decided = _decided(connection, events, now, owner)
+    mark_done(connection, events)
+    return decided
 
 
 def decide_new(connection: Connection, now: int, owner: str | None = None, count: int = AT_ONCE) -> Decided:
     """Decides what was left undecided, the oldest first; what somebody else decides at this moment is left to them."""
-    return _decide(connection, take_new(connection, count), now, owner)
+    events = take_new(connection, count)
+    decided = _decided(connection, events, now, owner)
+    mark_done(connection, events)
+    return decided
 
 
-def _decide(connection: Connection, events: Sequence[KnownEvent], now: int, owner: str | None) -> Decided:
+def _decided(connection: Connection, events: Sequence[KnownEvent], now: int, owner: str | None) -> Decided:
     record = Record(now)
     record.decided.events = len(events)
     if not events:
@@ -51,7 +74,6 @@ def _decide(connection: Connection, events: Sequence[KnownEvent], now: int, owne
     for workspace, some in groupby(by_workspace, key=lambda event: event.workspace):
         groups += _decide_in(world, workspace, list(some))
     make_runs(world, groups)
-    mark_done(connection, events)
     record.write(connection)
     return record.decided
 

@@ -24,7 +24,7 @@ _insert = Statement(
     'INSERT INTO event (workspace, source, id, "type", subject, "time", received_at, via, sender, digest, body, hops, correlation_id, '
     "causation_id, state, replays, tries) SELECT text_part_of(w, 0), text_part_of(w, 1), text_part_of(w, 2), text_part_of(w, 3), "
     "text_part_of(w, 4), text_part_of(w, 5), part_of(w, 6), text_part_of(w, 7), text_part_of(w, 8), text_part_of(w, 9), "
-    "text_part_of(w, 10), part_of(w, 11), text_part_of(w, 12), text_part_of(w, 13), 'new', 0, 0 FROM elements(:rows) w "
+    "text_part_of(w, 10), part_of(w, 11), text_part_of(w, 12), text_part_of(w, 13), :state, 0, 0 FROM elements(:rows) w "
     "WHERE 1 = 1 ON CONFLICT (workspace, source, id) DO NOTHING returned(event_no)"
 )
 _put_conflict = Statement(
@@ -60,20 +60,36 @@ class _Row:
 
 def store_events(connection: Connection, received: Sequence[ReceivedEvent]) -> list[Stored]:
     """Keeps each of these, in their order; the same again changes nothing. What is kept as new is to be decided."""
-    if not received:
+    return _stored(connection, [_row(one) for one in received], "new")
+
+
+def store_decided(connection: Connection, received: Sequence[ReceivedEvent]) -> list[Stored]:
+    """As `store_events`, for who decides those that are new in the same transaction."""
+    return _stored(connection, [_row(one) for one in received], "done")
+
+
+def _stored(connection: Connection, rows: Sequence[_Row], state: str) -> list[Stored]:
+    if not rows:
         return []
-    rows = [_row(one) for one in received]
-    known = {identity: (event_no, digest) for event_no, identity, digest in _found(connection, rows)}
-    missing = list({row.identity: row for row in reversed(rows) if row.identity not in known}.values())[::-1]
-    new = _inserted(connection, missing)
-    known |= {identity: (event_no, digest) for event_no, identity, digest in _found(connection, missing)}
+    first = {row.identity: row for row in reversed(rows)}
+    wanted = [row for row in rows if first[row.identity] is row]
+    numbers = _inserted(connection, wanted, state)
+    if len(numbers) == len(wanted):
+        known = {row.identity: (number, row.digest) for row, number in zip(wanted, numbers, strict=True)}
+    else:
+        known = {identity: (event_no, digest) for event_no, identity, digest in _found(connection, wanted)}
+    new = set(numbers)
     stored: list[Stored] = []
     for row in rows:
         event_no, digest = known[row.identity]
         # Of two with the same name in one batch, the first is the new one.
         stored.append(Stored(event_no, event_no in new, digest != row.digest))
         new.discard(event_no)
-    conflicts = [(known[row.identity][0], row) for row, one in zip(rows, stored, strict=True) if one.is_conflict]
+    _note_conflicts(connection, [(one.event_no, row) for row, one in zip(rows, stored, strict=True) if one.is_conflict])
+    return stored
+
+
+def _note_conflicts(connection: Connection, conflicts: Sequence[tuple[int, _Row]]) -> None:
     _put_conflict.many(
         connection,
         [
@@ -81,7 +97,6 @@ def store_events(connection: Connection, received: Sequence[ReceivedEvent]) -> l
             for event_no, row in conflicts
         ],
     )
-    return stored
 
 
 def causation_of(event: CloudEvent) -> str | None:
@@ -112,13 +127,14 @@ def _found(connection: Connection, rows: Sequence[_Row]) -> Iterator[tuple[int, 
             yield event_no, (workspace, source, identity), digest
 
 
-def _inserted(connection: Connection, rows: Sequence[_Row]) -> set[int]:
-    """The numbers of those that were not there. Whoever else keeps one of them at this moment is waited for."""
-    new: set[int] = set()
+def _inserted(connection: Connection, rows: Sequence[_Row], state: str) -> list[int]:
+    """The numbers of those that were not there, which follow their order. Whoever else keeps one of them at this moment is waited for."""
     before = 0 if has_neighbours(connection) else _last.number(connection)
+    new: list[int] = []
     for chunk in _chunks(rows):
-        new |= {row[0] for row in _insert.rows(connection, rows=json.dumps([_values(row) for row in chunk]))}
-    return new if has_neighbours(connection) else {*range(before + 1, _last.number(connection) + 1)}
+        values = json.dumps([_values(row) for row in chunk])
+        new += [row[0] for row in _insert.rows(connection, rows=values, state=state)]
+    return sorted(new) if has_neighbours(connection) else list(range(before + 1, _last.number(connection) + 1))
 
 
 def _chunks(rows: Sequence[_Row]) -> Iterator[list[_Row]]:

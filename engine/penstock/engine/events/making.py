@@ -1,17 +1,18 @@
 """From a cause to its run: exactly one, or the reason why none. All of it happens in the transaction that decides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import Cause, SubmitRun
 from penstock.contracts.triggers import CronSource, OnDataSource, OnRunSource
 from penstock.engine.core.plan import plan_of
 from penstock.engine.events.records import KnownEvent, Verdict
-from penstock.engine.events.start_rows import Start, StartState, find_start, insert_start, move_start
+from penstock.engine.events.start_rows import Start, StartState, find_start, insert_start, move_start, write_starts
 from penstock.engine.events.triggers import Trigger
 from penstock.engine.events.world import World
-from penstock.engine.runs import ask_to_cancel, submit
+from penstock.engine.runs import ask_to_cancel, submit, submit_all
 from penstock.engine.triggers.causes import cause_of_events, cause_of_key, run_id_of
 from penstock.engine.triggers.holding import Queue, Replace, Skip, placed, throttled_until
 from penstock.engine.triggers.holding import Start as Begin
@@ -45,11 +46,48 @@ def group_of(trigger: Trigger, events: Sequence[KnownEvent], dedupe: str | None 
 
 def make_runs(world: World, groups: Sequence[Group]) -> None:
     """Makes of each group its run, or a start that waits. By pipelines, so that nobody waits in a circle for the numbers of runs."""
-    for group in sorted(groups, key=lambda group: group.trigger.pipeline):
-        world.record.note(group.occurrences, group.trigger.trigger_no, _made(world, group))
+    plain: list[tuple[Group, Start]] = []
+    for place_in_order, group in enumerate(sorted(groups, key=lambda group: group.trigger.pipeline)):
+        start = _start(world, group, world.now + place_in_order)
+        if isinstance(start, Verdict):
+            world.record.note(group.occurrences, group.trigger.trigger_no, start)
+        elif start.fetches or _is_limited(group.trigger):
+            world.record.note(group.occurrences, group.trigger.trigger_no, _taken(world, group, start))
+        else:
+            plain.append((group, start))
+    _submit_all(world, plain)
 
 
-def _made(world: World, group: Group) -> Verdict:
+def _is_limited(trigger: Trigger) -> bool:
+    """Whether its runs may have to wait for each other."""
+    return trigger.spec.throttle is not None or trigger.spec.concurrency is not None
+
+
+def _submit_all(world: World, starts: Sequence[tuple[Group, Start]]) -> None:
+    """Makes runs that wait for nothing, together."""
+    for workspace, some in groupby(sorted(starts, key=_workspace), key=_workspace):
+        known = list(some)
+        requests = [_request(world, group.trigger, start, group.events) for group, start in known]
+        made = submit_all(world.connection, workspace, requests, world.now)
+        written: list[Start] = []
+        for (group, start), request, result in zip(known, requests, made, strict=True):
+            if isinstance(result, int):
+                written.append(replace(start, state="started", run_id=request.run_id))
+                verdict = Verdict("started", run_id=request.run_id)
+                world.record.decided.begun.append(result)
+            else:
+                written.append(replace(start, state="refused", reason=str(result)))
+                verdict = Verdict("refused", str(result))
+            world.record.note(group.occurrences, group.trigger.trigger_no, verdict)
+        write_starts(world.connection, written)
+
+
+def _workspace(start: tuple[Group, Start]) -> str:
+    return start[0].trigger.workspace
+
+
+def _start(world: World, group: Group, made_at: int) -> Start | Verdict:
+    """What the run of a group would be made of; or why there is none. Starts that wait have their turn in the order of `made_at`."""
     trigger, events = group.trigger, [one.event for one in group.events]
     try:
         resolved = world.pipeline(trigger)
@@ -67,7 +105,7 @@ def _made(world: World, group: Group) -> Verdict:
     key = concurrency_key(trigger.spec, events)
     if isinstance(key, Refused):
         return Verdict("refused", key.reason)
-    start = Start(
+    return Start(
         trigger_no=trigger.trigger_no,
         cause=group.cause,
         occurrences=group.occurrences,
@@ -79,8 +117,13 @@ def _made(world: World, group: Group) -> Verdict:
         spec_digest=resolved.spec_digest,
         tries=0,
         due_at=world.now,
-        made_at=world.now,
+        made_at=made_at,
     )
+
+
+def _taken(world: World, group: Group, start: Start) -> Verdict:
+    """Takes the cause; its run is made when its data is there and its turn has come."""
+    trigger = group.trigger
     if not insert_start(world.connection, start, world.now):
         return _as_before(world, start)
     if start.fetches:
@@ -119,17 +162,8 @@ def settle(world: World, trigger: Trigger, start: Start, state: StartState, reas
 
 
 def _submit(world: World, trigger: Trigger, start: Start, events: Sequence[KnownEvent]) -> Verdict:
-    run_id = run_id_of(trigger.workspace, trigger.name, start.cause)
-    request = SubmitRun(
-        workspace=trigger.workspace,
-        run_id=run_id,
-        spec=world.spec(trigger.workspace, start.spec_digest),
-        parameters=start.values,
-        tags=trigger.spec.tags,
-        experiment=trigger.spec.experiment,
-        cause=cause_of(trigger, events),
-        owner=world.owner,
-    )
+    request = _request(world, trigger, start, events)
+    run_id = request.run_id
     try:
         run_no, _ = submit(world.connection, request, world.now)
     except ContractError as error:
@@ -137,13 +171,21 @@ def _submit(world: World, trigger: Trigger, start: Start, events: Sequence[Known
         return Verdict("refused", str(error))
     move_start(world.connection, start, "started", due_at=world.now, run_id=run_id)
     world.record.decided.begun.append(run_no)
-    if trigger.spec.concurrency is not None:
-        world.live_runs(trigger, start.key)
-        if (run_id, run_no) not in world.going_on[trigger.trigger_no, start.key]:
-            world.going_on[trigger.trigger_no, start.key].append((run_id, run_no))
-    if trigger.trigger_no in world.begun:
-        world.begun[trigger.trigger_no].insert(0, world.now)
+    world.note_begun(trigger, start.key, run_id, run_no)
     return Verdict("started", run_id=run_id)
+
+
+def _request(world: World, trigger: Trigger, start: Start, events: Sequence[KnownEvent]) -> SubmitRun:
+    return SubmitRun(
+        workspace=trigger.workspace,
+        run_id=run_id_of(trigger.workspace, trigger.name, start.cause),
+        spec=world.spec(trigger.workspace, start.spec_digest),
+        parameters=start.values,
+        tags=trigger.spec.tags,
+        experiment=trigger.spec.experiment,
+        cause=cause_of(trigger, events),
+        owner=world.owner,
+    )
 
 
 def cause_of(trigger: Trigger, events: Sequence[KnownEvent]) -> Cause:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.cloud_events import ReceivedEvent
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
-from penstock.engine.events.deciding import AT_ONCE, decide, decide_new
+from penstock.engine.events.deciding import AT_ONCE, decide, decide_new, take_in
 from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.intake import store_events
 from penstock.engine.events.mappings import all_mappings
@@ -177,20 +177,12 @@ class EventService:
         """Keeps and decides these; returns the deliveries that can't be kept. Does not return before the rest is kept."""
         all_events = [event for _, some in events for event in some]
         try:
-            decided = await self._insistently(lambda connection: self._stored_and_decided(connection, all_events))
+            decided = await self._insistently(partial(take_in, received=all_events, now=self._now(), owner=self._settings.owner))
         except Exception as error:  # noqa: BLE001 - one poisonous event must not stop the others
             log.warning("events.divided", reason=repr(error), events=len(all_events))
             return await self._keep_alone(events)
         self._tell(decided)
         return []
-
-    def _stored_and_decided(self, connection: Connection, events: Sequence[ReceivedEvent]) -> Decided:
-        stored = store_events(connection, events)
-        decided = decide(connection, [one.event_no for one in stored if one.is_new], self._now(), self._settings.owner)
-        decided.received += len(stored)
-        decided.stored += sum(one.is_new for one in stored)
-        decided.conflicts += sum(one.is_conflict for one in stored)
-        return decided
 
     async def _keep_alone(self, events: Sequence[Told]) -> list[Delivery]:
         """What is kept alone is decided alone, by who looks at the rows."""

@@ -1,7 +1,7 @@
 """Starts as rows: a cause that is to become a run, or has. Of one cause there is one row, and so one run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import Value
 from penstock.contracts.messages import clean_text
+from penstock.engine import event_tables
 from penstock.engine.events.records import REASON_LIMIT
 from penstock.engine.statement import Statement
 from penstock.engine.triggers.mapping import Fetch, Parameter
@@ -22,9 +23,10 @@ _COLUMNS = (
 )
 _insert = Statement(
     'INSERT INTO trigger_start (trigger_no, cause, event_nos, state, reason, "key", parameters, spec_digest, tries, due_at, made_at) '
-    "VALUES (:trigger_no, :cause, :event_nos, 'queue', '', :key, :parameters, :spec_digest, 0, :now, :now) ON CONFLICT DO NOTHING"
+    "VALUES (:trigger_no, :cause, :event_nos, 'queue', '', :key, :parameters, :spec_digest, 0, :now, :made_at) ON CONFLICT DO NOTHING"
 )
 _find = Statement(f"SELECT {_COLUMNS} FROM trigger_start s WHERE s.trigger_no = :trigger_no AND s.cause = :cause locked(s)")  # noqa: S608 - constants
+_write = Statement.insert(event_tables.trigger_start, otherwise="ON CONFLICT DO NOTHING")
 _drop = Statement("DELETE FROM trigger_start WHERE trigger_no = :trigger_no AND cause = :cause AND run_id IS NULL")
 _move = Statement(
     "UPDATE trigger_start SET state = :state, reason = :reason, run_id = :run_id, due_at = :due_at, tries = :tries, "
@@ -72,8 +74,31 @@ def insert_start(connection: Connection, start: Start, now: int) -> bool:
         "parameters": pack_parameters(start.parameters),
         "spec_digest": start.spec_digest,
         "now": now,
+        "made_at": start.made_at,
     }
     return _insert(connection, **values) > 0
+
+
+def write_starts(connection: Connection, starts: Sequence[Start]) -> None:
+    """Writes down what became of causes that nobody had taken."""
+    rows = [
+        {
+            "trigger_no": start.trigger_no,
+            "cause": start.cause,
+            "event_nos": json.dumps(start.occurrences),
+            "state": start.state,
+            "reason": clean_text(start.reason, REASON_LIMIT),
+            "run_id": start.run_id,
+            "key": start.key,
+            "parameters": None if start.state == "started" else pack_parameters(start.parameters),
+            "spec_digest": start.spec_digest,
+            "tries": start.tries,
+            "due_at": start.due_at,
+            "made_at": start.made_at,
+        }
+        for start in starts
+    ]
+    _write.many(connection, rows)
 
 
 def find_start(connection: Connection, trigger_no: int, cause: str) -> Start | None:

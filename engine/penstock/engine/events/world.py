@@ -26,6 +26,11 @@ _queued = Statement(
 )
 
 
+SPECS = 64
+_specs: dict[tuple[str, str], bytes] = {}
+"""By workspace and digest, kept from one transaction to the next: what has a digest never changes."""
+
+
 @dataclass(slots=True)
 class World:
     """`owner` is the process whose runs the new ones are, where several share a store."""
@@ -39,7 +44,6 @@ class World:
     begun: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     """When the last runs of a throttled trigger began, the newest first."""
     _pipelines: dict[tuple[str, str], Resolved | InvalidInput] = field(default_factory=dict[tuple[str, str], "Resolved | InvalidInput"])
-    _specs: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
 
     def pipeline(self, trigger: Trigger) -> Resolved:
         """The version that the trigger's pipeline leads to now.
@@ -59,9 +63,12 @@ class World:
 
     def spec(self, workspace: str, digest: str) -> bytes:
         """Canonical bytes."""
-        if (workspace, digest) not in self._specs:
-            self._specs[workspace, digest] = spec_bytes(self.connection, workspace, digest)
-        return self._specs[workspace, digest]
+        key = workspace, digest
+        if key not in _specs:
+            if len(_specs) >= SPECS:
+                _specs.clear()
+            _specs[key] = spec_bytes(self.connection, workspace, digest)
+        return _specs[key]
 
     def live_runs(self, trigger: Trigger, key: str) -> list[tuple[str, int]]:
         """Those that count for the trigger's concurrency, the oldest first."""
@@ -82,3 +89,11 @@ class World:
         if trigger.spec.throttle is None and trigger.spec.concurrency is None:
             return False
         return _queued.first(self.connection, trigger_no=trigger.trigger_no, key=start.key, cause=start.cause) is not None
+
+    def note_begun(self, trigger: Trigger, key: str, run_id: str, run_no: int) -> None:
+        """A run of it was made in this transaction."""
+        live = self.going_on.get((trigger.trigger_no, key))
+        if live is not None and (run_id, run_no) not in live:
+            live.append((run_id, run_no))
+        if trigger.trigger_no in self.begun:
+            self.begun[trigger.trigger_no].insert(0, self.now)
