@@ -122,6 +122,12 @@ def test_a_filter_sees_one_event_only() -> None:
         compiled("size(events) > 1", "where", ("event",))
 
 
+def test_the_keys_of_a_map_come_in_order() -> None:
+    names = [f"part-{number:02}" for number in range(20)]
+
+    assert value("event.data.map(name, name)", dict.fromkeys(reversed(names), 1)) == names
+
+
 def test_whole_numbers_beyond_64_bits_stay_exact_as_text() -> None:
     assert value("event.data", 2**64 + 1) == "18446744073709551617"
     assert value("event.data", -(2**63)) == -(2**63)
