@@ -16,6 +16,7 @@ secret = "lake-key"
 
 [datastores.drops]
 url = "file:///srv/drops"
+workspaces = ["sales"]
 """
 
 
@@ -32,6 +33,7 @@ def test_a_project_declares_them_in_its_file(tmp_path: Path) -> None:
     assert lake.credentials() == "key:canary"
     assert "canary" not in repr(lake)
     assert drops.credentials is None
+    assert (lake.workspaces, drops.workspaces) == (None, frozenset({"sales"}))
 
 
 def test_services_have_them_in_a_variable_or_a_file_instead(tmp_path: Path) -> None:

@@ -121,6 +121,19 @@ async def test_the_nearest_declaration_reads_an_object(artifacts: FolderArtifact
         await datastores.find("s3://lake/b.csv")
 
 
+async def test_a_workspace_reads_its_own_datastores_and_those_of_all(artifacts: FolderArtifactStore) -> None:
+    place = MemoryPlace()
+    place.contents |= {"s3://sales/a": b"1", "s3://open/a": b"2"}
+    declarations = [Declaration(name="sales", url="s3://sales", workspaces=frozenset({"sales"})), Declaration(name="open", url="s3://open")]
+    datastores = DeclaredDatastores(declarations, artifacts, lambda _: place)
+
+    assert len(await datastores.of("sales").find("s3://sales/a")) == 1
+    assert len(await datastores.of("other").find("s3://open/a")) == 1
+    with pytest.raises(InvalidInput, match="no declared") as refused:
+        await datastores.of("other").take("s3://sales/a", "file")
+    assert "sales (" not in str(refused.value)
+
+
 async def test_a_server_that_is_away_is_told_apart_from_data_that_is_not_there(artifacts: FolderArtifactStore) -> None:
     declaration = Declaration(name="lake", url="s3://lake", endpoint_url="http://127.0.0.1:9", credentials=lambda: f"key:{CANARY}")
     datastores = DeclaredDatastores([declaration], artifacts)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penstock.contracts.errors import DatastoreUnavailable, InvalidInput
+from penstock.contracts.messages import WorkspaceText
 from penstock.deploy.profiles import FILE
 from penstock.sdk.runs.state_home import project_folder
 from penstock.transport.artifact_store import ArtifactStore
@@ -30,6 +31,7 @@ class _Table(BaseModel):
     region: str | None = None
     secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}$")] | None = None
     """The name of what holds `ACCESS_KEY_ID:SECRET_ACCESS_KEY`, or a token for https."""
+    workspaces: list[WorkspaceText] | None = None
 
 
 def declared_datastores(environment: Mapping[str, str], start: Path, resolve: ResolveSecret) -> list[Declaration]:
@@ -92,6 +94,7 @@ def _declaration(name: str, plain: object, where: str, resolve: ResolveSecret) -
         endpoint_url=table.endpoint_url,
         region=table.region,
         credentials=None if table.secret is None else _secret(table.secret, name, resolve),
+        workspaces=None if table.workspaces is None else frozenset(table.workspaces),
     )
 
 
@@ -99,9 +102,7 @@ def _secret(secret: str, datastore: str, resolve: ResolveSecret) -> Callable[[],
     def found() -> str:
         value = resolve(secret)
         if value is None:
-            raise InvalidInput(
-                f"the datastore {datastore!r} wants the secret {secret!r}, which is not known here: penstock secrets set {secret}"
-            )
+            raise DatastoreUnavailable(f"the datastore {datastore!r} wants the secret {secret!r}, which is not known here")
         return value
 
     return found

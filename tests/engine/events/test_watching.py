@@ -19,7 +19,7 @@ from penstock.engine.events.watching import CLAIM_SECONDS, Watch
 from penstock.engine.statement import Statement
 from penstock.engine.store import Store
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
-from penstock.transport.datastore import FoundObject, Kind
+from penstock.transport.datastore import Datastores, FoundObject, Kind
 from penstock.transport.datastores.memory import MemoryDatastores
 from tests.engine.events.bench import SECOND, Bench, trigger
 
@@ -115,6 +115,9 @@ class _Stamped:
 
     def __init__(self, **changed_at: int) -> None:
         self.changed_at = changed_at
+
+    def of(self, workspace: str) -> Datastores:
+        return self
 
     async def find(self, uri: str) -> list[FoundObject]:
         return [FoundObject(uri=f"s3://lake/{name}.csv", mark="1", size=1, changed_at=at) for name, at in sorted(self.changed_at.items())]

@@ -24,9 +24,15 @@ class FoundObject:
 
 
 class Datastores(Protocol):
-    """Promised: nothing is read but what is below a datastore that the operator declared; what `take` stores is one state of the object,
+    """All that are declared, whatever workspace they are for; ask for those `of` a workspace first.
+
+    Promised: nothing is read but what is below a datastore that the operator declared; what `take` stores is one state of the object,
     never a mixture of two. Not promised: that an object is still as it was found.
     """
+
+    def of(self, workspace: str) -> "Datastores":
+        """Those that this workspace may read; of the others it is not even told."""
+        ...
 
     async def find(self, uri: str) -> list[FoundObject]:
         """The objects at `uri`, in order: one object, those that its wildcards fit (`s3://lake/daily/*.csv`; `**` for any depth), or all

@@ -10,6 +10,7 @@ from penstock.contracts.errors import ContractError, PenstockError, StoreUnavail
 from penstock.engine.events.records import Decided
 from penstock.engine.events.start_rows import Start
 from penstock.engine.events.starts import LEASE_MICROSECONDS, fetched, has_fetches, lease_fetches, not_fetched, renew_lease
+from penstock.engine.events.triggers import workspace_of
 from penstock.engine.store import Store
 from penstock.engine.triggers.mapping import Fetch
 from penstock.transport.datastore import Datastores
@@ -50,7 +51,9 @@ class Fetching:
     async def _fetch(self, start: Start, tell: Callable[[Decided], None]) -> None:
         keeping = asyncio.create_task(self._keep_lease(start))
         try:
-            values = {name: await self._taken(wanted) for name, wanted in start.fetches.items()}
+            workspace = await self._store.read(lambda connection: workspace_of(connection, start.trigger_no))
+            datastores = self._datastores.of(workspace)
+            values = {name: await _taken(datastores, wanted) for name, wanted in start.fetches.items()}
         except PenstockError as error:
             log.warning("data.not_fetched", reason=str(error), trigger_no=start.trigger_no)
             is_final, reason = isinstance(error, ContractError), str(error)
@@ -60,12 +63,13 @@ class Fetching:
         finally:
             keeping.cancel()
 
-    async def _taken(self, wanted: Fetch | tuple[Fetch, ...]) -> Value:
-        if isinstance(wanted, Fetch):
-            return await self._datastores.take(wanted.uri, wanted.kind, wanted.mark)
-        return ListValue(list=tuple([await self._datastores.take(one.uri, one.kind, one.mark) for one in wanted]))
-
     async def _keep_lease(self, start: Start) -> None:
         while True:
             await asyncio.sleep(LEASE_MICROSECONDS / 3_000_000)
             await self._store.transaction(lambda connection: renew_lease(connection, start, self._now()))
+
+
+async def _taken(datastores: Datastores, wanted: Fetch | tuple[Fetch, ...]) -> Value:
+    if isinstance(wanted, Fetch):
+        return await datastores.take(wanted.uri, wanted.kind, wanted.mark)
+    return ListValue(list=tuple([await datastores.take(one.uri, one.kind, one.mark) for one in wanted]))

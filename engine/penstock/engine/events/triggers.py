@@ -31,6 +31,7 @@ _named = Statement(
 _numbered = Statement(
     f"SELECT {_COLUMNS} FROM trigger_version WHERE trigger_no IN (SELECT number_of(n) FROM elements(:numbers) n) AND state <> 'superseded'"  # noqa: S608 - constants
 )
+_workspace = Statement("SELECT workspace FROM trigger_version WHERE trigger_no = :trigger_no")
 _newest = Statement("SELECT max(version) FROM trigger_version WHERE workspace = :workspace AND name = :name")
 _insert = Statement(
     "INSERT INTO trigger_version (workspace, name, version, pipeline, from_version, definition, state, made_at, made_by) "
@@ -107,6 +108,13 @@ def locked(connection: Connection, numbers: Iterable[int]) -> list[Trigger]:
             if trigger.workspace == workspace:
                 lock_trigger(connection, workspace, trigger.name)
     return numbered(connection, (trigger.trigger_no for trigger in triggers))
+
+
+def workspace_of(connection: Connection, trigger_no: int) -> str:
+    """That of a version of a trigger, live or not."""
+    row = _workspace.first(connection, trigger_no=trigger_no)
+    assert row is not None  # noqa: S101 - versions are never removed
+    return str(row[0])
 
 
 def find_trigger(connection: Connection, workspace: str, name: str) -> Trigger:

@@ -102,7 +102,8 @@ class Watch:
         if claimed is None:
             return 0
         try:
-            found = await self._datastores.find(folder_of(due.source.uri) if claimed.per == "prefix" else due.source.uri)
+            datastores = self._datastores.of(due.workspace)
+            found = await datastores.find(folder_of(due.source.uri) if claimed.per == "prefix" else due.source.uri)
         except (DatastoreUnavailable, InvalidInput) as error:
             trouble = clean_text(str(error), _TROUBLE_LIMIT)
             log.warning("data.not_found_out", trigger=due.trigger, uri=due.source.uri, reason=trouble)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from penstock.transport.data_addresses import (
     search_of,
     suffix_of,
 )
-from penstock.transport.datastore import FoundObject, Kind, mark_of
+from penstock.transport.datastore import Datastores, FoundObject, Kind, mark_of
 from penstock.transport.datastores.place import Declaration, Place
 
 AT_ONCE = 8
@@ -84,17 +84,18 @@ def copied(place: Place, found: FoundObject, target: Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-class DeclaredDatastores:
-    """`Datastores` over what was declared; each is opened when it is first asked for something."""
+class OpenedDatastores:
+    """`Datastores` over places."""
 
-    def __init__(
-        self, declarations: Iterable[Declaration], artifacts: ArtifactStore, opened: Callable[[Declaration], Place] = open_place
-    ) -> None:
-        """:raises InvalidInput: as `open_place`, of any of them."""
+    def __init__(self, places: Sequence[tuple[Declaration, Place]], artifacts: ArtifactStore, free: asyncio.Semaphore) -> None:
         # The longest first: of two that hold an object, the nearer one knows how to read it.
-        self._places = sorted(((one.url, one.name, opened(one)) for one in declarations), key=lambda it: -len(it[0]))
+        self._places = sorted(places, key=lambda it: -len(it[0].url))
         self._artifacts = artifacts
-        self._free = asyncio.Semaphore(AT_ONCE)
+        self._free = free
+
+    def of(self, workspace: str) -> Datastores:
+        own = [(one, place) for one, place in self._places if one.workspaces is None or workspace in one.workspaces]
+        return OpenedDatastores(own, self._artifacts, self._free)
 
     async def find(self, uri: str) -> list[FoundObject]:
         place = self._place(checked(uri))
@@ -155,11 +156,21 @@ class DeclaredDatastores:
         return _Brought(digest, size)
 
     def _place(self, uri: str) -> Place:
-        for root, _, place in self._places:
-            if is_below(uri, root):
+        for declaration, place in self._places:
+            if is_below(uri, declaration.url):
                 return place
-        known = ", ".join(f"{name} ({root})" for root, name, _ in self._places) or "none"
+        known = ", ".join(f"{one.name} ({one.url})" for one, _ in self._places) or "none"
         raise InvalidInput(
             f"{uri} is in no declared datastore, so it is not read; declared: {known}. "
             "An operator declares one as [datastores.NAME] in penstock.toml or in PENSTOCK_DATASTORES_FILE"
         )
+
+
+class DeclaredDatastores(OpenedDatastores):
+    """All that were declared; each is connected to when it is first asked for something."""
+
+    def __init__(
+        self, declarations: Iterable[Declaration], artifacts: ArtifactStore, opened: Callable[[Declaration], Place] = open_place
+    ) -> None:
+        """:raises InvalidInput: as `open_place`, of any of them."""
+        super().__init__([(one, opened(one)) for one in declarations], artifacts, asyncio.Semaphore(AT_ONCE))

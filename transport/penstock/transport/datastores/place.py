@@ -15,7 +15,7 @@ class Declaration:
     """A datastore as an operator declares it. `url` is its root: nothing outside of it is ever read.
 
     `credentials` gives what a named secret holds: `ACCESS_KEY_ID:SECRET_ACCESS_KEY` for S3, a bearer token for https. None: the AWS
-    variables of the process, or no credentials at all.
+    variables of the process, or no credentials at all. `workspaces` may read it; None: all.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Declaration:
     endpoint_url: str | None = None
     region: str | None = None
     credentials: Callable[[], str] | None = field(default=None, repr=False)
+    workspaces: frozenset[str] | None = None
 
 
 class Place(Protocol):

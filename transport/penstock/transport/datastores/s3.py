@@ -1,6 +1,7 @@
 """A datastore in S3, by s3fs: `s3://lake/daily`. Marks are ETags. Listings are never cached, and reads are bound to the ETag."""
 
 import datetime as dt
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,10 +29,10 @@ _CONFIGURATION = {
 
 
 class S3Place:
-    def __init__(self, declaration: Declaration, *, region: str | None = None) -> None:
-        """`region`: where the declaration names none."""
+    def __init__(self, declaration: Declaration) -> None:
         self._declaration = declaration
-        self._region = declaration.region or region
+        # The library itself knows AWS_DEFAULT_REGION only.
+        self._region = declaration.region or os.environ.get("AWS_REGION")
         self._opened: Any = None
 
     def objects(self, base: str, prefix: str, depth: int | None) -> Iterator[FoundObject]:
