@@ -240,7 +240,7 @@ async def test_without_its_store_the_api_knows_the_token_of_its_settings_only(se
         async def read(self, _function: object) -> object:
             raise StoreUnavailable("the store is away")
 
-    monkeypatch.setattr(authenticator, "_store", Away())
+    monkeypatch.setattr(authenticator, "store", Away())
     authenticator.forget()
 
     assert (await client_of(served, made["token"]).get("/v1/runs")).status_code == 503

@@ -31,6 +31,7 @@ from penstock.engine.api.authentication import Authenticator, People
 from penstock.engine.api.gate import Gate
 from penstock.engine.api.live_logs import LiveLogs
 from penstock.engine.api.permissions import permitted
+from penstock.engine.api.repeats import AnsweredBefore, Repeats, answer_again
 from penstock.engine.api.services import DeclareQueue, Services, queues_need_no_declaring
 from penstock.engine.api.settings import ApiSettings, software_version
 from penstock.engine.fleet import Fleet
@@ -95,5 +96,7 @@ def create_app(
     document.install(app)
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
+    app.add_exception_handler(AnsweredBefore, answer_again)
+    app.add_middleware(Repeats, store=store)
     app.add_middleware(Gate, settings=settings, authenticator=authenticator)
     return app

@@ -83,7 +83,7 @@ class Authenticator:
     def __init__(
         self, store: Store, settings: ApiSettings, people: People | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._store = store
+        self.store = store
         self._settings = settings
         self._people = people
         self._clock = clock
@@ -128,7 +128,7 @@ class Authenticator:
         if (found := self._workspaces.get(name)) is not None:
             return found[0]
         asked_at = self._clock()
-        exists = await self._store.read(lambda connection: has_workspace(connection, name))
+        exists = await self.store.read(lambda connection: has_workspace(connection, name))
         self._workspaces.put(name, exists, asked_at)
         return exists
 
@@ -144,7 +144,7 @@ class Authenticator:
             if self._denied.get(key) is not None:
                 return
             self._denied.put(key, True, self._clock())
-        await self._store.transaction(lambda connection: record(connection, workspace, deed, time.time_ns() // 1000))
+        await self.store.transaction(lambda connection: record(connection, workspace, deed, time.time_ns() // 1000))
 
     async def _holder(self, token: str) -> Caller:
         token_id = id_of_token(token)
@@ -165,7 +165,7 @@ class Authenticator:
         if (found := self._tokens.get(token_id)) is not None:
             return found[0]
         asked_at = self._clock()
-        known = await self._store.read(lambda connection: known_token(connection, token_id))
+        known = await self.store.read(lambda connection: known_token(connection, token_id))
         self._tokens.put(token_id, known, asked_at)
         return known
 
@@ -177,7 +177,7 @@ class Authenticator:
             self._uses.clear()
         self._uses[known.token_id] = at
         try:
-            await self._store.transaction(lambda connection: use_token(connection, known.token_id, now))
+            await self.store.transaction(lambda connection: use_token(connection, known.token_id, now))
         except StoreUnavailable as error:
             log.warning("token.use_not_written", token_id=known.token_id, reason=str(error))
 
@@ -194,7 +194,7 @@ class Authenticator:
         def look(connection: Connection) -> Caller:
             return Caller(name=person.subject, kind="person", roles=roles_of(connection, subjects), groups=person.groups)
 
-        caller = await self._store.read(look)
+        caller = await self.store.read(look)
         self._roles.put(key, caller, asked_at)
         return caller
 

@@ -14,6 +14,7 @@ from penstock.contracts.access import EVERYWHERE, Principal, Role
 from penstock.engine.api.authentication import Authenticator
 from penstock.engine.api.callers import WORKSPACE_HEADER, Caller
 from penstock.engine.api.problems import NotAllowed, NotFound
+from penstock.engine.api.repeats import check_repeat
 from penstock.engine.audit import Deed
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
@@ -162,8 +163,13 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
 READING = frozenset({"GET", "HEAD"})
 NEVER_SCOPED = frozenset({"GET /me"})
 """Any token may ask what it is."""
-UNAUDITED = frozenset({"POST /artifacts/missing", "PUT /artifacts/{digest}"})
-"""What changes nothing that is not told of elsewhere, and comes too often to be told twice."""
+UNAUDITED = frozenset(
+    {
+        *("POST /artifacts/missing", "PUT /artifacts/{digest}", "POST /triggers/{name}/test"),
+        *("POST /events", "POST /events/s3", "POST /events/plain/{mapping}"),
+    }
+)
+"""What changes nothing, or nothing that is not told of elsewhere, and comes too often to be told twice."""
 _AREAS = {route: (area, need) for area, routes in PERMISSIONS.items() for route, need in routes.items()}
 SCOPES = tuple(sorted({scope for area in PERMISSIONS for scope in (area, f"{area}:read")}))
 
@@ -192,6 +198,7 @@ async def permitted(request: Request) -> Principal:
         await authenticator.record(workspace, deed)
     if reason:
         raise NotAllowed(403, reason)
+    await check_repeat(request, route, principal, authenticator.store)
     return principal
 
 

@@ -23,6 +23,7 @@ from penstock.contracts.errors import (
     StoreUnavailable,
     UnknownVersion,
 )
+from penstock.engine.kept_answers import StillBusy
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
 
@@ -60,6 +61,7 @@ class NotAllowed(ContractError):
 
 _STATUS: dict[type[PenstockError], int] = {
     NotFound: 404,
+    StillBusy: 409,
     ArtifactLost: 404,
     UnknownVersion: 409,
     GraphError: 422,
