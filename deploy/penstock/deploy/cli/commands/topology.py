@@ -34,6 +34,8 @@ Examples:
 
     penstock topology check --pool cpu --pool gpu     ends with 1 if something is missing, different or has no leader
 
+    penstock topology apply --pool cpu --ingest-from lake.events:day.#     take events in from an exchange that others own
+
     penstock topology permissions --user runner-a --kind runner --workspace a
 
     penstock topology export --pool cpu               definitions for `rabbitmqctl import_definitions` and Kubernetes operators
@@ -47,6 +49,10 @@ Pools = Annotated[
 Workspaces = Annotated[
     list[str] | None, typer.Option("--workspace", metavar="WORKSPACE", help="Whose pools these are; by default that of PENSTOCK_WORKSPACE.")
 ]
+IngestFrom = Annotated[
+    list[str] | None,
+    typer.Option("--ingest-from", metavar="EXCHANGE[:KEY]", help="Take events in from an exchange of others, too. May be repeated."),
+]
 ManagementUrl = Annotated[str | None, typer.Option("--broker-management-url", help="http://USER:PASSWORD@HOST:15672")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -55,6 +61,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 def apply(
     pool: Pools = None,
     workspace: Workspaces = None,
+    ingest_from: IngestFrom = None,
     broker_url: BrokerUrl = None,
     broker_management_url: ManagementUrl = None,
     as_json: AsJson = False,
@@ -63,7 +70,7 @@ def apply(
     with services_extra():
         from penstock.deploy.services.topology import apply_topology, commands_for_policies  # noqa: PLC0415 -- for services alone
 
-    wanted = _wanted(settings, workspace, pool)
+    wanted = _wanted(settings, workspace, pool, ingest_from)
     applied = asyncio.run(apply_topology(settings, wanted, lambda what: typer.echo(f"waiting for {what}", err=True)))
     unset = commands_for_policies(settings) if settings.broker_management_url is None else []
     if as_json:
@@ -76,6 +83,7 @@ def apply(
 def check(
     pool: Pools = None,
     workspace: Workspaces = None,
+    ingest_from: IngestFrom = None,
     broker_url: BrokerUrl = None,
     broker_management_url: ManagementUrl = None,
     as_json: AsJson = False,
@@ -84,7 +92,7 @@ def check(
     with services_extra():
         from penstock.deploy.services.topology import check_topology  # noqa: PLC0415 -- for services alone
 
-    found = asyncio.run(check_topology(settings, _wanted(settings, workspace, pool)))
+    found = asyncio.run(check_topology(settings, _wanted(settings, workspace, pool, ingest_from)))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in found]))
     else:
@@ -97,6 +105,7 @@ def check(
 def export(
     pool: Pools = None,
     workspace: Workspaces = None,
+    ingest_from: IngestFrom = None,
     broker_url: BrokerUrl = None,
     vhost: Annotated[str | None, typer.Option("--vhost", help="The virtual host; by default that of PENSTOCK_BROKER_URL, or /.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
@@ -106,7 +115,7 @@ def export(
     with services_extra():
         from penstock.deploy.services.topology import exported  # noqa: PLC0415 -- for services alone
 
-    text = exported(settings, _wanted(settings, workspace, pool), vhost, as_text=as_text)
+    text = exported(settings, _wanted(settings, workspace, pool, ingest_from), vhost, as_text=as_text)
     if output is None:
         sys.stdout.write(text)
         return
@@ -145,15 +154,27 @@ def _settings(broker_url: str | None, management_url: str | None) -> ServiceSett
     return ServiceSettings.read({"broker_url": broker_url, "broker_management_url": management_url})
 
 
-def _wanted(settings: ServiceSettings, workspaces: Sequence[str] | None, pools: Sequence[str] | None) -> "Topology":
+def _wanted(
+    settings: ServiceSettings, workspaces: Sequence[str] | None, pools: Sequence[str] | None, ingest_from: Sequence[str] | None
+) -> "Topology":
     with services_extra():
         from penstock.transport.buses.rabbitmq.topology import topology  # noqa: PLC0415 -- for services alone
 
     return topology(
-        (checked_name(workspace, "workspace"), checked_pool_name(pool))
-        for workspace in dict.fromkeys(workspaces or [settings.workspace])
-        for pool in dict.fromkeys(pools or [DEFAULT_POOL])
+        (
+            (checked_name(workspace, "workspace"), checked_pool_name(pool))
+            for workspace in dict.fromkeys(workspaces or [settings.workspace])
+            for pool in dict.fromkeys(pools or [DEFAULT_POOL])
+        ),
+        ingest_from=[_exchange_and_key(text) for text in dict.fromkeys(ingest_from or [])],
     )
+
+
+def _exchange_and_key(text: str) -> tuple[str, str]:
+    exchange, _, key = text.partition(":")
+    if not exchange or exchange.startswith("penstock."):
+        raise InvalidInput(f"--ingest-from {text!r}: name an exchange of others, as orders or as orders:eu.#")
+    return exchange, key or "#"
 
 
 def _show_applied(applied: "Applied", unset: Sequence[str]) -> None:

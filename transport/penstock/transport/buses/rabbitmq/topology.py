@@ -82,14 +82,20 @@ EXCHANGES = (
 )
 
 
-def topology(pools: Iterable[tuple[str, str]] = ()) -> Topology:
-    """The whole, with a queue for each `(workspace, pool)`. Queues of lanes are not in it: who serves a step declares its own."""
+def topology(pools: Iterable[tuple[str, str]] = (), *, ingest_from: Iterable[tuple[str, str]] = ()) -> Topology:
+    """The whole, with a queue for each `(workspace, pool)`. Queues of lanes are not in it: who serves a step declares its own.
+
+    `ingest_from` are exchanges of others, each with a key, from which events are taken in besides; they are bound, never declared.
+    """
     shared = [queue_topology(name) for name in (DEAD, INBOX, INGEST)]
     parts = [*shared, *(queue_topology(work_queue(workspace, pool)) for workspace, pool in pools)]
     return Topology(
         exchanges=EXCHANGES,
         queues=tuple(queue for part in parts for queue in part.queues),
-        bindings=tuple(binding for part in parts for binding in part.bindings),
+        bindings=(
+            *(binding for part in parts for binding in part.bindings),
+            *(DeclaredBinding(exchange, INGEST, key) for exchange, key in ingest_from),
+        ),
     )
 
 
