@@ -22,7 +22,7 @@ FILE = COMPOSE / "compose.yaml"
 _BIN = Path(sys.executable).parent
 NEEDED = {
     "coordinator": {"broker_url", "database_url", "signing_key"},
-    "api": {"broker_url", "database_url", "api_token"},
+    "api": {"broker_url", "database_url", "api_token", "signing_key"},
     "runner-cpu": {"broker_url"},
     "runner-gpu": {"broker_url"},
     "migration": {"database_url"},

@@ -53,9 +53,18 @@ class Office:
     sender: WebhookSender
     clock: Clock = field(default_factory=Clock)
     bus: MemoryBus = field(default_factory=MemoryBus)
+    notes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def relay(self, sender: WebhookSender | None = None) -> OutgoingRelay:
-        return OutgoingRelay(RelayPorts(store=self.store, bus=self.bus, sender=sender or self.sender, key=KEY, now=self.clock))
+        ports = RelayPorts(
+            store=self.store,
+            bus=self.bus,
+            sender=sender or self.sender,
+            key=KEY,
+            now=self.clock,
+            noted=lambda *note: self.notes.append(note),
+        )
+        return OutgoingRelay(ports)
 
     async def subscribe(self, url: str | None, **fields: object) -> None:
         plain = {"name": "hook", "kind": "bus" if url is None else "webhook", "url": url, **fields}
@@ -169,6 +178,7 @@ async def test_after_a_day_it_is_given_up_and_can_be_retried(office: Office, rec
     await office.look()
 
     assert (dead.state, dead.error) == ("dead", "the receiver answered 500")
+    assert office.notes == [("webhook", "failed"), ("webhook", "dead"), ("webhook", "done")]
     assert (await office.only()).state == "delivered"
 
 

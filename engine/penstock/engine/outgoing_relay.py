@@ -50,6 +50,10 @@ _SECOND = 1_000_000
 _ERROR_LIMIT = 300
 
 
+def _unnoted(_to: str, _result: str) -> None:
+    """Nobody counts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayPorts:
     """What the relay works with. `key` signs; `now` reads the store's clock in microseconds since 1970."""
@@ -59,6 +63,8 @@ class RelayPorts:
     sender: WebhookSender
     key: bytes
     now: Callable[[], int]
+    noted: Callable[[str, str], None] = _unnoted
+    """Hears of each try: `bus` or `webhook`, and `done`, `failed` or `dead`."""
 
 
 @dataclass(slots=True)
@@ -132,9 +138,13 @@ class OutgoingRelay:
             await self.ports.bus.publish(envelope)
         except BusUnavailable as error:
             log.warning("event.not_published", topic=owed.topic, reason=str(error))
+            self.ports.noted("bus", "failed")
             return False
         except ContractError as error:
             log.error("event.impossible", topic=owed.topic, reason=str(error))  # noqa: TRY400 - it says all
+            self.ports.noted("bus", "dead")
+            return True
+        self.ports.noted("bus", "done")
         return True
 
     # Webhooks
@@ -165,23 +175,25 @@ class OutgoingRelay:
         secrets = [secret_of(self.ports.key, receiver.workspace, receiver.name, generation) for generation in receiver.generations]
         headers = signed_headers(secrets, owed.message_id, self.ports.now() // _SECOND, body)
         answer = await self.ports.sender.post(receiver.url, headers, body)
-        await self._write(lambda connection: self._mark(connection, receiver, owed, answer))
+        result = await self._write(lambda connection: self._mark(connection, receiver, owed, answer))
+        self.ports.noted("webhook", result)
 
-    def _mark(self, connection: Connection, receiver: Receiver, owed: Owed, answer: Answer) -> None:
+    def _mark(self, connection: Connection, receiver: Receiver, owed: Owed, answer: Answer) -> str:
         now = self.ports.now()
         if answer.is_success:
             arrived(connection, owed.number, answer.status, now)
-            return
+            return "done"
         error = (answer.error or f"the receiver answered {answer.status}")[:_ERROR_LIMIT]
         log.warning("webhook.failed", subscription=receiver.name, message_id=owed.message_id, tries=owed.tries, reason=error)
         if answer.status == WANTS_NO_MORE:
             turn_off(connection, receiver.workspace, receiver.name, "the receiver answered 410: it wants no more", now)
-            return
+            return "dead"
         due_at = now + int(pause_seconds(owed.message_id, owed.tries, answer.retry_seconds) * _SECOND)
         if due_at > owed.give_up_at:
             give_up(connection, owed.number, answer.status, error, now)
-        else:
-            put_back(connection, owed.number, due_at, answer.status, error)
+            return "dead"
+        put_back(connection, owed.number, due_at, answer.status, error)
+        return "failed"
 
     def _throttle(self, receiver: Receiver, rate: int) -> Throttler:
         place = (receiver.workspace, receiver.name, rate)

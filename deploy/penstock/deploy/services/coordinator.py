@@ -9,7 +9,7 @@ from penstock.deploy.declared_datastores import ResolveSecret
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.coordinator_metrics import CoordinatorMetrics
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, DATABASE, now, open_artifacts, open_bus, open_store
-from penstock.deploy.services.event_service import event_service, secret_of_environment
+from penstock.deploy.services.event_service import event_service
 from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.observation import Observation, observe
@@ -19,6 +19,7 @@ from penstock.engine.coordinator import Coordinator, CoordinatorSettings
 from penstock.engine.events.service import EventService
 from penstock.engine.shared_entries import SharedEntries
 from penstock.engine.store import Store
+from penstock.runners.known_secrets import secret_of_runner
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import DEAD, INBOX, INGEST, Bus, work_queue
 from penstock.transport.buses.rabbitmq.mending import Mending
@@ -94,7 +95,7 @@ async def observed_coordinator(
     *,
     only_pool: str | None = None,
     share: Share | None = None,
-    resolve_secret: ResolveSecret = secret_of_environment,
+    resolve_secret: ResolveSecret = secret_of_runner,
 ) -> AsyncGenerator[Deciders]:
     """A coordinator of every run, or of one's share of them, and an event service beside it; their work is counted and traced meanwhile."""
     bus, store, artifacts = ports
@@ -103,7 +104,7 @@ async def observed_coordinator(
     key: str = settings.needed("signing_key")
     observed_ports = ObservedBus(bus, seen.metrics), ObservedStore(store, seen.metrics), ObservedArtifacts(artifacts, seen.metrics)
     try:
-        async with _shared_entries(settings) as shared, relaying(observed_ports[0], observed_ports[1], settings) as relay:
+        async with _shared_entries(settings) as shared, relaying(observed_ports[0], observed_ports[1], settings, seen.metrics) as relay:
 
             def told() -> None:
                 relay.wake()

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.dependencies import now
+from penstock.deploy.services.metrics import Metrics
 from penstock.deploy.services.webhook_sender import webhook_sender
 from penstock.engine.outgoing_relay import OutgoingRelay, RelayPorts
 from penstock.engine.store import Store
@@ -13,11 +14,15 @@ from penstock.transport.bus import Bus
 
 
 @asynccontextmanager
-async def relaying(bus: Bus, store: Store, settings: ServiceSettings) -> AsyncGenerator[OutgoingRelay]:
+async def relaying(bus: Bus, store: Store, settings: ServiceSettings, metrics: Metrics) -> AsyncGenerator[OutgoingRelay]:
     """A relay at work. What it has in hand when it is left is delivered by another, a minute later."""
     key: str = settings.needed("signing_key")
+    sent = metrics.counter("penstock_events_sent_total", "Tries to send events out, by where to and what came of them.", "to", "result")
     async with webhook_sender(settings.webhooks_allowed) as sender:
-        relay = OutgoingRelay(RelayPorts(store=store, bus=bus, sender=sender, key=key.encode(), now=now))
+        ports = RelayPorts(
+            store=store, bus=bus, sender=sender, key=key.encode(), now=now, noted=lambda to, result: sent.labels(to, result).inc()
+        )
+        relay = OutgoingRelay(ports)
         serving = asyncio.create_task(relay.run())
         try:
             yield relay
