@@ -119,10 +119,13 @@ def test_a_loop_over_a_large_batch_is_quick_enough() -> None:
         "size(event.data.a.map(x, x)) > 1",
         "{'a': event.data.a.filter(x, x == 1)}",
         "size(event.data.t.split(',').map(x, event.data.t))",
+        "event.data.s.map(x, x + x + x + x).map(x, " + " + ".join(["x"] * 300) + ").map(x, " + " + ".join(["x"] * 300) + ")",
+        "size(event.data.s.map(x, " + " + ".join(["x"] * 300) + ").map(x, " + " + ".join(["x"] * 300) + "))",
+        "event.data.s.map(x, " + " + ".join(["event.data.t"] * 200) + ")",
     ],
 )
 def test_loops_that_would_take_too_long_are_refused(text: str) -> None:
-    scope = Scope((event({"a": list(range(9000)), "t": "a," * 20_000}),))
+    scope = Scope((event({"a": list(range(9000)), "t": "a," * 20_000, "s": ["a" * 1000] * 100}),))
 
     with pytest.raises(ExpressionError, match="too much"):
         compiled(text, "where").value(scope)

@@ -6,6 +6,7 @@ A `map` over 10,000 numbers takes it two seconds; item by item a fiftieth of one
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from penstock.engine.triggers.scope import Scope, extent
@@ -37,7 +38,8 @@ class Native:
         if self.loops:
             longest, total = extent(scope.variables(self.names))
             longest = max(longest, PARTS_LIMIT) if "split" in self.program.functions() else longest
-            _check(longest, sum(_effort(loop, longest, total, self.names) for loop in self.loops))
+            growth = prod(max(loop.reads, 1) for loop in self.loops if loop.kind == "map")
+            _check(longest, growth * sum(_effort(loop, longest, total, self.names) for loop in self.loops))
         return self.program.execute(scope.context(self.names))
 
 
@@ -46,7 +48,7 @@ class ItemByItem:
     """`over.map(variable, made)`, `over.map(variable, condition, made)` or `over.filter(variable, condition)`."""
 
     over: "Native | ItemByItem"
-    variable: str
+    loop: Loop
     condition: Native | None
     made: Native | None
 
@@ -59,12 +61,15 @@ class ItemByItem:
             case _:
                 raise TypeError("what it loops over is no list")
         outer = tuple({*(self.condition.names if self.condition else ()), *(self.made.names if self.made else ())})
-        _check(len(items), len(items) * extent(scope.variables(outer))[1] if outer else 0)
+        _check(len(items), len(items) * extent(scope.variables(outer))[1] * _outward(self.loop, outer) if outer else 0)
+        if self.loop.reads > 1:
+            # What it makes may hold each item as often.
+            _check(0, extent(items)[1] * self.loop.reads)
         return list(self._values(scope, items, outer))
 
     def _values(self, scope: Scope, items: list[Any], outer: tuple[str, ...]) -> Iterator[Any]:
         for item in items:
-            context = scope.around(self.variable, item, outer)
+            context = scope.around(self.loop.variable, item, outer)
             if self.condition is not None and not _truth(self.condition.program.execute(context)):
                 continue
             yield item if self.made is None else self.made.program.execute(context)
@@ -84,9 +89,10 @@ def plan(text: str, whole: Native) -> Native | ItemByItem:
 
     parts = [part(source) for source in loop.parts]
     over = plan(loop.over, part(loop.over))
+    # Loops are in the order in which they end.
     if loop.kind == "filter":
-        return ItemByItem(over, loop.variable, parts[0], None)
-    return ItemByItem(over, loop.variable, parts[0] if len(parts) > 1 else None, parts[-1])
+        return ItemByItem(over, whole.loops[-1], parts[0], None)
+    return ItemByItem(over, whole.loops[-1], parts[0] if len(parts) > 1 else None, parts[-1])
 
 
 def _truth(value: Any) -> bool:
@@ -96,8 +102,13 @@ def _truth(value: Any) -> bool:
 
 
 def _effort(loop: Loop, longest: int, total: int, names: tuple[str, ...]) -> int:
-    outward = longest * total if loop.names & set(names) else total
-    return outward * (longest // 2 + 1) if loop.kind in ("map", "filter") else outward
+    copied = longest * total * _outward(loop, names) or total
+    return copied * (longest // 2 + 1) if loop.kind in ("map", "filter") else copied
+
+
+def _outward(loop: Loop, names: tuple[str, ...]) -> int:
+    """How often its body reads variables of the expression."""
+    return sum(name in names for name in loop.names)
 
 
 def _check(items: int, effort: int) -> None:

@@ -33,11 +33,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """A loop: the variable that it binds, and the names that its body has besides."""
+    """A loop: the variable that it binds, how often its body reads that, and the other names in its body, as often as they are there."""
 
     kind: str
     variable: str
-    names: frozenset[str]
+    reads: int
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +122,9 @@ def _close(stack: list[_Open], mark: str, loops: list[Loop]) -> None:
         raise ValueError(f"{mark!r} closes nothing")
     opened = stack.pop()
     if opened.loop and opened.names:
-        variable = opened.names[0]
-        loops.append(Loop(kind=opened.loop, variable=variable, names=frozenset(opened.names) - {variable}))
+        variable, *body = opened.names
+        others = tuple(name for name in body if name != variable)
+        loops.append(Loop(kind=opened.loop, variable=variable, reads=len(body) - len(others), names=others))
 
 
 def _kind(match: re.Match[str]) -> str:
