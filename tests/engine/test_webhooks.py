@@ -62,7 +62,7 @@ class Office:
             sender=sender or self.sender,
             key=KEY,
             now=self.clock,
-            noted=lambda *note: self.notes.append(note),
+            noted=lambda to, result: self.notes.append((to, result)),
         )
         return OutgoingRelay(ports)
 
