@@ -72,6 +72,13 @@ class Resolved:
         return f"{self.name}@{self.version}"
 
 
+def version_tags(version: Resolved) -> dict[str, str]:
+    """The tags that say of a run which version it is of, and warn where that is deprecated."""
+    because = f": {version.note}" if version.note else ""
+    warning = {"warning": f"{version.reference} is deprecated{because}"} if version.state == "deprecated" else {}
+    return {"version": version.version, **warning}
+
+
 def resolve(connection: Connection, workspace: str, reference: str, *, family: Family = "pipeline") -> Resolved:
     """The version that `name` (its default), `name@version` or `name@alias` names, whatever its state.
 

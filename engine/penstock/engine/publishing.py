@@ -34,6 +34,7 @@ from penstock.engine.published_versions import (
     resolve,
     version_names,
     version_of,
+    version_tags,
     version_view,
 )
 from penstock.engine.statement import Statement
@@ -258,15 +259,14 @@ def remove_alias(connection: Connection, shelf: Shelf, alias: str, now: int) -> 
 
 
 def tags_of_run(version: Resolved) -> dict[str, str]:
-    """The tags that say of a run which version it is of, and warn where that is deprecated.
+    """As `version_tags`, of a version that may be run.
 
-    :raises InvalidInput: the version is disabled, so it makes no new runs.
+    :raises InvalidInput: it is disabled, so it makes no new runs.
     """
-    because = f": {version.note}" if version.note else ""
     if version.state == "disabled":
+        because = f": {version.note}" if version.note else ""
         raise InvalidInput(f"{version.reference} is disabled, so it makes no new runs{because}; run another version, or activate this one")
-    tags = {"version": version.version}
-    return tags if version.state == "active" else {**tags, "warning": f"{version.reference} is deprecated{because}"}
+    return version_tags(version)
 
 
 def _check_triggers(name: str, spec: PipelineSpec, triggers: Sequence[TriggerSpec]) -> None:

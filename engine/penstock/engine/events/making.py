@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from penstock.contracts.errors import ContractError
+from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.messages import Cause, SubmitRun
 from penstock.contracts.triggers import CronSource, OnDataSource, OnRunSource
 from penstock.engine.core.plan import plan_of
@@ -12,6 +12,7 @@ from penstock.engine.events.records import KnownEvent, Verdict
 from penstock.engine.events.start_rows import Start, StartState, find_start, insert_start, move_start, write_starts
 from penstock.engine.events.triggers import Trigger
 from penstock.engine.events.world import World
+from penstock.engine.published_versions import version_tags
 from penstock.engine.runs import ask_to_cancel, submit, submit_all
 from penstock.engine.triggers.causes import cause_of_events, cause_of_key, run_id_of
 from penstock.engine.triggers.holding import Queue, Replace, Skip, placed, throttled_until
@@ -136,13 +137,13 @@ def place(world: World, trigger: Trigger, start: Start, events: Sequence[KnownEv
     waits = not is_next and world.has_queue(trigger, start)
     at = _throttled_until(world, trigger, waits=waits)
     if at is not None:
-        return settle(world, trigger, start, "queue", "more than its throttle lets through", due_at=at)
+        return _waiting(world, trigger, start, "more than its throttle lets through", at)
     policy = trigger.spec.concurrency
     if policy is not None:
         live = dict(world.live_runs(trigger, start.key))
         match placed(policy, list(live), others_wait=waits):
             case Queue():
-                return settle(world, trigger, start, "queue", f"{len(live)} of its runs go on, {policy.limit} at most")
+                return _waiting(world, trigger, start, f"{len(live)} of its runs go on, {policy.limit} at most", world.now)
             case Skip(reason):
                 return settle(world, trigger, start, "skipped", reason)
             case Replace(run_ids):
@@ -152,6 +153,13 @@ def place(world: World, trigger: Trigger, start: Start, events: Sequence[KnownEv
             case Begin():
                 pass
     return _submit(world, trigger, start, events)
+
+
+def _waiting(world: World, trigger: Trigger, start: Start, reason: str, due_at: int) -> Verdict:
+    if start.reason == reason:
+        # It is looked at every second; nothing is written where nothing has changed.
+        return Verdict("waiting", reason)
+    return settle(world, trigger, start, "queue", reason, due_at=due_at)
 
 
 def settle(world: World, trigger: Trigger, start: Start, state: StartState, reason: str, *, due_at: int | None = None) -> Verdict:
@@ -181,11 +189,20 @@ def _request(world: World, trigger: Trigger, start: Start, events: Sequence[Know
         run_id=run_id_of(trigger.workspace, trigger.name, start.cause),
         spec=world.spec(trigger.workspace, start.spec_digest),
         parameters=start.values,
-        tags=trigger.spec.tags,
+        tags={**trigger.spec.tags, **_version_tags(world, trigger, start)},
         experiment=trigger.spec.experiment,
         cause=cause_of(trigger, events),
         owner=world.owner,
     )
+
+
+def _version_tags(world: World, trigger: Trigger, start: Start) -> dict[str, str]:
+    """Which version it is of, where the pipeline is still at that."""
+    try:
+        resolved = world.pipeline(trigger)
+    except InvalidInput:
+        return {}
+    return version_tags(resolved) if resolved.spec_digest == start.spec_digest else {}
 
 
 def cause_of(trigger: Trigger, events: Sequence[KnownEvent]) -> Cause:
