@@ -14,6 +14,7 @@ from penstock.contracts.event_mappings import EventMapping
 from penstock.contracts.event_views import RefusalView
 from penstock.engine.events.mappings import put_mapping
 from penstock.engine.events.refusals import refusals
+from penstock.engine.events.service import EventService, EventSettings
 from penstock.engine.store import Store
 from penstock.transport.bus import Envelope, Exchange
 from penstock.transport.buses.memory import MemoryBus
@@ -145,6 +146,51 @@ async def test_a_thousand_events_with_duplicates_and_restarts_make_one_run_each(
 
     assert await runs_of(bench) == list(range(1000))
     assert len(begun) == len(set(begun))
+
+
+async def test_two_services_at_once_join_deduplicate_and_limit_as_one_would(bench: Bench, bus: MemoryBus) -> None:
+    parts = [{"kind": "event", "type": "a"}, {"kind": "event", "type": "b"}]
+    await bench.declare(trigger("join", on={"kind": "all", "of": parts, "key": "event.data.rows"}, parameters=ROWS))
+    await bench.declare(trigger("dedupe", on={"kind": "event", "type": "b"}, parameters={"rows": "-1"}, dedupe="event.data.rows % 10"))
+    await bench.declare(trigger("limit", on={"kind": "event", "type": "a"}, parameters={"rows": "-2"}, concurrency={"limit": 3}))
+    chance = random.Random(5)
+    events = [event(f"{kind}{number}", kind, data={"rows": number}) for kind in "ab" for number in range(60)]
+    sent = [*events, *events]
+    chance.shuffle(sent)
+    begun: list[int] = []
+
+    async def is_done() -> bool:
+        states = await bench.states()
+        return len(states) == 120 and set(states.values()) == {"done"}
+
+    async with serving(bench, bus, begun), serving(bench, bus, begun):
+        for one in sent:
+            await emit(bus, one)
+            await asyncio.sleep(0)
+        await until(is_done)
+
+    runs = await runs_of(bench)
+    assert [rows for rows in runs if rows >= 0] == list(range(60))
+    assert runs.count(-1) == 10
+    assert runs.count(-2) == 3
+    assert sorted(await bench.outcomes("limit")) == ["started"] * 3 + ["waiting"] * 57
+
+
+async def test_what_is_under_way_ends_when_it_is_asked_to(bench: Bench, bus: MemoryBus) -> None:
+    begun: list[int] = []
+    service = EventService(bus, bench.store, EventSettings(), lambda: bench.now, begun.append)
+    serving_it = asyncio.create_task(service.run())
+    await emit(bus, event("a"))
+    await until(lambda: is_kept(bench))
+
+    service.drain()
+
+    async with asyncio.timeout(30):
+        await serving_it
+
+
+async def is_kept(bench: Bench) -> bool:
+    return len(await bench.states()) == 1
 
 
 async def has_runs(bench: Bench, count: int) -> bool:

@@ -13,7 +13,10 @@ from penstock.engine.triggers.schedules import due, local_time
 
 NEVER = 2**62
 """When a schedule is looked at that has no time left."""
-_due = Statement("SELECT trigger_no, member, last_at FROM trigger_clock WHERE next_at <= :now ORDER BY next_at LIMIT 1000")
+_due = Statement(
+    "SELECT c.trigger_no, c.member FROM trigger_clock c JOIN trigger_version t ON t.trigger_no = c.trigger_no "
+    "WHERE c.next_at <= :now AND t.state IN ('on', 'paused') ORDER BY c.next_at LIMIT 1000"
+)
 _last = Statement("SELECT last_at FROM trigger_clock WHERE trigger_no = :trigger_no AND member = :member")
 _set = Statement("UPDATE trigger_clock SET last_at = :last_at, next_at = :next_at WHERE trigger_no = :trigger_no AND member = :member")
 
@@ -23,7 +26,7 @@ def tell_due_times(connection: Connection, now: int, owner: str | None = None) -
     rows = _due.rows(connection, now=now)
     triggers = {trigger.trigger_no: trigger for trigger in locked(connection, {row[0] for row in rows})}
     events: list[ReceivedEvent] = []
-    for number, member, _ in rows:
+    for number, member in rows:
         trigger = triggers.get(number)
         if trigger is not None and trigger.state != "inert":
             events += _events_of(connection, trigger, member, now)

@@ -36,6 +36,11 @@ class Fetching:
         if self._round is None or self._round.done():
             self._round = tasks.create_task(self._fetch_all(tell))
 
+    def stop(self) -> None:
+        """What is being fetched is fetched again, by whoever serves then."""
+        if self._round is not None:
+            self._round.cancel()
+
     async def _fetch_all(self, tell: Callable[[Decided], None]) -> None:
         """Fetches until there is nothing left that is due."""
         try:

@@ -90,6 +90,8 @@ class EventService:
             await self._work()
             for task in others:
                 task.cancel()
+            if self._fetching is not None:
+                self._fetching.stop()
 
     def drain(self) -> None:
         """Has `run` end after the batch that is under way; what was not begun is delivered to others."""

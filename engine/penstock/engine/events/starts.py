@@ -82,8 +82,10 @@ def _begin(world: World, trigger: Trigger, key: str) -> None:
 def _placed(world: World, trigger: Trigger, start: Start) -> bool:
     """Whether the next one may have its turn too."""
     verdict = place(world, trigger, start, _events_of(world, start), is_next=True)
+    if verdict.outcome == "waiting":
+        return False
     world.record.note(start.occurrences, trigger.trigger_no, verdict)
-    return verdict.outcome != "waiting"
+    return True
 
 
 def has_fetches(connection: Connection, now: int) -> bool:

@@ -11,7 +11,8 @@ from penstock.engine.events.starts import begin_due, try_again
 from penstock.engine.statement import Statement
 
 _due = Statement(
-    "SELECT EXISTS (SELECT 1 FROM trigger_clock WHERE next_at <= :now), EXISTS (SELECT 1 FROM held_event WHERE until <= :now), "
+    "SELECT EXISTS (SELECT 1 FROM trigger_clock c JOIN trigger_version t ON t.trigger_no = c.trigger_no "
+    "WHERE c.next_at <= :now AND t.state IN ('on', 'paused')), EXISTS (SELECT 1 FROM held_event WHERE until <= :now), "
     "EXISTS (SELECT 1 FROM trigger_start WHERE state IN ('fetch', 'queue', 'again') AND due_at <= :now)"
 )
 _new = Statement("SELECT 1 FROM event WHERE state = 'new' LIMIT 1")
