@@ -3,18 +3,22 @@
 So events, triggers, publishing and the like are written once, as requests, and can't differ between a laptop and services.
 """
 
+import os
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
 from typing_extensions import override
 
+from penstock.deploy.declared_datastores import open_datastores
 from penstock.deploy.embedded.engine import EmbeddedEngine
 from penstock.deploy.embedded.incarnation import DEV
 from penstock.deploy.remote.connection import Connection
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.local_secrets import SIGNING_KEY, dev_folder, kept_secret
+from penstock.deploy.user_secrets import secret_of_user
 from penstock.engine.api.app import create_app
 from penstock.engine.api.settings import ApiSettings
 from penstock.transport.buses.memory import MemoryBus
@@ -28,7 +32,8 @@ def local_connection(engine: EmbeddedEngine) -> Connection:
     given = ServiceSettings.read()
     key = given.signing_key.get_secret_value() if given.signing_key is not None else kept_secret(dev_folder(engine.home) / SIGNING_KEY)
     settings = ApiSettings(owner=DEV, webhook_key=key.encode(), webhooks_allowed=given.webhooks_allowed)
-    app = create_app(engine.store, MemoryBus(), engine.opened.store, settings)
+    datastores = open_datastores(engine.opened.store, os.environ, Path.cwd(), secret_of_user)
+    app = create_app(engine.store, MemoryBus(), engine.opened.store, settings, datastores=datastores)
     return Connection(ADDRESS, None, transport=LocalTransport(app, engine.call))
 
 

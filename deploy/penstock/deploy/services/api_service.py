@@ -1,10 +1,12 @@
 """`penstock api`: the API as a service, on the bus, the store and the artifact store of the others."""
 
+import os
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import httpx
 import structlog
@@ -12,6 +14,7 @@ import uvicorn
 from typing_extensions import override
 
 from penstock.contracts.errors import InvalidInput
+from penstock.deploy.declared_datastores import open_datastores
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.api import check_address, server
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, DATABASE, open_artifacts, open_bus, open_store
@@ -21,6 +24,7 @@ from penstock.deploy.services.observation import Observation, observe
 from penstock.deploy.services.observed import ObservedArtifacts, ObservedBus, ObservedStore
 from penstock.deploy.services.oidc_people import Issuer, OidcPeople
 from penstock.deploy.services.topology import declare_pool
+from penstock.deploy.user_secrets import secret_of_user
 from penstock.engine.api.app import create_app
 from penstock.engine.api.authentication import People
 from penstock.engine.api.services import queues_need_no_declaring
@@ -127,6 +131,7 @@ def api_server(
         api_settings(settings, owner),
         partial(declare_pool, settings) if settings.broker_url is not None else queues_need_no_declaring,
         people,
+        open_datastores(artifacts, os.environ, Path.cwd(), secret_of_user),
     )
     http = ApiServer(server(app, door.host, door.port).config)
     door.check()

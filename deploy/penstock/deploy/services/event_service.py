@@ -16,13 +16,9 @@ from penstock.engine.events.records import Decided
 from penstock.engine.events.service import EventService, EventSettings
 from penstock.engine.events.watching import Watch
 from penstock.engine.store import Store
+from penstock.runners.known_secrets import secret_of_runner
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
-
-
-def secret_of_environment(name: str) -> str | None:
-    """The variable of that very name."""
-    return os.environ.get(name)
 
 
 def event_service(
@@ -32,7 +28,7 @@ def event_service(
     workspace: str,
     *,
     owner: str | None = None,
-    resolve_secret: ResolveSecret = secret_of_environment,
+    resolve_secret: ResolveSecret = secret_of_runner,
 ) -> EventService:
     """A service whose runs the coordinator begins.
 

@@ -38,6 +38,7 @@ from penstock.engine.fleet import Fleet
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
+from penstock.transport.datastore import Datastores
 
 PREFIX = "/v1"
 _ROUTERS = (
@@ -54,9 +55,10 @@ def create_app(
     settings: ApiSettings,
     declare: DeclareQueue = queues_need_no_declaring,
     people: People | None = None,
+    datastores: Datastores | None = None,
 ) -> FastAPI:
     """The app on these ports. It listens to heartbeats while it serves, and closes none of the ports. `declare` makes a pool's queue;
-    `people` knows who is logged in."""
+    `people` knows who is logged in; URIs among parameters are read from `datastores`."""
     services = Services(
         store=store,
         bus=bus,
@@ -66,6 +68,7 @@ def create_app(
         fleet=Fleet(bus),
         live_logs=LiveLogs(bus),
         principal=replace(LOCAL, workspace=settings.workspace),
+        datastores=datastores,
     )
     authenticator = Authenticator(store, settings, people)
 

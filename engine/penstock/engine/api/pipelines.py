@@ -27,6 +27,8 @@ from penstock.engine.api.published import (
 )
 from penstock.engine.api.services import Services, Serving, answer, body_of, now, read_body
 from penstock.engine.api.submission import taken_in
+from penstock.engine.holdings import hold
+from penstock.engine.pinning import pinned
 from penstock.engine.plain_values import read_plain
 from penstock.engine.published_versions import Resolved, resolve, spec_bytes
 from penstock.engine.publishing import publish, tags_of_run
@@ -91,13 +93,15 @@ async def run_published(
         return found, spec_bytes(connection, services.workspace, found.spec_digest)
 
     found, data = await looked_up(services, look)
+    spec = decode_spec(data)
+    parameters, origins = await _pinned(services, spec, asked.parameters)
     submission = SubmitRun(
         workspace=services.workspace,
         run_id=run_id,
         spec=data,
-        parameters=await _parameters(services, decode_spec(data), asked.parameters),
+        parameters=await _parameters(services, spec, parameters),
         name=asked.name,
-        tags={**asked.tags, **tags_of_run(found)},
+        tags={**origins, **asked.tags, **tags_of_run(found)},
         experiment=asked.experiment,
         cause=Cause(kind="api", of=found.reference, by=services.principal.name),
         owner=services.settings.owner,
@@ -122,6 +126,16 @@ async def _known(services: Services, run_id: str) -> RunView | None:
         return run_view(connection, row, now()) if row[1] == run_id else None
 
     return await services.read(function)
+
+
+async def _pinned(services: Services, spec: PipelineSpec, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The parameters with artifacts, which the workspace holds, in place of URIs in its datastores; and tags that tell of them."""
+    if services.datastores is None:
+        return given, {}
+    found = await pinned(services.datastores.of(services.workspace), services.artifacts, spec, given)
+    if found.parts:
+        await services.write(lambda connection: hold(connection, services.workspace, found.parts, now()))
+    return found.parameters, found.origins
 
 
 async def _parameters(services: Services, spec: PipelineSpec, given: dict[str, Any]) -> dict[str, Value]:

@@ -16,6 +16,7 @@ from penstock.contracts.errors import (
     ArtifactLost,
     BusUnavailable,
     ContractError,
+    DatastoreUnavailable,
     GraphError,
     InvalidInput,
     PenstockError,
@@ -69,6 +70,7 @@ _STATUS: dict[type[PenstockError], int] = {
     ContractError: 422,
     StateTooNew: 503,
     StoreUnavailable: 503,
+    DatastoreUnavailable: 503,
     BusUnavailable: 503,
 }
 

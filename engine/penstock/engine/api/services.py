@@ -23,6 +23,7 @@ from penstock.engine.queries import find_run
 from penstock.engine.store import Store
 from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.bus import Bus
+from penstock.transport.datastore import Datastores
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -58,6 +59,8 @@ class Services:
     """Who asks."""
     caller: Caller = LOCAL_CALLER
     """The same, in whatever workspace."""
+    datastores: Datastores | None = None
+    """From which URIs among parameters are read; None: from none."""
 
     @property
     def workspace(self) -> str:
