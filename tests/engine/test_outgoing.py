@@ -1,10 +1,12 @@
 """What is told of runs and steps: nothing unless somebody registered, all of it in the transaction that decides, under ids that tell."""
 
 import json
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 
+from penstock.contracts.artifacts import inline
+from penstock.contracts.bindings import FromItem
 from penstock.contracts.events import RunEvent, StepEvent, decode_event
 from penstock.contracts.messages import Cause, SubmitRun
 from penstock.contracts.spec import PipelineSpec, encode_spec
@@ -162,6 +164,28 @@ def test_steps_of_a_fan_out_are_told_of_by_their_index_and_fan_outs_are_no_steps
     assert failed.data.failure.kind is FailureKind.ERROR
 
 
+def test_an_index_in_nested_fan_outs_is_a_path_of_what_is_told_and_emitted(ledger: Ledger) -> None:
+    register(ledger, "penstock.step.*", "cell.*")
+    spec = fanned(
+        each("outer"),
+        each("inner", over=FromItem(item="outer"), scope=("outer",)),
+        step("cell", inputs={"x": FromItem(item="inner")}, scope=("outer", "inner")),
+    )
+
+    run = ledger.submit(spec, xs=[[1, 2], [3]])
+    for order in list(ledger.orders):
+        ledger.tell(run, ledger.success(order, inline(1), emitted=({"type": "cell.done", "data": {}},)))
+
+    rows = _owed.rows(ledger.connection)
+    told = {event.data.index for event in (decode_event(row[3].encode()) for row in rows if row[1] != "cell.done") if is_step(event)}
+    assert told == {(0, 0), (0, 1), (1, 0)}
+    assert {event["id"] for event in kept(ledger)} == {f"run-1/cell/{path}/emitted/0" for path in ("0/0", "0/1", "1/0")}
+
+
+def is_step(event: RunEvent | StepEvent) -> TypeGuard[StepEvent]:
+    return isinstance(event, StepEvent)
+
+
 def test_a_hit_says_that_nothing_was_executed(ledger: Ledger) -> None:
     register(ledger, "penstock.step.*")
     run_through(ledger)
@@ -192,6 +216,16 @@ def test_a_paused_subscription_is_owed_what_happens_and_one_that_is_off_is_not(l
     ledger.submit(CHAIN)
 
     assert len(owed(ledger)) == 1
+
+
+def test_another_workspace_hears_of_nothing(ledger: Ledger) -> None:
+    request = SubscriptionRequest(name="all", kind="bus", types=("*",))
+    subscribe(ledger.connection, "elsewhere", request, "tester", ledger.now)
+
+    run_through(ledger, emitted=({"type": "model.trained", "data": {}},))
+
+    assert owed(ledger) == []
+    assert len(kept(ledger)) == 2, "it came in, for triggers of its own workspace"
 
 
 def test_what_is_too_large_is_told_without_its_outputs(ledger: Ledger) -> None:
