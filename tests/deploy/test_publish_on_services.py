@@ -12,7 +12,8 @@ import pytest
 from penstock.contracts.errors import InvalidInput
 from penstock.deploy.remote.client import HttpClient, connect
 from penstock.sdk.runs.state_home import using_engine
-from tests.deploy.served_engine import TOKEN, ServedEngine, served
+from tests.deploy.processes import penstock, started
+from tests.deploy.served_engine import TOKEN, ServedEngine, free_port, served, until
 
 FLOW = """
     from penstock.sdk import Cron, OnEvent, pipeline, step
@@ -82,3 +83,28 @@ def test_a_step_is_published_as_a_component(flows: object, client: HttpClient) -
     step = getattr(flows, "double")  # noqa: B009 -- as above
     assert (step.publish("1.0").version, step.publish("1.0").kind) == ("1.0", "step")
     assert client.component("double").parameters == {"x": "int"}
+
+
+def test_on_a_laptop_dev_serves_the_triggers_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(textwrap.dedent(FLOW))
+    port = free_port()
+    with started(tmp_path, "dev", "flow.py:remote_flow", "--port", str(port)) as dev:
+        try:
+            assert dev.stdout is not None
+            token = next(line.split()[1] for line in dev.stdout if line.startswith("token"))
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/v1", headers={"Authorization": f"Bearer {token}"}) as http:
+                closed = {"specversion": "1.0", "id": "1", "source": "/till", "type": "day.closed", "data": {"rows": 21}}
+                sent = http.post("/events", json=closed, headers={"Content-Type": "application/cloudevents+json"})
+                assert sent.status_code == 202, sent.text
+                until(lambda: [run["state"] for run in http.get("/runs").json()["runs"]] == ["succeeded"])
+                (run,) = http.get("/runs").json()["runs"]
+        finally:
+            dev.terminate()
+    assert (run["pipeline"], run["tags"], run["cause"]["kind"]) == ("remote_flow", {"version": "1"}, "event")
+
+
+def test_dev_with_a_database_of_its_own_publishes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flow.py").write_text(textwrap.dedent(FLOW))
+    monkeypatch.setenv("PENSTOCK_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    refused = penstock(tmp_path, "dev", "flow.py:remote_flow")
+    assert (refused.returncode, "use `penstock publish` beside it" in refused.stderr) == (2, True)

@@ -1,18 +1,15 @@
 """`penstock publish`: make a version of a pipeline that never changes, for runs and triggers to name."""
 
-import json
 from typing import Annotated, Literal
 
 import typer
 
-from penstock.contracts.publishing import PublishRequest, VersionView
-from penstock.contracts.spec import encode_spec
-from penstock.contracts.triggers import TriggerSpec
+from penstock.contracts.publishing import VersionView
 from penstock.deploy.areas.publishing import Publishing
-from penstock.deploy.cli.loaded_pipeline import load, stored_spec
+from penstock.deploy.cli.loaded_pipeline import load
+from penstock.deploy.cli.publication import published
 from penstock.deploy.cli.published import AsJson
 from penstock.deploy.cli.targets import parse_target
-from penstock.deploy.cli.trigger_check import check_triggers
 from penstock.deploy.cli.wiring import api_of, reached
 
 app = typer.Typer()
@@ -49,21 +46,10 @@ def publish(  # noqa: PLR0913 -- one parameter for each option of the command
 ) -> None:
     target = parse_target(file, module)
     traced = load(context, target)
-    specs = tuple(TriggerSpec.model_validate(plain) for plain in traced.triggers)
-    check_triggers(specs, traced.spec)
     with reached(context, target.start) as client:
-        area = Publishing(api_of(client))
-        request = PublishRequest(
-            spec=json.loads(encode_spec(stored_spec(traced, client))),
-            version=version,
-            triggers=specs,
-            trigger_state=triggers,
-            makes_default=default,
-            note=note,
-        )
-        view = area.publish(request)
+        view = published(client, traced, version=version, trigger_state=triggers, makes_default=default, note=note)
         for name in alias or []:
-            view = area.set_alias(view.name, name, view.version)
+            view = Publishing(api_of(client)).set_alias(view.name, name, view.version)
     if as_json:
         typer.echo(view.model_dump_json())
         return
