@@ -362,6 +362,24 @@ async def test_a_hint_has_the_look_happen_now(lake: Lake) -> None:
     assert await lake.look(0) == 1
 
 
+async def test_a_buckets_notification_has_the_look_happen_now(lake: Lake) -> None:
+    await lake.declare()
+    await lake.look(0)
+    lake.put(a="1")
+    lake.bench.now += 5 * SECOND
+    told = CloudEvent(id="1", source="aws:s3", type="com.amazonaws.s3.ObjectCreated:Put", data={"uri": "s3://lake/daily/a.csv"})
+    odd = [
+        CloudEvent(id=str(number), source="x", type=told.type, data=data)
+        for number, data in enumerate((None, "uri", ["uri"], 7, {"uri": 7}))
+    ]
+
+    await lake.bench.send(*odd)
+    assert await lake.look(0) == 0
+    await lake.bench.send(told)
+
+    assert await lake.look(0) == 1
+
+
 async def test_hints_in_plenty_cause_few_looks_and_lose_nothing(lake: Lake) -> None:
     await lake.declare()
     await lake.look(0)

@@ -14,6 +14,7 @@ from penstock.engine.events.held_rows import HoldKey, due_holds, load_held, writ
 from penstock.engine.events.holds import Holds
 from penstock.engine.events.inheritance import AGAIN
 from penstock.engine.events.intake import store_decided
+from penstock.engine.events.look_rows import hint_by
 from penstock.engine.events.making import Group, make_runs
 from penstock.engine.events.records import Decided, KnownEvent, Record, Verdict, load, mark_done, take, take_new
 from penstock.engine.events.triggers import Trigger, live_triggers, lock_trigger, locked, share_triggers
@@ -80,6 +81,7 @@ def _decided(connection: Connection, events: Sequence[KnownEvent], now: int, own
 
 def _decide_in(world: World, workspace: str, events: Sequence[KnownEvent]) -> list[Group]:
     share_triggers(world.connection, workspace)
+    hint_by(world.connection, workspace, [one.event for one in events], world.now)
     triggers = [trigger for trigger in live_triggers(world.connection, workspace) if trigger.state != "inert"]
     pairs = list(_pairs(events, triggers))
     stateful = {pair.trigger.name for pair in pairs if has_state(pair.trigger)}

@@ -4,10 +4,13 @@ only while it is; so of several coordinators one looks, and after a crash anothe
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
+from penstock.contracts.cloud_events import CloudEvent
 from penstock.contracts.triggers import OnDataSource, TriggerSpec
+from penstock.engine.events.bucket_notifications import TYPE_PREFIX
 from penstock.engine.events.data_changes import Seen, folder_of
 from penstock.engine.events.triggers import spec_of
 from penstock.engine.statement import Statement
@@ -22,7 +25,7 @@ _LIVE = (
     "LEFT JOIN data_look l ON l.trigger_no = c.trigger_no AND l.member = c.member WHERE t.state IN ('on', 'paused')"
 )
 _due = Statement(f"SELECT {_COLUMNS} {_LIVE} AND c.next_at <= :now AND coalesce(l.claimed_until, 0) <= :now ORDER BY c.next_at")
-_of_workspace = Statement(f"SELECT {_COLUMNS} {_LIVE} AND t.workspace = :workspace")
+_of_workspace = Statement(f"SELECT {_COLUMNS} {_LIVE} AND t.workspace = :workspace ORDER BY c.trigger_no, c.member")
 _nexts = Statement(
     f"SELECT CASE WHEN l.claimed_until > c.next_at THEN l.claimed_until ELSE c.next_at END, c.member, t.definition {_LIVE} ORDER BY 1"
 )
@@ -153,6 +156,21 @@ def hint(connection: Connection, workspace: str, uris: Iterable[str], now: int) 
     for look in hinted:
         _look_soon(connection, look, now)
     return len(hinted)
+
+
+def hint_by(connection: Connection, workspace: str, events: Iterable[CloudEvent], now: int) -> None:
+    """As `hint`, of objects that notifications of buckets are about. What they say of them is not believed: they are looked at."""
+    uris = [uri for event in events if event.type.startswith(TYPE_PREFIX) and (uri := _uri_in(event.data)) is not None]
+    if uris:
+        hint(connection, workspace, uris, now)
+
+
+def _uri_in(data: Any) -> str | None:
+    match data:
+        case {"uri": str(uri)}:
+            return uri
+        case _:
+            return None
 
 
 def tell_existing(connection: Connection, workspace: str, trigger: str, now: int) -> int:
