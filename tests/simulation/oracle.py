@@ -207,7 +207,7 @@ def _attempts(world: World) -> list[str]:
         spec = _node(plan, node).spec
         # Where there is more memory to be had, it is given once whatever the policy says.
         limit = (spec.retries.limit if isinstance(spec, StepSpec) else 0) + bool(world.scenario.pools)
-        expected = isinstance(spec, StepSpec) and state == "succeeded" and hit_run is None
+        expected = isinstance(spec, StepSpec) and spec.is_dispatched and state == "succeeded" and hit_run is None
         if expected and winners < 1:
             found.append(f"{name} succeeded without an attempt that did: {states}")
         if winners > 1 + recomputed[place] or (winners and state not in ("succeeded", "cancelled") and not recomputed[place]):

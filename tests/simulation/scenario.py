@@ -9,6 +9,7 @@ from penstock.contracts.pools import Limit, PoolSpec
 from penstock.contracts.spec import PipelineSpec, ResourcesSpec, StepSpec
 from tests.simulation.bus import BusFaults
 from tests.simulation.pipelines import is_long, random_pipeline
+from tests.simulation.questions import with_people
 from tests.simulation.store import StoreFaults
 
 FAULTS = (
@@ -112,7 +113,10 @@ def scenario(seed: int) -> Scenario:
         misfortunes=() if calm else _misfortunes(rng, horizon, seed, is_embedded=is_embedded),
     )
     pooled = random.Random(f"pools {seed}")
-    return drawn if is_embedded or pooled.random() < 0.6 else _with_pools(drawn, pooled)
+    if not is_embedded and pooled.random() >= 0.6:
+        drawn = _with_pools(drawn, pooled)
+    asking = random.Random(f"people {seed}")
+    return replace(drawn, spec=with_people(drawn.spec, asking)) if asking.random() < 0.25 else drawn
 
 
 def _with_pools(drawn: Scenario, rng: random.Random) -> Scenario:

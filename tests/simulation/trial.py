@@ -12,6 +12,7 @@ from penstock.contracts.messages import RunOptions
 from tests.simulation.loop import Deadlock
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.oracle import Watch, environment_failures, judge, outcomes
+from tests.simulation.people import answer, asks, judged
 from tests.simulation.scenario import PlannedRun, PlannedService, Scenario, scenario
 from tests.simulation.world import World
 
@@ -76,6 +77,7 @@ def _try(plan: Scenario, golden: dict[str, tuple[str, bytes | None]], verdict: V
         verdict.violations += watch.violations
         if not verdict.violations:
             judge(world, golden, verdict)
+            verdict.violations += judged(world)
         if not verdict.violations:
             _again(world, verdict)
     finally:
@@ -118,6 +120,8 @@ async def _happen(world: World) -> None:
     async with asyncio.TaskGroup() as tasks:
         for run in plan.runs:
             tasks.create_task(_ask_for(world, run))
+            if asks(world):
+                tasks.create_task(answer(world, run.run_id))
         for number, planned in enumerate(plan.services):
             tasks.create_task(_serve(world, f"v{number}", planned))
         tasks.create_task(_befall(world))
@@ -189,6 +193,8 @@ def _again(world: World, verdict: Verdict) -> None:
 async def _once_more(world: World, run: PlannedRun, verdict: Verdict) -> None:
     try:
         await _ask_for(world, run)
+        if asks(world):
+            await answer(world, run.run_id)
         await _until(world, lambda: _is_quiet(world))
     except TimeoutError as error:
         verdict.violations.append(f"stuck in an identical run: {error} {_open(world)}")
