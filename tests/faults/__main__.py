@@ -1,5 +1,5 @@
 """The fault suite at full length: `python -m tests.faults kills --steps 500`, `long-step --minutes 10 --consumer-timeout 60`,
-`partition --patience 30`."""
+`partition --patience 30`, `events --count 10000`."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
+from tests.faults.events import events_with_kills
 from tests.faults.kills import in_turn, run_with_kills
 from tests.faults.long_step import LongStep, run_long_step
 from tests.faults.partition import cut_off_and_reconnected
@@ -33,6 +34,9 @@ def parser() -> argparse.ArgumentParser:
     long_step.add_argument("--consumer-timeout", type=float, default=60.0, help="in seconds")
     partition = kinds.add_parser("partition", help="a host that is cut off for longer than the patience, and comes back")
     partition.add_argument("--patience", type=float, default=30.0, help="in seconds")
+    events = kinds.add_parser("events", help="events while coordinators, broker and database are killed at random")
+    events.add_argument("--count", type=int, default=10_000)
+    events.add_argument("--seed", type=int, default=1, help="chooses who is killed when")
     return top
 
 
@@ -44,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _kills(Path(folder), asked.steps, asked.rounds, asked.milliseconds)
             case "long-step":
                 run_long_step(Path(folder), LongStep(asked.minutes * 60, asked.consumer_timeout), say)
+            case "events":
+                _events(Path(folder), asked.count, asked.seed)
             case _:
                 _partition(Path(folder), asked.patience)
     say("every invariant holds")
@@ -53,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _kills(folder: Path, steps: int, rounds: int, milliseconds: int) -> None:
     with trial(folder, coordinators=2, runners=[{"cpu": 2}, {"cpu": 2}, {"cpu": 2}]) as started:
         report = run_with_kills(started, max(1, ceil((steps - steps_of_mixed(0)) / 3)), in_turn(started, rounds), milliseconds, say)
+    for line in report.lines():
+        say(line)
+
+
+def _events(folder: Path, count: int, seed: int) -> None:
+    with trial(folder, coordinators=2, runners=[{"cpu": 4}], has_api=True) as started:
+        report = events_with_kills(started, count, say, seed=seed)
     for line in report.lines():
         say(line)
 
