@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.contracts.messages import RunIdText
-from penstock.engine.triggers.causes import cause_of_events, cause_of_key, inherited, looped, run_id_of
+from penstock.engine.triggers.causes import cause_of_events, cause_of_key, looped, run_id_of
 from tests.engine.triggers.trigger_parts import event, trigger
 
 _occurrence = st.tuples(st.text(max_size=9), st.text(max_size=9), st.integers(0, 3))
@@ -62,11 +62,3 @@ def test_a_trigger_among_its_own_causes_starts_nothing_unless_it_means_to() -> N
         "the trigger 'new-data' is among its own causes; `hop_limit` lets it go round that often"
     )
     assert looped(trigger(hop_limit=5), again, ["new-data"]) is None
-
-
-def test_what_a_run_tells_goes_on_from_what_caused_it() -> None:
-    first = event(id="a", extensions={"correlationid": "root", "penstockhops": 1})
-    second = event(id="b", extensions={"penstockhops": 4})
-
-    assert inherited([first, second], "run-1") == {"correlationid": "root", "causationid": "run-1", "penstockhops": 5}
-    assert inherited([event(id="c")], "run-2") == {"correlationid": "c", "causationid": "run-2", "penstockhops": 1}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from penstock.contracts.triggers import AllSource, OnEventSource
 from penstock.engine.triggers.arrivals import Arrival
-from penstock.engine.triggers.joins import Joined, expired, joined, missing_members
+from penstock.engine.triggers.joins import Joined, joined, missing_members
 
 SECOND = 1_000_000
 
@@ -201,9 +201,9 @@ def test_what_nothing_came_for_expires_when_its_time_is_over() -> None:
     source = join(within_seconds=10)
     held = [arrival(1), arrival(2, seconds=5)]
 
-    assert expired(source, held, 10 * SECOND) == Joined(remaining=held, until_us=10 * SECOND + 1)
-    assert expired(source, held, 10 * SECOND + 1) == Joined(expired=held[:1], remaining=held[1:], until_us=15 * SECOND + 1)
-    assert expired(join(), held, 10**18) == Joined(remaining=held)
+    assert joined(source, held, (), 10 * SECOND) == Joined(remaining=held, until_us=10 * SECOND + 1)
+    assert joined(source, held, (), 10 * SECOND + 1) == Joined(expired=held[:1], remaining=held[1:], until_us=15 * SECOND + 1)
+    assert joined(join(), held, (), 10**18) == Joined(remaining=held)
 
 
 def test_one_event_may_be_of_two_sources() -> None:

@@ -86,7 +86,7 @@ def test_clocks_go_back_in_paris(schedule: str, fired: list[str]) -> None:
 def test_clocks_change_in_new_york(schedule: str, start: str, fired: list[str]) -> None:
     source = cron(schedule, "America/New_York")
 
-    found = [local_time(source, one) for one in times(source, at(start), at(start) + 72 * HOUR, len(fired))]
+    found = [local_time(source, one) for one in times(source, at(start), at(start) + 72 * HOUR)[: len(fired)]]
 
     assert found == [f"2026-{text}" for text in fired]
 

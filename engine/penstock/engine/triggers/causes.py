@@ -1,4 +1,4 @@
-"""What a run is for: digests that are the same for the same cause, the run's id, and what its events pass on. Here loops are told."""
+"""What a run is for: digests that are the same for the same cause, and the run's id. Here loops are told."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -39,12 +39,3 @@ def looped(spec: TriggerSpec, event: CloudEvent, causes: Sequence[str] = ()) -> 
     if spec.hop_limit is None and spec.name in causes:
         return f"the trigger {spec.name!r} is among its own causes; `hop_limit` lets it go round that often"
     return None
-
-
-def inherited(events: Sequence[CloudEvent], run_id: str) -> dict[str, str | int]:
-    """The extension attributes of what a run that these events caused tells."""
-    return {
-        "correlationid": events[0].correlation_id,
-        "causationid": run_id,
-        "penstockhops": 1 + max(event.hops for event in events),
-    }

@@ -39,11 +39,6 @@ def joined(source: AllSource, held: Sequence[Arrival], arrived: Iterable[Arrival
     return _expire(source, outcome, now_us)
 
 
-def expired(source: AllSource, held: Sequence[Arrival], now_us: int) -> Joined:
-    """What becomes of the held events of one key though nothing has come."""
-    return joined(source, held, (), now_us)
-
-
 def missing_members(source: AllSource, held: Iterable[Arrival]) -> list[int]:
     """The places of the sources that the held events of one key wait for."""
     present = {arrival.member for arrival in held}

@@ -58,14 +58,9 @@ def check_schedule(source: CronSource) -> None:
         raise InvalidInput(f"the schedule {source.schedule!r} can't be followed: {why}") from error
 
 
-def times(source: CronSource, after_us: int, until_us: int, limit: int = CATCH_UP_LIMIT) -> list[int]:
-    """The first `limit` times after `after_us` and not after `until_us`."""
-    found: list[int] = []
-    for at in _times(source, after_us):
-        if at > until_us or len(found) == limit:
-            break
-        found.append(at)
-    return found
+def times(source: CronSource, after_us: int, until_us: int) -> list[int]:
+    """The times after `after_us` and not after `until_us`."""
+    return list(takewhile(lambda at: at <= until_us, _times(source, after_us)))
 
 
 def next_after(source: CronSource, after_us: int) -> int | None:
@@ -100,10 +95,10 @@ def _passed(source: CronSource, last_us: int, now_us: int) -> list[int]:
     """The times since then; of a long time, as many of the latest as can matter: counting the minutes of years takes minutes."""
     for days in _LOOKED_AT:
         since = max(last_us, now_us - days * _DAY)
-        found = list(takewhile(lambda at: at <= now_us, _times(source, since)))
+        found = times(source, since, now_us)
         if since == last_us or len(found) > CATCH_UP_LIMIT:
             return found
-    return list(takewhile(lambda at: at <= now_us, _times(source, last_us)))
+    return times(source, last_us, now_us)
 
 
 @lru_cache(maxsize=256)
