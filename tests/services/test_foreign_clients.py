@@ -14,6 +14,7 @@ import pika
 import pika.exceptions
 import pytest
 
+from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.event_views import EventView
 from penstock.contracts.states import RunState
 from penstock.deploy.areas.events import Events
@@ -55,7 +56,9 @@ class Upstream:
         self.cluster.until(lambda: self.engine.run(run_id).state.is_terminal, "its run ends", 60.0)
         run = self.engine.run(run_id)
         assert run.state is RunState.SUCCEEDED
-        return self.events.show(event.event_no), run.outputs["result"].json_value()
+        result = run.outputs["result"]
+        assert isinstance(result, ArtifactRef)
+        return self.events.show(event.event_no), result.json_value()
 
     def _decided(self, identity: str) -> EventView | None:
         return next((one for one in self.events.list(kind="upstream.*", state="done") if one.id == identity), None)

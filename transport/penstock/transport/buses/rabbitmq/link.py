@@ -18,6 +18,7 @@ from penstock.contracts.errors import BusUnavailable
 from penstock.transport.buses.rabbitmq.address import Address
 from penstock.transport.buses.rabbitmq.channel import BusChannel
 from penstock.transport.buses.rabbitmq.failures import refused_connection
+from penstock.transport.buses.rabbitmq.reading import read_safely
 
 _log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 10
@@ -117,6 +118,7 @@ class Link(Generic[SessionT]):
 
     async def _connect(self) -> None:
         self._lost = lost = asyncio.Event()
+        read_safely()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = self._connection = await aio_pika.connect(
