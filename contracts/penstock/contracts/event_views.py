@@ -91,6 +91,8 @@ class TriggerView(_View):
     counts: dict[str, int] = {}
     """Decisions of the last day, by outcome."""
     held: int = 0
+    trouble: str = ""
+    """Why the last look at its data found out nothing."""
 
 
 class Tried(_View):

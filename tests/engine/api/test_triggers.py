@@ -214,3 +214,14 @@ async def test_what_is_not_there_is_not_found(served: Api) -> None:
     for method, path in (("GET", ""), ("POST", "/replay"), ("POST", "/retry")):
         assert "no trigger" in reason(await served.http.get("/v1/triggers/nothing/decisions"), 404)
         assert "no event 77" in reason(await served.http.request(method, f"/v1/events/77{path}"), 404)
+
+
+async def test_a_trigger_on_data_is_told_of_what_is_there(served: Api) -> None:
+    await declared(served)
+    assert "looks at no data" in reason(await served.http.post("/v1/triggers/nightly/existing"))
+    assert (await served.http.post("/v1/triggers/other/existing")).status_code == 404
+
+    on = {"kind": "data", "uri": "s3://lake/*.csv", "per": "object"}
+    answer = await declared(served, name="by-data", on=on, parameters={"rows": "event.data.size"})
+    assert answer.status_code == 200, answer.text
+    assert (await served.http.post("/v1/triggers/by-data/existing")).status_code == 200

@@ -14,6 +14,7 @@ from penstock.contracts.spec import ParameterSpec
 from penstock.engine.events.data_changes import AT_ONCE, REMEMBERED
 from penstock.engine.events.intake import event_of
 from penstock.engine.events.look_rows import hint, next_look_at, tell_existing, troubles_of
+from penstock.engine.events.trigger_queries import trigger_view
 from penstock.engine.events.triggers import set_state
 from penstock.engine.events.watching import CLAIM_SECONDS, Watch
 from penstock.engine.statement import Statement
@@ -347,6 +348,8 @@ async def test_data_that_is_not_declared_is_not_read(lake: Lake) -> None:
     await lake.look(0)
 
     assert "declared" in (await lake.bench.do(lambda connection: troubles_of(connection, trigger_no)))[0]
+    view = await lake.bench.do(lambda connection: trigger_view(connection, "default", "retrain", lake.bench.now))
+    assert "declared" in view.trouble
 
 
 async def test_a_hint_has_the_look_happen_now(lake: Lake) -> None:

@@ -38,6 +38,10 @@ class Triggers:
     def resume(self, name: str) -> TriggerView:
         return TriggerView.model_validate_json(self._connection.ask("POST", f"{_path(name)}/resume").content)
 
+    def tell_of_existing(self, name: str) -> TriggerView:
+        """Has data that is there already count as changed."""
+        return TriggerView.model_validate_json(self._connection.ask("POST", f"{_path(name)}/existing").content)
+
     def decisions(self, name: str, outcome: str | None = None) -> Iterator[DecisionView]:
         """The newest first, page by page."""
         cursor: str | None = None

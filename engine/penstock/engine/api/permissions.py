@@ -118,6 +118,7 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
         "DELETE /triggers/{name}": _AUTHOR,
         "POST /triggers/{name}/pause": _OPERATOR,
         "POST /triggers/{name}/resume": _OPERATOR,
+        "POST /triggers/{name}/existing": _OPERATOR,
         # A dry run keeps nothing.
         "POST /triggers/{name}/test": _VIEWER,
         "GET /triggers/{name}/decisions": _VIEWER,

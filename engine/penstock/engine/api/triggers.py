@@ -15,6 +15,7 @@ from penstock.engine.api.pages import PAGE, Cursor, Limit, page, place_of
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Services, Serving, answer, answer_all, body_of, now, read_body
 from penstock.engine.events.cloud_event_formats import structured_event
+from penstock.engine.events.look_rows import tell_existing
 from penstock.engine.events.queries import NEWEST, DecisionPlace, decisions_of_trigger, event_view
 from penstock.engine.events.trigger_queries import held_views, trigger_view, trigger_views
 from penstock.engine.events.triggers import declare, find_trigger, remove, set_state
@@ -98,6 +99,19 @@ async def pause(name: TriggerName, services: Serving) -> Response:
 @router.post("/triggers/{name}/resume", response_model=TriggerView, summary="Have it start runs")
 async def resume(name: TriggerName, services: Serving) -> Response:
     return answer(await _set_state(services, name, "on"))
+
+
+@router.post("/triggers/{name}/existing", response_model=TriggerView, summary="Tell it of the data that is there already")
+async def tell_of_existing(name: TriggerName, services: Serving) -> Response:
+    """What was there when a trigger on data was switched on starts nothing, until this is asked for: then each object counts as changed."""
+
+    def function(connection: Connection) -> TriggerView:
+        view = _view(connection, services, name)
+        if not tell_existing(connection, services.workspace, name, now()):
+            raise InvalidInput(f"the trigger {name!r} looks at no data" if view.state != "inert" else f"the trigger {name!r} is inert")
+        return view
+
+    return answer(await services.write(function))
 
 
 @router.post("/triggers/{name}/test", response_model=Tried, openapi_extra=body_of(TryRequest), summary="What would it make of an event?")

@@ -10,6 +10,7 @@ from penstock.contracts.event_views import HeldView, TriggerView
 from penstock.contracts.triggers import AllSource, CronSource
 from penstock.engine.events.clocks import NEVER
 from penstock.engine.events.holds import source_text
+from penstock.engine.events.look_rows import troubles_of
 from penstock.engine.events.triggers import Trigger, find_trigger, live_triggers
 from penstock.engine.statement import Statement
 from penstock.engine.triggers.arrivals import Arrival
@@ -91,6 +92,7 @@ def _view(connection: Connection, trigger: Trigger, counts: dict[str, int], next
         last_run=None if last is None else last[0],
         counts=counts,
         held=held,
+        trouble="; ".join(troubles_of(connection, trigger.trigger_no).values()),
     )
 
 

@@ -71,6 +71,7 @@ def show(
         return
     origin = f"came with {view.spec.pipeline}@{view.from_version}" if view.from_version else f"declared by {view.updated_by or 'somebody'}"
     lines = [*trigger_table([view]), "", f"version {view.version}, {origin}", json.dumps(plain_trigger(view.spec), indent=2)]
+    lines += ["", f"its data can't be looked at: {view.trouble}"] if view.trouble else []
     lines += ["", *held_lines(held)] if held else []
     typer.echo("\n".join([*lines, "", *(trigger_decision_table(decisions) if decisions else ["it has decided nothing yet"])]))
 
@@ -108,6 +109,13 @@ def resume(context: typer.Context, name: Name) -> None:
     with api(context) as connection:
         Triggers(connection).resume(name)
     typer.echo(f"{name} is on")
+
+
+@app.command(help="Have it start runs for the data that is there already, as if it had just come.")
+def existing(context: typer.Context, name: Name) -> None:
+    with api(context) as connection:
+        Triggers(connection).tell_of_existing(name)
+    typer.echo(f"{name} is told of what is there at its next look; see: penstock events ls")
 
 
 @app.command(help="Declare the triggers of a YAML file, or change them. Those that it does not name stay as they are.")
