@@ -131,5 +131,10 @@ def test_a_pipeline_with_components_is_published_with_their_code(penstock: Penst
     assert found["outputs"] == {"result": 171}
 
 
+def test_a_document_can_not_hold_components(penstock: Penstock) -> None:
+    refused = told(penstock("graph", "use.py:flow", "--format", "yaml"), 2)
+    assert "'split' is of the component split@1; a document can't hold published components" in refused
+
+
 def test_what_is_no_step_or_pipeline_is_refused(penstock: Penstock) -> None:
     assert "name one step or pipeline, as use.py:NAME; it has: add, flow, fanned" in told(penstock("components", "publish", "use.py"), 2)

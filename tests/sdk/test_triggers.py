@@ -98,6 +98,11 @@ def test_a_parameter_that_is_not_there_is_found_where_the_pipeline_is_declared()
         def daily(row: int) -> int:
             return row
 
+    with pytest.raises(GraphError, match=r"triggers= takes a list: triggers=\[OnEvent\('x'\)\]"):
+
+        @pipeline(triggers=OnEvent("x"))  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]  # what people write
+        def single() -> None: ...
+
     with pytest.raises(GraphError, match="triggers= takes OnEvent, Cron, OnData, OnRun, All and Any, not 'daily'"):
 
         @pipeline(triggers=["daily"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]  # what people write

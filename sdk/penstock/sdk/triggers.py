@@ -169,11 +169,13 @@ class Any(_Rule):
 Trigger = OnEvent | Cron | OnData | OnRun | All | Any
 
 
-def check_declared(triggers: Sequence[object], function: Callable[..., object], where: str) -> None:
+def check_declared(triggers: "Sequence[object] | Trigger", function: Callable[..., object], where: str) -> None:
     """What can be said of triggers when a pipeline is declared: they are triggers, and map parameters that it has.
 
     :raises GraphError: otherwise; the text begins with `where`.
     """
+    if isinstance(triggers, Trigger):
+        raise GraphError(f"{where}: triggers= takes a list: triggers=[{title_of(triggers)}]")
     known = list(inspect.signature(function).parameters)
     for trigger in triggers:
         if not isinstance(trigger, Trigger):

@@ -19,6 +19,7 @@ from penstock.contracts.spec import CollectSpec, CommandTarget, EachSpec, Functi
 from penstock.contracts.targets import ApprovalTarget, RegisterTarget
 from penstock.sdk.drawing.annotations import accepts_none, text_of
 from penstock.sdk.drawing.calls import UNKNOWN, Call, output_specs
+from penstock.sdk.drawing.components import Fetched
 from penstock.sdk.drawing.drawing import Drawing
 from penstock.sdk.drawing.traced import Traced
 from penstock.sdk.drawing.tracing import traced
@@ -86,6 +87,8 @@ def _plain_node(node: Node, call: Call | None, folder: Path) -> dict[str, Any]:
 
 
 def _plain_step(step: StepSpec, call: Call, folder: Path) -> dict[str, Any]:
+    if isinstance(call.maker, Fetched):
+        raise GraphError(f"the step {step.name!r} is of the component {call.maker.reference}; a document can't hold published components")
     plain: dict[str, Any] = {"inputs": {name: plain_binding(binding) for name, binding in step.inputs.items()}} if step.inputs else {}
     match step.run:
         case FunctionTarget():
