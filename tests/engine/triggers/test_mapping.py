@@ -91,6 +91,7 @@ def test_files_are_fetched() -> None:
     assert parameters(RAW, data, "event.data.uri + '.gz'") == Fetch(uri="s3://lake/a.csv.gz", kind="file")
     assert parameters(FOLDER, "s3://lake/daily/") == Fetch(uri="s3://lake/daily/", kind="directory")
     assert parameters(RAW, "file:///srv/drops/a.csv") == Fetch(uri="file:///srv/drops/a.csv", kind="file")
+    assert parameters(RAW, "file:///srv/drops/a.csv") == Fetch(uri="file:///srv/drops/a.csv", kind="file")
 
 
 def test_several_files_are_fetched_in_order() -> None:
