@@ -38,8 +38,7 @@ class WebhookReceiver:
 
     def __post_init__(self) -> None:
         self._arrived = threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"receiver": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"receiver": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     def __enter__(self) -> "WebhookReceiver":
@@ -80,6 +79,12 @@ def verified(secret: str, headers: dict[str, str], body: bytes) -> bool:
     expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     given = [part.partition(",")[2] for part in headers["webhook-signature"].split(" ") if part.startswith("v1,")]
     return any(hmac.compare_digest(expected, one) for one in given)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # More than come at once: whoever finds no room tries again a second later.
+    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -50,6 +50,10 @@ _SECOND = 1_000_000
 _ERROR_LIMIT = 300
 
 
+Answered = tuple[Receiver, Owed, Answer, "asyncio.Future[str]"]
+"""A delivery that has ended, and who waits until that is marked."""
+
+
 def _unnoted(_to: str, _result: str) -> None:
     """Nobody counts."""
 
@@ -75,25 +79,33 @@ class OutgoingRelay:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _serving: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict[tuple[str, str], "asyncio.Task[None]"])
     _throttles: dict[tuple[str, str, int], Throttler] = field(default_factory=dict[tuple[str, str, int], Throttler])
+    _answered: list[Answered] = field(default_factory=list[Answered])
+    _marking: "asyncio.Task[None] | None" = None
     _forgot_at: float = 0.0
 
     def wake(self) -> None:
         self._news.set()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._news.clear()
-                try:
-                    seconds = await self.round(tasks)
-                except StoreUnavailable as error:
-                    log.warning("relay.waits", reason=str(error))
-                    seconds = AWAY_SECONDS
-                except Exception:
-                    # One event that nobody foresaw must not silence all others for good.
-                    log.exception("relay.failed")
-                    seconds = AWAY_SECONDS
-                await self._rest(seconds)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._news.clear()
+                    await self._rest(await self._round(tasks))
+        finally:
+            # What has arrived is marked, so that it does not arrive again.
+            if self._marking is not None:
+                await asyncio.gather(self._marking, return_exceptions=True)
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> float:
+        try:
+            return await self.round(tasks)
+        except StoreUnavailable as error:
+            log.warning("relay.waits", reason=str(error))
+        except Exception:
+            # One event that nobody foresaw must not silence all others for good.
+            log.exception("relay.failed")
+        return AWAY_SECONDS
 
     async def round(self, tasks: asyncio.TaskGroup) -> float:
         """Publishes what is due, and has due receivers served; the seconds until there may be more to do."""
@@ -175,8 +187,29 @@ class OutgoingRelay:
         secrets = [secret_of(self.ports.key, receiver.workspace, receiver.name, generation) for generation in receiver.generations]
         headers = signed_headers(secrets, owed.message_id, self.ports.now() // _SECOND, body)
         answer = await self.ports.sender.post(receiver.url, headers, body)
-        result = await self._write(lambda connection: self._mark(connection, receiver, owed, answer))
-        self.ports.noted("webhook", result)
+        done = asyncio.get_running_loop().create_future()
+        self._answered.append((receiver, owed, answer, done))
+        if self._marking is None or self._marking.done():
+            self._marking = asyncio.create_task(self._mark_answered())
+        self.ports.noted("webhook", await done)
+
+    async def _mark_answered(self) -> None:
+        """Marks together what was answered while the transaction before was under way: receivers are faster than disks."""
+        while self._answered:
+            answered, self._answered = self._answered, []
+            try:
+                results = await self._write(partial(self._mark_all, answered=answered))
+            except Exception as error:  # noqa: BLE001 - told to each who waits for it
+                for *_, done in answered:
+                    if not done.done():
+                        done.set_exception(error)
+                continue
+            for (*_, done), result in zip(answered, results, strict=True):
+                if not done.done():
+                    done.set_result(result)
+
+    def _mark_all(self, connection: Connection, *, answered: list[Answered]) -> list[str]:
+        return [self._mark(connection, receiver, owed, answer) for receiver, owed, answer, _ in answered]
 
     def _mark(self, connection: Connection, receiver: Receiver, owed: Owed, answer: Answer) -> str:
         now = self.ports.now()
