@@ -121,3 +121,31 @@ def test_what_a_user_may_do_is_printed_or_set(rabbitmq: RabbitServer, settings: 
     assert (topic["exchange"], topic["write"], topic["read"]) == ("penstock.ingest", r"^lake\.", "^$")
     assert topology("permissions", "--user", "x", "--kind", "king").exit_code == 2
     assert "--workspace" in topology("permissions", "--user", "x", "--kind", "runner").stderr
+
+
+def test_events_are_taken_in_from_an_exchange_that_others_own(rabbitmq: RabbitServer, settings: VirtualHost) -> None:
+    words = ("--ingest-from", "lake.events:day.#")
+    missing = topology("apply", *words)
+    rabbitmq.api("PUT", f"exchanges/{settings.name}/lake.events", {"type": "topic", "durable": True})
+
+    before, applied, after = topology("check", *words), topology("apply", *words), topology("check", *words)
+    path = f"exchanges/{settings.name}/lake.events/publish"
+    for key in ("day.closed", "week.closed"):
+        rabbitmq.api("POST", path, {"properties": {}, "routing_key": key, "payload": "{}", "payload_encoding": "string"})
+    queued = rabbitmq.api(
+        "POST", f"queues/{settings.name}/penstock.ingest/get", {"count": 5, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    )
+
+    assert missing.exit_code == 3
+    assert "lake.events" in missing.stderr
+    assert "missing: binding of penstock.ingest to lake.events by 'day.#'" in before.stdout
+    assert (applied.exit_code, after.stdout) == (0, "everything is as it must be\n")
+    assert [(one["exchange"], one["routing_key"]) for one in queued.json()] == [("lake.events", "day.closed")]
+
+
+@pytest.mark.parametrize("text", ["", ":day", "penstock.work:#"])
+def test_an_exchange_of_our_own_is_none_of_others(text: str) -> None:
+    result = topology("export", "--ingest-from", text)
+
+    assert result.exit_code == 2
+    assert "name an exchange of others" in result.stderr

@@ -204,6 +204,7 @@ async def test_an_operators_policy_that_lacks_something_is_told(rabbitmq: Rabbit
 
         found = await check(address, WANTED, management=api)
 
+    assert {finding.subject for finding in found} >= {f"queue {INBOX}", f"queue {INGEST}"}
     (finding,) = [finding for finding in found if finding.subject == f"queue {INBOX}"]
     assert "the policy mine (priority 50) governs it" in finding.what
     assert "delivery-limit=20" in finding.what
