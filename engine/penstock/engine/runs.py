@@ -121,9 +121,10 @@ def submit_all(connection: Connection, workspace: str, requests: Sequence[Submit
         except ContractError as error:
             refused[request.run_id] = error
     if asked:
+        rows = [one.row(number, now) for one, number in _numbered(connection, workspace, asked)]
         specs = {one.digest: one.request.spec for one in asked}
         _put_spec.many(connection, [{"workspace": workspace, "digest": digest, "bytes": specs[digest]} for digest in sorted(specs)])
-        _insert_run.many(connection, [one.row(number, now) for one, number in _numbered(connection, workspace, asked)])
+        _insert_run.many(connection, rows)
         numbers |= _numbers_of(connection, workspace, [one.request for one in asked])
         record_uses(
             connection, workspace, [use for one in asked for use in _uses(numbers[one.request.run_id], one.spec, one.parameters)], now

@@ -91,7 +91,11 @@ class Bench:
 
     async def runs(self) -> list[dict[str, Any]]:
         """The parameters of every run, in the order in which they were made."""
-        rows = await self.store.read(lambda connection: _runs.rows(connection))
+        return await self.runs_of(None)
+
+    async def runs_of(self, name: str | None) -> list[dict[str, Any]]:
+        """As `runs`, of one pipeline."""
+        rows = [row for row in await self.store.read(lambda connection: _runs.rows(connection)) if name in (None, row[3])]
         return [{name: plain_value(value) for name, value in unpack_values(bytes(row[1])).items()} for row in rows]
 
     async def run_rows(self) -> list[tuple[Any, ...]]:

@@ -126,7 +126,7 @@ async def observed_coordinator(
                 observed_ports, coordinator, seen.metrics, settings.workspace, owner=own.owner, resolve_secret=resolve_secret
             )
             # A place may be free for what a trigger has queued.
-            notes.on_end = events.wake
+            notes.on_end = events.runs_ended
             yield Deciders(coordinator, events)
     finally:
         looking.cancel()

@@ -110,7 +110,8 @@ class Record:
         if not self._verdicts:
             return
         rows: list[tuple[Any, ...]] = [(*key, one.outcome, one.reason, one.run_id, self.now) for key, one in sorted(self._verdicts.items())]
-        _put(connection, decisions=json.dumps(rows))
+        # Together with other writes, where a store gathers them.
+        _put.many(connection, [{"decisions": json.dumps(rows)}])
         self.decided.outcomes.update(verdict.outcome for verdict in self._verdicts.values())
         self._verdicts.clear()
 

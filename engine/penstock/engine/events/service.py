@@ -24,6 +24,7 @@ from penstock.engine.events.plain_messages import NO_MAPPINGS
 from penstock.engine.events.received import received
 from penstock.engine.events.records import Decided, note_failure, undecided
 from penstock.engine.events.refusals import keep_refused
+from penstock.engine.events.starts import begin_due
 from penstock.engine.events.upkeep import has_new, looks_due
 from penstock.engine.store import Store
 from penstock.transport.bus import INGEST, Bus, Delivery
@@ -71,6 +72,10 @@ class EventService:
         self._mappings = NO_MAPPINGS
         self._is_early = asyncio.Event()
         self._is_draining = asyncio.Event()
+        self._starts_wait = False
+        """Whether something was decided to wait, as far as this service knows."""
+        self._looks_at = 0.0
+        """When the next look is due, by the loop's clock."""
 
     async def run(self) -> None:
         """Serves until it is cancelled, or `drain` was called and what was being decided is committed and acknowledged."""
@@ -98,8 +103,14 @@ class EventService:
         self._is_draining.set()
 
     def wake(self) -> None:
-        """There may be something in the rows to be looked at."""
+        """There may be new events in the rows."""
         self._is_early.set()
+
+    def runs_ended(self) -> None:
+        """There may be places for starts that wait."""
+        if self._starts_wait:
+            self._looks_at = 0.0
+            self._is_early.set()
 
     # What is delivered
 
@@ -202,12 +213,15 @@ class EventService:
 
     async def _tick(self, tasks: asyncio.TaskGroup) -> None:
         """Looks at the rows once a second, or when it is told to."""
+        loop = asyncio.get_running_loop()
         while not self._is_draining.is_set():
             self._is_early.clear()
             try:
                 await self._decide_left()
-                await self._look()
-                await self._refresh_mappings()
+                if loop.time() >= self._looks_at:
+                    self._looks_at = loop.time() + self._settings.tick_seconds
+                    await self._look()
+                    await self._refresh_mappings()
                 if self._fetching is not None:
                     self._fetching.start(tasks, self._tell)
             except StoreUnavailable as error:
@@ -216,12 +230,14 @@ class EventService:
                 # The next look may go better.
                 log.exception("events.upkeep_failed")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.tick_seconds):
+                async with asyncio.timeout(max(0.0, self._looks_at - loop.time())):
                     await self._is_early.wait()
 
     async def _look(self) -> None:
         """At times, held events and starts that are due."""
-        for look in await self._store.read(lambda connection: looks_due(connection, self._now())):
+        looks = await self._store.read(lambda connection: looks_due(connection, self._now()))
+        self._starts_wait = begin_due in looks
+        for look in looks:
             self._tell(await self._store.transaction(partial(look, now=self._now(), owner=self._settings.owner)))
 
     async def _decide_left(self) -> None:
@@ -255,6 +271,7 @@ class EventService:
         self._settings.observations.decided(decided)
         for run_no in decided.begun:
             self._begin(run_no)
+        self._starts_wait = self._starts_wait or decided.outcomes["waiting"] > 0
         if decided.fetches:
             self.wake()
 

@@ -17,6 +17,11 @@ _going_on = Statement(
     "CROSS JOIN looked_up(s) trigger_start s WHERE s.run_id = u.run_id AND scanned(s.trigger_no) = :trigger_no AND s.key = :key "
     "AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.run_no = u.run_no AND t.kind IN ('cancel', 'leave')) so_far(s) ORDER BY u.run_no"
 )
+_default = Statement(
+    "SELECT v.version, v.spec_digest, v.state, v.note FROM published p JOIN published_version v ON v.workspace = p.workspace "
+    "AND v.family = p.family AND v.name = p.name AND v.version = p.default_version "
+    "WHERE p.workspace = :workspace AND p.family = 'pipeline' AND p.name = :name"
+)
 _begun = Statement(
     "SELECT due_at FROM trigger_start WHERE trigger_no = :trigger_no AND state = 'started' AND due_at > :since "
     "ORDER BY due_at DESC LIMIT :count"
@@ -29,6 +34,12 @@ _queued = Statement(
 SPECS = 64
 _specs: dict[tuple[str, str], bytes] = {}
 """By workspace and digest, kept from one transaction to the next: what has a digest never changes."""
+
+
+def _default_of(connection: Connection, workspace: str, reference: str) -> Resolved | None:
+    """What most references lead to, in one statement and without the version's own triggers."""
+    row = _default.first(connection, workspace=workspace, name=reference)
+    return None if row is None else Resolved(name=reference, version=row[0], spec_digest=row[1], state=row[2], note=row[3])
 
 
 @dataclass(slots=True)
@@ -53,7 +64,7 @@ class World:
         key = trigger.workspace, trigger.spec.pipeline
         if key not in self._pipelines:
             try:
-                self._pipelines[key] = resolve(self.connection, *key)
+                self._pipelines[key] = _default_of(self.connection, *key) or resolve(self.connection, *key)
             except InvalidInput as error:
                 self._pipelines[key] = error
         found = self._pipelines[key]
