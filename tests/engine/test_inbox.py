@@ -3,7 +3,7 @@
 from penstock.contracts.messages import CancelRun, SubmitRun, encode
 from penstock.engine.core.wants import Begin, Due, Lost
 from penstock.engine.inbox import BATCH, Inbox
-from penstock.transport.bus import Properties
+from penstock.transport.bus import REPORT_KEY, Properties
 
 
 class HeldDelivery:
@@ -83,3 +83,22 @@ async def test_a_fact_told_while_it_is_decided_is_decided_again_and_once_where_t
 
     assert dict(again.facts) == {1: [Begin()]}
     assert first.done()
+
+
+class ReportedDelivery(HeldDelivery):
+    """A delivery that came as runners' reports do."""
+
+    properties = Properties(exchange="penstock.reports", key=REPORT_KEY)
+
+
+async def test_what_a_runner_may_publish_commands_nothing() -> None:
+    inbox = Inbox()
+    for command in (SubmitRun(run_id="forged", workspace="theirs", spec=b"{}"), CancelRun(run_id="theirs")):
+        await inbox.deliver(ReportedDelivery(encode(command)))
+    await inbox.deliver(HeldDelivery(encode(CancelRun(run_id="ours"))))
+
+    batch = await inbox.batch()
+
+    assert batch.submits == []
+    assert [command.run_id for command in batch.cancels] == ["ours"]
+    assert len(batch.deliveries) == 3

@@ -11,7 +11,7 @@ import structlog
 from penstock.contracts.errors import ContractError
 from penstock.contracts.messages import COMMAND_LIMIT, CancelRun, Reports, SubmitRun, decode
 from penstock.engine.core.wants import Fact
-from penstock.transport.bus import Delivery
+from penstock.transport.bus import REPORT_KEY, Delivery
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")
 
@@ -183,6 +183,9 @@ class Inbox:
             case Reports():
                 for report in message.reports:
                     batch.facts[report.attempt.run_no].append(report)
+            case SubmitRun() | CancelRun() if delivery.properties.key == REPORT_KEY:
+                # By that key runners tell how attempts go; it is all that a broker lets them publish here.
+                log.warning("message.refused", reason=f"{message.type} came as a report, and is none")
             case SubmitRun():
                 batch.submits.append((message, None))
             case CancelRun():

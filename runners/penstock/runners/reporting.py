@@ -9,7 +9,7 @@ import structlog
 from penstock.contracts.errors import BusUnavailable, ContractError
 from penstock.contracts.messages import MESSAGE_LIMIT, Claim, Completed, Failure, Released, Reports, Started, clean_text, encode
 from penstock.contracts.states import AttemptState, FailureKind
-from penstock.transport.bus import Bus, Envelope, Exchange
+from penstock.transport.bus import REPORT_KEY, Bus, Envelope, Exchange
 
 _log = structlog.get_logger(__name__)
 _BATCH = 256
@@ -81,7 +81,7 @@ class Reporter:
         pause = _FIRST_PAUSE
         for tried in itertools.count(1):
             try:
-                await self._bus.publish(Envelope(exchange=Exchange.REPORTS, key="report", body=body))
+                await self._bus.publish(Envelope(exchange=Exchange.REPORTS, key=REPORT_KEY, body=body))
             except BusUnavailable as error:
                 _log.warning("reports.delayed", reason=str(error), seconds=pause)
                 await asyncio.sleep(pause)

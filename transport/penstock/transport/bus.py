@@ -29,6 +29,8 @@ class Exchange(StrEnum):
 INBOX = "penstock.inbox"
 INGEST = "penstock.ingest"
 """The queue of events from outside; the exchange has the same name. A burst of them never stands before reports."""
+REPORT_KEY = "report"
+"""The routing key of reports on `reports`: what has it can't be a command."""
 DEAD = "penstock.dead"
 """The queue of what a broker took away because nobody could be done with it."""
 

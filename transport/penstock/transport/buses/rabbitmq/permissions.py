@@ -12,7 +12,7 @@ from enum import StrEnum
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.names import checked_name
 from penstock.contracts.pools import LANE_WORD
-from penstock.transport.bus import Exchange
+from penstock.transport.bus import REPORT_KEY, Exchange
 
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NOTHING = "^$"
@@ -84,7 +84,7 @@ def _of_runner(user: str, workspace: str) -> Permissions:
         topics=(
             TopicPermission(Exchange.WORK, NOTHING, rf"^{workspace}\.{LANE_WORD}\."),
             TopicPermission(Exchange.LOGS, ".*", own),
-            TopicPermission(Exchange.REPORTS, r"^report$", NOTHING),
+            TopicPermission(Exchange.REPORTS, f"^{REPORT_KEY}$", NOTHING),
         ),
     )
 
