@@ -68,24 +68,34 @@ USE = """
 """
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with components; the project that they came from is gone."""
+    folder = tmp_path_factory.mktemp("components")
+    (folder / "prep.py").write_text(textwrap.dedent(PREP))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PENSTOCK_HOME", str(folder / "home"))
+        told(run("components", "publish", "prep.py:scale", "--version", "1.0"))
+        told(run("components", "publish", "prep.py:split"))
+        told(run("components", "publish", "prep.py:scaled_sum"))
+        told(run("components", "alias", "scaled_sum", "stable", "1"))
+    (folder / "prep.py").unlink()
+    return folder / "home"
+
+
 @pytest.fixture
-def penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Penstock:
-    """The command line where components are published, and the project that they came from is gone."""
+def penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: Path) -> Penstock:
+    """The command line where these components are."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "prep.py").write_text(textwrap.dedent(PREP))
+    shutil.copytree(published, tmp_path / "home")
     (tmp_path / "use.py").write_text(textwrap.dedent(USE))
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, arguments)
-
-    told(run("components", "publish", "lib/prep.py:scale", "--version", "1.0"))
-    told(run("components", "publish", "lib/prep.py:split"))
-    told(run("components", "publish", "lib/prep.py:scaled_sum"))
-    told(run("components", "alias", "scaled_sum", "stable", "1"))
-    shutil.rmtree(tmp_path / "lib")
     return run
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
 
 
 def told(result: Result, code: int = 0) -> str:
