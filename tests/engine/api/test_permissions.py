@@ -132,6 +132,13 @@ async def test_an_operator_starts_what_is_known_and_no_new_code(served: Api) -> 
     assert (await operator.post("/v1/runs", json=asked)).status_code == 201
 
 
+async def test_nobody_asks_for_a_run_in_the_name_of_another(served: Api) -> None:
+    author = await client_with(served, Role.AUTHOR)
+    asked = {"run_id": "run1", "spec": plain(), "cause": {"kind": "manual", "by": "alice"}}
+
+    assert (await author.post("/v1/runs", json=asked)).json()["cause"]["by"] == "token:default-author"
+
+
 async def test_whoever_has_no_role_everywhere_is_told_of_their_own_workspaces_only(served: Api) -> None:
     await served.http.post("/v1/workspaces", json={"name": "other"})
     viewer = await client_of(served, (await new_token(served, "ci", Role.VIEWER, workspace="other"))["token"]).get("/v1/me")

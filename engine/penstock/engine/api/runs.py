@@ -15,6 +15,7 @@ from penstock.contracts.numbers import Count
 from penstock.contracts.spec import encode_spec
 from penstock.contracts.states import RunState
 from penstock.contracts.views import RunView
+from penstock.engine.api.callers import BOOTSTRAP_CALLER, LOCAL_CALLER
 from penstock.engine.api.holding import check_code
 from penstock.engine.api.pages import LARGEST_PAGE, page, place_of
 from penstock.engine.api.services import Row, Services, Serving, answer, body_of, now, read_body
@@ -70,12 +71,19 @@ async def submit_run(request: Request, services: Serving) -> Response:
         name=asked.name,
         tags=asked.tags,
         experiment=asked.experiment,
-        cause=asked.cause,
+        cause=_cause(services, asked.cause),
         options=asked.options,
         owner=services.settings.owner,
     )
     await check_code(services, submission.spec)
     return await taken_in(services, submission)
+
+
+def _cause(services: Services, claimed: Cause) -> Cause:
+    """Who asked is who shows a token or a login; whoever has the token of everything may speak for others."""
+    if services.caller.kind in (LOCAL_CALLER.kind, BOOTSTRAP_CALLER.kind):
+        return claimed
+    return claimed.model_copy(update={"by": services.principal.name})
 
 
 class RunsQuery(BaseModel):
