@@ -12,11 +12,13 @@ import pytest
 import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
 from penstock.contracts.access import Role
 from penstock.contracts.errors import StoreUnavailable
 from penstock.engine.access_tokens import id_of_token, make_token_text
 from penstock.engine.api.authentication import REMEMBERED_SECONDS, TOKEN_LIMIT, Authenticator
+from penstock.engine.api.gate import Gate
 from penstock.engine.api.settings import ApiSettings
 from penstock.engine.stores.sqlite import SqliteStore
 from tests.engine.api import serving
@@ -108,6 +110,35 @@ async def test_a_token_that_was_revoked_elsewhere_ends_within_five_seconds(serve
     assert REMEMBERED_SECONDS < 5
     with pytest.raises(Exception, match="revoked"):
         await elsewhere.caller(shown)
+
+
+async def test_an_answer_that_goes_on_ends_with_the_right_to_it(served: Api) -> None:
+    clock = 1000.0
+    made = await new_token(served, "ci", Role.VIEWER)
+    settings = ApiSettings(token=TOKEN)
+    sent: list[Message] = []
+
+    async def stream(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal clock
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for number in range(100):
+            if number == 50:
+                await served.http.delete(f"/v1/tokens/{made['token_id']}")
+            await send({"type": "http.response.body", "body": b"data: x", "more_body": True})
+            clock += 0.5
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    gate = Gate(stream, settings, Authenticator(served.store, settings, clock=lambda: clock), lambda: clock)
+    headers = [(b"authorization", f"Bearer {made['token']}".encode())]
+    await gate({"type": "http", "method": "GET", "path": "/v1/x", "headers": headers}, receive, send)
+
+    assert 50 <= len(sent) < 50 + 5.0 / 0.5 + 2
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 async def test_a_token_ends_with_its_time(served: Api) -> None:
