@@ -343,6 +343,31 @@ async def test_a_datastore_that_is_away_is_told_and_nothing_is_lost(lake: Lake) 
     assert await lake.bench.do(lambda connection: troubles_of(connection, trigger_no)) == {}
 
 
+async def test_what_is_odd_about_one_place_keeps_no_other_from_being_looked_at(lake: Lake) -> None:
+    await lake.declare()
+    odd = {"kind": "data", "uri": "s3://odd/*.csv", "poll_seconds": 60}
+    broken = (await lake.bench.declare(trigger("broken", on=odd))).trigger_no
+    trigger_no = (await lake.bench.declare(trigger("odd", on=odd))).trigger_no
+    await lake.bench.do(lambda connection: _break(connection, trigger_no=broken))
+
+    class Odd(_Stamped):
+        @override
+        async def find(self, uri: str) -> list[FoundObject]:
+            if uri.startswith("s3://odd"):
+                raise ZeroDivisionError
+            return await lake.datastores.find(uri)
+
+    await lake.watch(Odd()).look(lake.bench.now)
+    lake.put(a="1")
+    lake.bench.now += 60 * SECOND
+
+    assert await lake.watch(Odd()).look(lake.bench.now) == 1
+    assert "ZeroDivisionError" in (await lake.bench.do(lambda connection: troubles_of(connection, trigger_no)))[0]
+
+
+_break = Statement("UPDATE trigger_version SET definition = '{}' WHERE trigger_no = :trigger_no")
+
+
 async def test_data_that_is_not_declared_is_not_read(lake: Lake) -> None:
     trigger_no = await lake.declare("s3://secrets/*.csv")
     await lake.look(0)

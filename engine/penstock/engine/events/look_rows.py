@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from penstock.contracts.cloud_events import CloudEvent
@@ -94,7 +95,7 @@ def due_looks(connection: Connection, now: int) -> list[DueLook]:
 def next_look_at(connection: Connection) -> int | None:
     """When the next look is due; None: there is none to come."""
     for next_at, member, definition in _nexts.rows(connection):
-        if isinstance(spec_of(definition).sources[member], OnDataSource):
+        if _source_of(definition, member) is not None:
             return int(next_at)
     return None
 
@@ -198,12 +199,18 @@ def troubles_of(connection: Connection, trigger_no: int) -> Mapping[int, str]:
     return {row[0]: row[1] for row in _troubles.rows(connection, trigger_no=trigger_no)}
 
 
-def _looks(rows: Iterable[tuple[object, ...]]) -> Iterable[DueLook]:
+def _source_of(definition: str, member: int) -> tuple[TriggerSpec, OnDataSource] | None:
+    """None: it is no data; or nobody can read it, which is told where the trigger decides."""
+    try:
+        spec = spec_of(definition)
+        source = spec.sources[member]
+    except (ValidationError, IndexError):
+        return None
+    return (spec, source) if isinstance(source, OnDataSource) else None
+
+
+def _looks(rows: Iterable[tuple[Any, ...]]) -> Iterable[DueLook]:
     for trigger_no, member, last_at, next_at, workspace, trigger, pipeline, definition in rows:
-        spec = spec_of(str(definition))
-        source = spec.sources[int(str(member))]
-        if isinstance(source, OnDataSource):
-            yield DueLook(
-                int(str(trigger_no)), int(str(member)), int(str(last_at)), int(str(next_at)),
-                str(workspace), str(trigger), str(pipeline), spec, source,
-            )  # fmt: skip
+        found = _source_of(definition, member)
+        if found is not None:
+            yield DueLook(trigger_no, member, last_at, next_at, workspace, trigger, pipeline, *found)

@@ -69,6 +69,10 @@ class Watch:
             except StoreUnavailable as error:
                 log.warning("store.unavailable", reason=str(error))
                 next_at = None
+            except Exception:
+                # The next look may go better.
+                log.exception("data.looking_failed")
+                next_at = None
             wait = _LONGEST_WAIT_SECONDS if next_at is None else (next_at - self._now()) / _SECOND
             await asyncio.sleep(min(max(wait, 0.0), _LONGEST_WAIT_SECONDS))
 
@@ -101,16 +105,25 @@ class Watch:
         claimed = await self._store.transaction(lambda connection: _claimed(connection, due, now))
         if claimed is None:
             return 0
-        try:
-            datastores = self._datastores.of(due.workspace)
-            found = await datastores.find(folder_of(due.source.uri) if claimed.per == "prefix" else due.source.uri)
-        except (DatastoreUnavailable, InvalidInput) as error:
-            trouble = clean_text(str(error), _TROUBLE_LIMIT)
+        found, trouble = await self._found(due, claimed.per)
+        if found is None:
             log.warning("data.not_found_out", trigger=due.trigger, uri=due.source.uri, reason=trouble)
             next_at = now + int(due.source.poll_seconds * _SECOND)
             await self._store.transaction(lambda connection: fail(connection, due, claimed.claim, next_at, trouble))
             return 0
         return await self._store.transaction(lambda connection: _written(connection, claimed, found, now))
+
+    async def _found(self, due: DueLook, per: Per) -> tuple[list[FoundObject] | None, str]:
+        """The objects; or None, and why they can't be known."""
+        uri = folder_of(due.source.uri) if per == "prefix" else due.source.uri
+        try:
+            return await self._datastores.of(due.workspace).find(uri), ""
+        except (DatastoreUnavailable, InvalidInput) as error:
+            return None, clean_text(str(error), _TROUBLE_LIMIT)
+        except Exception as error:
+            # Whatever is odd about one place must not keep the others from being looked at.
+            log.exception("data.look_failed", trigger=due.trigger)
+            return None, f"{uri} can't be looked at: {type(error).__name__}; see the coordinator's log"
 
 
 def _claimed(connection: Connection, due: DueLook, now: int) -> _Claimed | None:
