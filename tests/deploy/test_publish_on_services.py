@@ -1,5 +1,6 @@
 """Publishing to services from Python, and starting what is published from a system that knows nothing of Python."""
 
+import json
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -108,3 +109,22 @@ def test_dev_with_a_database_of_its_own_publishes_no_files(tmp_path: Path, monke
     monkeypatch.setenv("PENSTOCK_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     refused = penstock(tmp_path, "dev", "flow.py:remote_flow")
     assert (refused.returncode, "use `penstock publish` beside it" in refused.stderr) == (2, True)
+
+
+def test_what_is_submitted_takes_components_of_the_services(
+    engine: ServedEngine, client: HttpClient, flows: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    getattr(flows, "double").publish("2.0")  # noqa: B009 -- as above
+    text = (
+        'from penstock.sdk import component, pipeline\n\n@pipeline\ndef taking(x: int = 4) -> int:\n    return component("double@2.0")(x)\n'
+    )
+    (tmp_path / "taking.py").write_text(text)
+    monkeypatch.setenv("PENSTOCK_API_URL", engine.url)
+    monkeypatch.setenv("PENSTOCK_API_TOKEN", TOKEN)
+
+    submitted = penstock(tmp_path, "submit", "taking.py", "--json")
+    published = penstock(tmp_path, "publish", "taking.py", "--json")
+
+    assert (submitted.returncode, published.returncode) == (0, 0), submitted.stderr + published.stderr
+    last = list(client.follow(json.loads(submitted.stdout.splitlines()[-1])["run_id"]))[-1]
+    assert (last.state.value, last.outputs["result"].json_value()) == ("succeeded", 8)  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue]  # small JSON

@@ -1,5 +1,8 @@
 """A pipeline ready to be submitted: traced now or known from before, its project files and constants in the artifact store."""
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +15,13 @@ from penstock.deploy.cli.wiring import home_of, wiring
 from penstock.sdk.client import EngineClient
 from penstock.sdk.drawing.traced import Traced
 
+_ENGINE = "PENSTOCK_ENGINE"
 
-def load(context: typer.Context, target: Target) -> Traced:
+
+def load(context: typer.Context, target: Target, *, for_services: bool = False) -> Traced:
     """The trace of `target`: kept from before where it still holds, else made in a fresh interpreter.
+
+    Published components in it are those of the engine that commands use, or of the services.
 
     :raises GraphError: the file defines no such pipeline, or one that can't be built.
     """
@@ -24,8 +31,23 @@ def load(context: typer.Context, target: Target) -> Traced:
         return kept
     # Read before the trace: an edit in between then makes the kept trace invalid, never wrong.
     entry = {str(target.file): source_digest(str(target.file))} if target.file is not None else {}
-    traced = wiring(context).trace(target)
+    with _asking_services() if for_services else nullcontext():
+        traced = wiring(context).trace(target)
     return keep_trace(home, target, replace(traced, sources={**traced.sources, **entry}))
+
+
+@contextmanager
+def _asking_services() -> Generator[None]:
+    """Meanwhile, interpreters that are started ask the services."""
+    before = os.environ.get(_ENGINE)
+    os.environ[_ENGINE] = "http"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_ENGINE]
+        else:
+            os.environ[_ENGINE] = before
 
 
 def stored_spec(traced: Traced, client: EngineClient) -> PipelineSpec:

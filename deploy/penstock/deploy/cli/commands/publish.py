@@ -11,6 +11,7 @@ from penstock.deploy.cli.publication import published
 from penstock.deploy.cli.published import AsJson
 from penstock.deploy.cli.targets import parse_target
 from penstock.deploy.cli.wiring import api_of, reached
+from penstock.deploy.settings import Settings
 
 app = typer.Typer()
 
@@ -45,7 +46,7 @@ def publish(  # noqa: PLR0913 -- one parameter for each option of the command
     as_json: AsJson = False,
 ) -> None:
     target = parse_target(file, module)
-    traced = load(context, target)
+    traced = load(context, target, for_services=Settings.read().names_services)
     with reached(context, target.start) as client:
         view = published(client, traced, version=version, trigger_state=triggers, makes_default=default, note=note)
         for name in alias or []:

@@ -53,7 +53,7 @@ def submit(  # noqa: PLR0913 -- one parameter for each option of the command
 ) -> None:
     target = parse_target(file, module)
     given = (given_in_file(params) if params is not None else {}) | given_on_command_line(parameter or [], Path.cwd())
-    traced = load(context, target)
+    traced = load(context, target, for_services=True)
     options = checked_options(traced.spec, until=until, rerun=rerun or [], settings=setting or [], keep_going=keep_going)
     tags = pairs(tag or [], "--tag")
     with services(context, target.start) as client:
