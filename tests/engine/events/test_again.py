@@ -11,6 +11,7 @@ from penstock.engine.events.again import dead_events, replay, retry_dead, retry_
 from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.queries import event_view
 from penstock.engine.events.starts import FETCH_TRIES, try_again
+from penstock.engine.holdings import held
 from penstock.engine.published_versions import Shelf
 from penstock.engine.publishing import set_state
 from penstock.engine.statement import Statement
@@ -67,7 +68,7 @@ async def test_an_event_of_a_disabled_pipeline_fails_until_it_is_tried_again(ben
 
 
 async def fetch_all(bench: Bench, datastores: MemoryDatastores) -> None:
-    fetching = Fetching(bench.store, datastores, lambda: bench.now)
+    fetching = Fetching(bench.store, datastores, MemoryArtifactStore(), lambda: bench.now)
     async with asyncio.TaskGroup() as tasks:
         fetching.start(tasks, bench.decided.append)
 
@@ -84,7 +85,9 @@ async def test_data_that_an_event_names_is_fetched_before_the_run_is_made(bare: 
 
     [row] = await bare.run_rows()
     raw = unpack_values(bytes(row[1]))["raw"]
-    assert raw == await datastores.take("s3://lake/day.csv", "file")
+    taken = await datastores.take("s3://lake/day.csv", "file")
+    assert raw == taken
+    assert await bare.store.read(lambda connection: held(connection, "default", [taken.digest])) == {taken.digest}
     assert await bare.outcomes() == ["started"]
 
 

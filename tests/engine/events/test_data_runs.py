@@ -27,7 +27,8 @@ class Lake:
 
     def __init__(self, store: Store) -> None:
         self.bench = Bench(store)
-        self.datastores = MemoryDatastores(MemoryArtifactStore())
+        self.artifacts = MemoryArtifactStore()
+        self.datastores = MemoryDatastores(self.artifacts)
         self.contents = self.datastores.place.contents
 
     async def watch(self, parameter: ParameterSpec, uri: str = "s3://lake/*.csv") -> None:
@@ -43,7 +44,7 @@ class Lake:
         await self.bench.do(lambda connection: decide_new(connection, self.bench.now))
 
     async def fetch(self) -> None:
-        fetching = Fetching(self.bench.store, self.datastores, lambda: self.bench.now)
+        fetching = Fetching(self.bench.store, self.datastores, self.artifacts, lambda: self.bench.now)
         async with asyncio.TaskGroup() as tasks:
             fetching.start(tasks, self.bench.decided.append)
 

@@ -37,7 +37,7 @@ def event_service(
     bus, store, artifacts = ports
     datastores = open_datastores(artifacts, os.environ, Path.cwd(), resolve_secret)
     notes = EventMetrics(metrics)
-    fetching = Fetching(store, datastores, now, owner)
+    fetching = Fetching(store, datastores, artifacts, now, owner)
     watch = Watch(store, datastores, now, lambda: service.wake())
     settings = EventSettings(workspace=workspace, owner=owner, observations=notes, others=(watch.run,))
     service = EventService(bus, store, settings, now, lambda run_no: coordinator.tell(run_no, Begin()), fetching)

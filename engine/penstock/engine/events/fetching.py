@@ -1,18 +1,19 @@
 """Data that events name is brought into the artifact store before the run is made, outside of every transaction."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
-from penstock.contracts.artifacts import ListValue, Value
+from penstock.contracts.artifacts import DirectoryManifest, ListValue, Value, refs_in
 from penstock.contracts.errors import ContractError, PenstockError, StoreUnavailable
 from penstock.engine.events.records import Decided
 from penstock.engine.events.start_rows import Start
-from penstock.engine.events.starts import LEASE_MICROSECONDS, fetched, has_fetches, lease_fetches, not_fetched, renew_lease
+from penstock.engine.events.starts import LEASE_MICROSECONDS, Parts, fetched, has_fetches, lease_fetches, not_fetched, renew_lease
 from penstock.engine.events.triggers import workspace_of
 from penstock.engine.store import Store
 from penstock.engine.triggers.mapping import Fetch
+from penstock.transport.artifact_store import ArtifactStore
 from penstock.transport.datastore import Datastores
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.events")
@@ -24,8 +25,11 @@ AT_ONCE = 4
 class Fetching:
     """At most one round goes on at a time."""
 
-    def __init__(self, store: Store, datastores: Datastores, now: Callable[[], int], owner: str | None = None) -> None:
+    def __init__(
+        self, store: Store, datastores: Datastores, artifacts: ArtifactStore, now: Callable[[], int], owner: str | None = None
+    ) -> None:
         self._store = store
+        self._artifacts = artifacts
         self._datastores = datastores
         self._now = now
         self._owner = owner
@@ -59,14 +63,25 @@ class Fetching:
             workspace = await self._store.read(lambda connection: workspace_of(connection, start.trigger_no))
             datastores = self._datastores.of(workspace)
             values = {name: await _taken(datastores, wanted) for name, wanted in start.fetches.items()}
+            parts = await self._parts(values.values())
         except PenstockError as error:
             log.warning("data.not_fetched", reason=str(error), trigger_no=start.trigger_no)
             is_final, reason = isinstance(error, ContractError), str(error)
             tell(await self._store.transaction(lambda connection: not_fetched(connection, start, reason, self._now(), is_final=is_final)))
         else:
-            tell(await self._store.transaction(lambda connection: fetched(connection, start, values, self._now(), self._owner)))
+            tell(await self._store.transaction(lambda connection: fetched(connection, start, values, parts, self._now(), self._owner)))
         finally:
             keeping.cancel()
+
+    async def _parts(self, values: Iterable[Value]) -> Parts:
+        """Kind and size by digest of all that was brought in, files of directories among it."""
+        parts: dict[str, tuple[str, int]] = {}
+        for ref in (ref for value in values for ref in refs_in(value)):
+            parts[ref.digest] = (ref.kind, ref.size)
+            if ref.kind == "directory":
+                manifest = DirectoryManifest.model_validate_json((await self._artifacts.local(ref.digest)).read_bytes())
+                parts |= {entry.digest: ("blob", entry.size) for entry in manifest.files}
+        return parts
 
     async def _keep_lease(self, start: Start) -> None:
         while True:

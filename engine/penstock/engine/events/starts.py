@@ -10,10 +10,13 @@ from penstock.engine.events.records import Decided, KnownEvent, Record, load
 from penstock.engine.events.start_rows import START_COLUMNS, Start, drop_start, find_start, move_start, start_of
 from penstock.engine.events.triggers import Trigger, locked
 from penstock.engine.events.world import World
+from penstock.engine.holdings import hold
 from penstock.engine.statement import Statement
 
 AT_ONCE = 200
 """Starts of one trigger and key that one look takes."""
+Parts = Mapping[str, tuple[str, int]]
+"""Kind and size of artifacts, by digest."""
 LEASE_MICROSECONDS = 60_000_000
 """So long nobody else fetches what somebody has begun to fetch."""
 FETCH_TRIES = 5
@@ -105,12 +108,13 @@ def renew_lease(connection: Connection, start: Start, now: int) -> None:
     _lease(connection, until=now + LEASE_MICROSECONDS, trigger_no=start.trigger_no, cause=start.cause)
 
 
-def fetched(connection: Connection, start: Start, values: Mapping[str, Value], now: int, owner: str | None = None) -> Decided:
-    """Goes on with a start whose data is here. Of several that fetched it, one does."""
+def fetched(connection: Connection, start: Start, values: Mapping[str, Value], parts: Parts, now: int, owner: str | None = None) -> Decided:
+    """Goes on with a start whose data is here, and has the workspace hold it. Of several that fetched it, one does."""
     record = Record(now)
     for trigger in locked(connection, [start.trigger_no]):
         current = find_start(connection, start.trigger_no, start.cause)
         if current is not None and current.state == "fetch":
+            hold(connection, trigger.workspace, parts, now)
             move_start(connection, current, "queue", due_at=now, parameters={**current.parameters, **values})
             current = find_start(connection, start.trigger_no, start.cause)
             assert current is not None  # noqa: S101 - it was there
