@@ -209,3 +209,33 @@ def test_its_user_reaches_no_other_workspace_and_no_other_exchange(upstream: Ups
         channel.basic_publish(exchange, key, b"{}", mandatory=True)
 
     connection.close()
+
+
+def test_an_event_that_ends_whoever_reads_it_is_kept_with_that_reason(upstream: Upstream) -> None:
+    settings = upstream.cluster.settings
+    connection = pika.BlockingConnection(pika.URLParameters(settings["PENSTOCK_BROKER_URL"]))
+    properties = pika.BasicProperties(
+        content_type="application/json",
+        headers={
+            "x-first-death-queue": "penstock.ingest",
+            "x-first-death-exchange": "penstock.ingest",
+            "x-first-death-reason": "delivery_limit",
+        },
+    )
+
+    # As the broker takes it away after so many deliveries.
+    connection.channel().basic_publish("penstock.dead", "default.upstream", b'{"poison": true}', properties)
+    connection.close()
+
+    upstream.cluster.until(lambda: any(one.body == '{"poison": true}' for one in upstream.events.refused()), "it is kept", 30.0)
+    (found,) = (one for one in upstream.events.refused() if one.body == '{"poison": true}')
+    assert "delivered again and again" in found.reason
+    assert found.key == "default.upstream"
+
+
+def test_what_is_no_event_is_kept_with_the_reason(upstream: Upstream) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(upstream.url))
+    connection.channel().basic_publish("penstock.ingest", "default.plain", b"what?", pika.BasicProperties(timestamp=2**62))
+    connection.close()
+
+    upstream.cluster.until(lambda: any(one.key == "default.plain" for one in upstream.events.refused()), "it is kept", 30.0)

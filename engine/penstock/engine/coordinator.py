@@ -21,7 +21,7 @@ from penstock.engine.batch import Outcome, orphans
 from penstock.engine.chores import Chores
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, Fact, Resumed, Stop
-from penstock.engine.dead_letters import DeadLetters
+from penstock.engine.dead_letters import DeadLetters, KeepEvent, keep_no_event
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.inbox import BATCH, Batch, Inbox, Submission
 from penstock.engine.manifests import Manifests
@@ -77,6 +77,8 @@ class CoordinatorSettings:
     """Cache entries of other engines that use the same artifact store."""
     told: Callable[[], None] = _nobody_waits
     """Hears that events were kept, or are owed to somebody, and committed."""
+    keep_event: KeepEvent = keep_no_event
+    """Keeps a dead letter that was to be an event."""
 
 
 class Coordinator:
@@ -131,7 +133,7 @@ class Coordinator:
             async with asyncio.TaskGroup() as tasks:
                 work = [self._take_in(), self._upkeep.listen(), self._upkeep.tick()]
                 if self._settings.owner is None:
-                    work.append(DeadLetters(self._bus, self.tell).run())
+                    work.append(DeadLetters(self._bus, self.tell, self._settings.keep_event).run())
                 others = [tasks.create_task(one) for one in work]
                 await self._work_through(tasks)
                 self._owed.leave_chores()

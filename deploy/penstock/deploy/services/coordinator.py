@@ -9,7 +9,7 @@ from penstock.deploy.declared_datastores import ResolveSecret
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.coordinator_metrics import CoordinatorMetrics
 from penstock.deploy.services.dependencies import ARTIFACTS, BROKER, DATABASE, now, open_artifacts, open_bus, open_store
-from penstock.deploy.services.event_service import event_service
+from penstock.deploy.services.event_service import event_service, keeping_dead_events
 from penstock.deploy.services.health import Health
 from penstock.deploy.services.lifetime import Lifetime
 from penstock.deploy.services.observation import Observation, observe
@@ -120,6 +120,7 @@ async def observed_coordinator(
                 observations=notes,
                 shared=shared,
                 told=told,
+                keep_event=keeping_dead_events(observed_ports[1], settings.workspace),
             )
             coordinator = Coordinator(*observed_ports, own, now)
             events = event_service(

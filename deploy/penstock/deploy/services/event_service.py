@@ -1,6 +1,7 @@
 """The event service beside a coordinator: the same bus and store, users' datastores, metrics."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from typing_extensions import override
@@ -10,15 +11,17 @@ from penstock.deploy.services.dependencies import now
 from penstock.deploy.services.metrics import SIZES, Metrics
 from penstock.engine.coordinator import Coordinator
 from penstock.engine.core.wants import Begin
+from penstock.engine.dead_letters import KeepEvent
 from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.observations import EventObservations
 from penstock.engine.events.records import Decided
+from penstock.engine.events.refusals import keep_dead_event
 from penstock.engine.events.service import EventService, EventSettings
 from penstock.engine.events.watching import Watch
 from penstock.engine.store import Store
 from penstock.runners.known_secrets import secret_of_runner
 from penstock.transport.artifact_store import ArtifactStore
-from penstock.transport.bus import Bus
+from penstock.transport.bus import Bus, Delivery
 
 
 def event_service(
@@ -42,6 +45,15 @@ def event_service(
     settings = EventSettings(workspace=workspace, owner=owner, observations=notes, others=(watch.run,))
     service = EventService(bus, store, settings, now, lambda run_no: coordinator.tell(run_no, Begin()), fetching)
     return service
+
+
+def keeping_dead_events(store: Store, workspace: str) -> KeepEvent:
+    """Dead letters that were to be events are kept among the messages that nobody could read."""
+
+    async def keep(delivery: Delivery, reason: str) -> None:
+        await store.transaction(partial(keep_dead_event, delivery=delivery, reason=reason, now_us=now(), default_workspace=workspace))
+
+    return keep
 
 
 class EventMetrics(EventObservations):

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,7 +16,7 @@ from penstock.engine.events.intake import Stored, store_events
 from penstock.engine.events.mappings import all_mappings
 from penstock.engine.events.received import RECEIVED_LIMIT, received, workspace_of
 from penstock.engine.statement import Statement
-from penstock.transport.bus import Delivery, Properties
+from penstock.transport.bus import Delivery, Exchange, Properties
 
 KEPT = 1000
 """Of each workspace; then the oldest goes."""
@@ -68,6 +68,13 @@ def keep_refused(connection: Connection, refused: Sequence[tuple[Delivery, str]]
         _insert(connection, workspace=workspace, received_at=now_us, reason=clean_text(reason, _SHOWN), properties=properties, body=body)
     for workspace in workspaces:
         _trim(connection, workspace=workspace, same=workspace, kept=KEPT)
+
+
+def keep_dead_event(connection: Connection, delivery: Delivery, reason: str, now_us: int, default_workspace: str) -> None:
+    """Keeps a dead letter as the message that it was when it came."""
+    told = delivery.properties
+    came = replace(told, exchange=str(told.headers.get("x-first-death-exchange") or Exchange.INGEST.value))
+    keep_refused(connection, [(_Again(delivery.body, came), reason)], now_us, default_workspace)
 
 
 def refusals(connection: Connection, workspace: str, before: int, most: int) -> list[RefusalView]:
