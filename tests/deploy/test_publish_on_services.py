@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -30,6 +31,14 @@ FLOW = """
     @pipeline(triggers=[Cron("never")])
     def misfit(x: int = 1) -> int:
         return double(x)
+"""
+
+TAKING = """
+    from penstock.sdk import component, pipeline
+
+    @pipeline
+    def taking(x: int = 4) -> int:
+        return component("double@2.0")(x)
 """
 
 
@@ -92,7 +101,8 @@ def test_on_a_laptop_dev_serves_the_triggers_of_a_file(tmp_path: Path) -> None:
     with started(tmp_path, "dev", "flow.py:remote_flow", "--port", str(port)) as dev:
         try:
             assert dev.stdout is not None
-            token = next(line.split()[1] for line in dev.stdout if line.startswith("token"))
+            said = list(takewhile(lambda line: not line.startswith("slots"), dev.stdout))
+            (token,) = [line.split()[1] for line in said if line.startswith("token")] or pytest.fail("".join(said))
             with httpx.Client(base_url=f"http://127.0.0.1:{port}/v1", headers={"Authorization": f"Bearer {token}"}) as http:
                 closed = {"specversion": "1.0", "id": "1", "source": "/till", "type": "day.closed", "data": {"rows": 21}}
                 sent = http.post("/events", json=closed, headers={"Content-Type": "application/cloudevents+json"})
@@ -115,10 +125,7 @@ def test_what_is_submitted_takes_components_of_the_services(
     engine: ServedEngine, client: HttpClient, flows: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     getattr(flows, "double").publish("2.0")  # noqa: B009 -- as above
-    text = (
-        'from penstock.sdk import component, pipeline\n\n@pipeline\ndef taking(x: int = 4) -> int:\n    return component("double@2.0")(x)\n'
-    )
-    (tmp_path / "taking.py").write_text(text)
+    (tmp_path / "taking.py").write_text(textwrap.dedent(TAKING))
     monkeypatch.setenv("PENSTOCK_API_URL", engine.url)
     monkeypatch.setenv("PENSTOCK_API_TOKEN", TOKEN)
 
