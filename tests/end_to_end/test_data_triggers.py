@@ -60,18 +60,30 @@ class Project:
 
 
 @pytest.fixture
-def lake(bucket: S3Bucket, tmp_path: Path) -> Iterator[tuple[Project, Any]]:
-    """The project, and a client of the bucket that its datastore is."""
+def lake(bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Project, Any]]:
+    """The project, and a client of the bucket that its datastore is. The secret is known by name alone, and is nowhere afterwards."""
+    key, secret = (bucket.environment[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     endpoint = bucket.environment["AWS_ENDPOINT_URL_S3"]
-    (tmp_path / "penstock.toml").write_text(f'[datastores.lake]\nurl = "s3://{bucket.name}"\nendpoint_url = "{endpoint}"\n')
-    client: Any = botocore.session.Session().create_client("s3", region_name="us-east-1", endpoint_url=endpoint)
+    for name in bucket.environment:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PENSTOCK_SECRET_LAKE_KEY", f"{key}:{secret}")
+    (tmp_path / "penstock.toml").write_text(
+        f'[datastores.lake]\nurl = "s3://{bucket.name}"\nendpoint_url = "{endpoint}"\nregion = "us-east-1"\nsecret = "lake-key"\n'
+    )
+    client: Any = botocore.session.Session().create_client(
+        "s3", region_name="us-east-1", endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret
+    )
     with started(tmp_path, "dev", "--port", str(free_port())) as dev:
         try:
             assert dev.stdout is not None
             next(line for line in dev.stdout if line.startswith("slots"))
-            yield Project(tmp_path, f"s3://{bucket.name}"), (client, bucket.name)
+            project = Project(tmp_path, f"s3://{bucket.name}")
+            yield project, (client, bucket.name)
+            project.client.close()
         finally:
             dev.terminate()
+        assert secret not in dev.stdout.read()
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()] == []
 
 
 def test_a_file_that_a_bucket_receives_is_what_the_pipeline_retrains_on(lake: tuple[Project, Any]) -> None:
