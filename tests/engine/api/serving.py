@@ -44,7 +44,7 @@ class Api:
         return await self.http.post("/v1/runs", json={"run_id": run_id, "spec": plain(), **fields})
 
 
-_PLACES = {"digest": digest_bytes(b"x"), "version": "1"}
+_PLACES = {"digest": digest_bytes(b"x")} | dict.fromkeys(("version", "event_no", "refusal_no", "delivery"), "1")
 
 
 def templates() -> list[tuple[str, str]]:
@@ -55,8 +55,8 @@ def templates() -> list[tuple[str, str]]:
 
 
 def routes() -> list[tuple[str, str]]:
-    """The same, of something that could be there."""
-    return [(method, re.sub(r"\{(\w+)\}", lambda place: _PLACES.get(place[1], "thing1"), path)) for method, path in templates()]
+    """The same, of something that could be there: what has a name is called as the pipeline of tests."""
+    return [(method, re.sub(r"\{(\w+)\}", lambda place: _PLACES.get(place[1], "flow"), path)) for method, path in templates()]
 
 
 def plain() -> dict[str, Any]:
