@@ -144,9 +144,8 @@ async def until(holds: Callable[[], Any]) -> None:
 @asynccontextmanager
 async def serving(bench: Bench, bus: MemoryBus, begun: list[int], **settings: Any) -> AsyncGenerator[EventService]:
     """An event service at work. It is an error if it ends by itself."""
-    service = EventService(
-        bus, bench.store, EventSettings(**{"pause_seconds": 0.01, "tick_seconds": 0.05, **settings}), lambda: bench.now, begun.append
-    )
+    given: dict[str, Any] = {"pause_seconds": 0.01, "tick_seconds": 0.05, **settings}
+    service = EventService(bus, bench.store, EventSettings(**given), lambda: bench.now, begun.append)
     task = asyncio.create_task(service.run())
     try:
         yield service

@@ -7,6 +7,7 @@ from penstock.engine.events.again import replay
 from penstock.engine.events.deciding import decide_new, release_due
 from penstock.engine.events.starts import begin_due
 from penstock.engine.events.triggers import set_state
+from penstock.engine.runs import ask_to_cancel
 from penstock.engine.statement import Statement
 from tests.engine.events.bench import SECOND, Bench, event, trigger
 
@@ -130,6 +131,16 @@ async def test_a_run_waits_for_a_free_place(bench: Bench) -> None:
 
     assert sorted(await rows_of(bench)) == [1, 2, 3]
     assert await bench.outcomes() == ["started", "started", "started", "waiting"]
+
+
+async def test_a_run_that_is_asked_to_end_has_its_place_until_it_has_ended(bench: Bench) -> None:
+    await bench.declare(trigger(parameters=ROWS, concurrency={}))
+    decided = await bench.send(ready(1), ready(2))
+    await bench.do(lambda connection: ask_to_cancel(connection, decided.begun[0], bench.now))
+
+    await pass_seconds(bench, 1)
+
+    assert await rows_of(bench) == [1]
 
 
 async def test_a_run_is_left_out_while_another_goes_on(bench: Bench) -> None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from penstock.contracts.triggers import AllSource
+from penstock.contracts.triggers import AllSource, CronSource, OnDataSource, OnEventSource, OnRunSource
 from penstock.engine.events.held_rows import HoldKey, load_held, write_held
 from penstock.engine.events.making import Group, group_of
 from penstock.engine.events.records import KnownEvent, Verdict, load
@@ -113,11 +113,11 @@ def _outcome(trigger: Trigger, key: HoldKey, held: Sequence[Arrival], arrived: S
 def source_text(source: AllSource, member: int) -> str:
     """A source of a join, for people."""
     match source.of[member]:
-        case one if one.kind == "event":
+        case OnEventSource() as one:
             return one.type
-        case one if one.kind == "cron":
+        case CronSource() as one:
             return f"the schedule {one.schedule}"
-        case one if one.kind == "data":
+        case OnDataSource() as one:
             return one.uri
-        case one:
+        case OnRunSource() as one:
             return f"a run of {one.pipeline}"

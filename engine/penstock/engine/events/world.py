@@ -11,11 +11,13 @@ from penstock.engine.events.triggers import Trigger
 from penstock.engine.published_versions import Resolved, resolve, spec_bytes
 from penstock.engine.statement import Statement
 
-# Of the runs that go on, which are few; a trigger may have started any number. Those that were asked to end don't count.
+# Of the runs that go on, which are few; a trigger may have started any number.
 _going_on = Statement(
-    "SELECT u.run_id, u.run_no FROM (SELECT run_id, run_no FROM run WHERE ended_at IS NULL AND workspace = :workspace) u "
-    "CROSS JOIN looked_up(s) trigger_start s WHERE s.run_id = u.run_id AND scanned(s.trigger_no) = :trigger_no AND s.key = :key "
-    "AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.run_no = u.run_no AND t.kind IN ('cancel', 'leave')) so_far(s) ORDER BY u.run_no"
+    "SELECT u.run_id, u.run_no, coalesce(u.stop, '') = 'cancelled' "
+    "OR EXISTS (SELECT 1 FROM timer t WHERE t.run_no = u.run_no AND t.kind IN ('cancel', 'leave')) "
+    "FROM (SELECT run_id, run_no, stop FROM run WHERE ended_at IS NULL AND workspace = :workspace) u "
+    "CROSS JOIN looked_up(s) trigger_start s "
+    "WHERE s.run_id = u.run_id AND scanned(s.trigger_no) = :trigger_no AND s.key = :key so_far(s) ORDER BY u.run_no"
 )
 _default = Statement(
     "SELECT v.version, v.spec_digest, v.state, v.note FROM published p JOIN published_version v ON v.workspace = p.workspace "
@@ -85,7 +87,10 @@ class World:
         """Those that count for the trigger's concurrency, the oldest first."""
         if (trigger.trigger_no, key) not in self.going_on:
             rows = _going_on.rows(self.connection, trigger_no=trigger.trigger_no, key=key, workspace=trigger.workspace)
-            self.going_on[trigger.trigger_no, key] = [(row[0], row[1]) for row in rows]
+            policy = trigger.spec.concurrency
+            # What was asked to end still has its place, until it has ended; it is not to be replaced once more.
+            replaces = policy is not None and policy.policy == "replace"
+            self.going_on[trigger.trigger_no, key] = [(row[0], row[1]) for row in rows if not (replaces and row[2])]
         return self.going_on[trigger.trigger_no, key]
 
     def last_begun(self, trigger: Trigger, since: int, count: int) -> list[int]:
