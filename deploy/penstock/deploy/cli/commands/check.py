@@ -37,9 +37,8 @@ def check(
     spec = traced.spec
     typer.echo(signature(spec))
     fan_outs = len({name for step in spec.steps for name in step.scope})
-    typer.echo(
-        f"{len(spec.steps)} steps, {fan_outs} fan-outs; pools: {', '.join(sorted({step.pool for step in spec.steps if step.is_dispatched})) or 'none'}"
-    )
+    pools = sorted({step.pool for step in spec.steps if step.is_dispatched})
+    typer.echo(f"{len(spec.steps)} steps, {fan_outs} fan-outs; pools: {', '.join(pools) or 'none'}")
     declared = local_pools(home_of(target.start))
     check_pools(declared, spec, {})
     triggers = tuple(TriggerSpec.model_validate(plain) for plain in traced.triggers)
