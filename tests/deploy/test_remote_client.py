@@ -23,9 +23,10 @@ from penstock.deploy.remote.client import HttpClient, connect
 from penstock.deploy.remote.connection import Body, Connection
 from penstock.sdk.client import EngineClient, Housekeeping
 from penstock.sdk.pipelines import Pipeline
+from penstock.sdk.runs.remote_inputs import Origins
 from penstock.sdk.runs.run import Run
 from penstock.sdk.runs.state_home import using_engine
-from penstock.sdk.types import File
+from penstock.sdk.types import Directory, File
 from penstock.transport.bus import Envelope, Exchange
 from tests.deploy.served_engine import TOKEN, ServedEngine, free_port, served, until
 from tests.sdk.written_project import WrittenProject
@@ -200,6 +201,26 @@ def test_only_what_is_missing_goes_up(engine: ServedEngine, private_home: Path, 
     assert sorted(path.name for path in client.local(first).iterdir()) == ["a", "b", "c"]
     assert (client.local(second) / "c").read_text() == "another"
     client.close()
+
+
+def test_data_at_a_uri_goes_up_once(client: HttpClient, engine: ServedEngine, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a.txt").write_text("of a tree")
+    drop = tmp_path / "drop.csv"
+    drop.write_text("of a drop")
+    origins = Origins(client.home)
+    named: list[File | Directory] = [File(f"file://{drop}"), Directory(f"file://{tree}")]
+    refs = [origins.take(client, one, "raw") for one in named]
+    assert all(client.holds(ref) for ref in refs)
+    assert [origins.take(client, one, "raw") for one in named] == refs
+
+    engine.artifacts.folder.delete(digest_bytes(b"of a tree"))
+    engine.artifacts.folder.delete(refs[0].digest)
+
+    assert not any(client.holds(ref) for ref in refs)
+    assert [origins.take(client, one, "raw") for one in named] == refs
+    assert all(client.holds(ref) for ref in refs)
 
 
 def test_a_corrupt_copy_is_fetched_again_and_lost_bytes_are_told(client: HttpClient, engine: ServedEngine) -> None:
