@@ -50,8 +50,7 @@ def told(result: Result, code: int = 0) -> str:
 
 def triggers(home: Path) -> dict[str, tuple[str | None, str]]:
     async def look() -> dict[str, tuple[str | None, str]]:
-        (state,) = home.glob("*.sqlite")
-        store = SqliteStore(state)
+        store = SqliteStore(home / "penstock.sqlite")
         found = await store.read(lambda connection: live_triggers(connection, "default"))
         await store.close()
         return {trigger.name: (trigger.from_version, trigger.state) for trigger in found}
