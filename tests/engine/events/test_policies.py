@@ -1,6 +1,9 @@
 """What holds events and runs back: joins, debounce, batches, throttles, concurrency, dedupe keys, loops, pauses."""
 
+import random
 from typing import Any
+
+import pytest
 
 from penstock.contracts.messages import Cause
 from penstock.engine.events.again import replay
@@ -62,6 +65,24 @@ async def test_ten_and_ten_joined_by_key_make_ten_runs(bench: Bench) -> None:
         await bench.send(ready(number, "b", day=number % 5))
 
     assert sorted(await rows_of(bench)) == list(range(10))
+    assert await bench.outcomes() == ["started"] * 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_join_makes_ten_runs_in_whatever_order_its_events_come(bench: Bench, seed: int) -> None:
+    parts = [{"kind": "event", "type": "a"}, {"kind": "event", "type": "b"}]
+    both = {"rows": "events[0].data.rows * 100 + events[1].data.rows"}
+    await bench.declare(trigger(on={"kind": "all", "of": parts, "key": "event.data.rows"}, parameters=both))
+    events = [ready(number, kind) for kind in "ab" for number in range(10)]
+    chance = random.Random(seed)
+    chance.shuffle(events)
+
+    while events:
+        several = chance.randint(1, 5)
+        await bench.send(*events[:several])
+        del events[:several]
+
+    assert sorted(await rows_of(bench)) == [101 * number for number in range(10)]
     assert await bench.outcomes() == ["started"] * 20
 
 
