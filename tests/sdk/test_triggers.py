@@ -126,6 +126,9 @@ def test_a_document_of_the_pipeline_keeps_its_triggers(tmp_path: Path) -> None:
     document = tmp_path / "daily.yaml"
     document.write_text(to_yaml(triggered, tmp_path))
     assert from_yaml(document).triggers == triggered.trace().triggers
+    # As people write it: YAML 1.1 takes the word for true.
+    document.write_text(document.read_text().replace("'on':", "on:"))
+    assert from_yaml(document).triggers == triggered.trace().triggers
 
 
 @pytest.mark.parametrize(

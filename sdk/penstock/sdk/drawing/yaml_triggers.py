@@ -28,7 +28,7 @@ def read_triggers_of(document: Mapping[str, Any], spec: PipelineSpec, file: str)
 
 
 def _trigger(data: Any, number: int, spec: PipelineSpec, where: str) -> dict[str, Any]:
-    written = mapping(data, where)
+    written = mapping(_with_on(data), where)
     refuse_unknown(written, TriggerSpec, where)
     pipeline = dashed(spec.name)
     if written.get("pipeline", pipeline) != pipeline:
@@ -40,3 +40,12 @@ def _trigger(data: Any, number: int, spec: PipelineSpec, where: str) -> dict[str
         if name not in known:
             raise GraphError(f"{where}.parameters: {spec.name} has no parameter {name!r}{nearest_hint(name, known)}")
     return plain_trigger(trigger)
+
+
+def _with_on(data: Any) -> Any:
+    """YAML 1.1 reads the word `on` as true."""
+    match data:
+        case {**parts} if True in parts:
+            return {"on" if name is True else name: part for name, part in parts.items()}
+        case _:
+            return data
