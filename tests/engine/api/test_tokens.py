@@ -296,3 +296,24 @@ async def test_what_somebody_does_is_written_down_before_it_is_done(served: Api)
     older: httpx.Response = await served.http.get("/v1/audit?before=3&limit=1")
     assert [one["number"] for one in older.json()["entries"]] == [2]
     assert older.json()["next"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ("UPDATE audit SET outcome = 'allowed' WHERE audit_no = 3", 3),
+        ("DELETE FROM audit WHERE audit_no = 2", 2),
+        ("DELETE FROM audit WHERE audit_no = 1", 1),
+        ("UPDATE audit SET principal = 'eve' WHERE audit_no = 1", 1),
+        ("UPDATE audit SET chain = 'x' WHERE audit_no = 2", 2),
+    ],
+)
+async def test_a_log_that_somebody_has_changed_tells_it(served: Api, change: str, wrong: int) -> None:
+    operator = await client_with(served, Role.OPERATOR)
+    await operator.delete("/v1/runs/nobody")
+    await operator.post("/v1/workspaces", json={"name": "x"})
+    assert (await served.http.get("/v1/audit/check")).json() == {"first_wrong": None}
+
+    await served.store.transaction(lambda connection: connection.exec_driver_sql(change))
+
+    assert (await served.http.get("/v1/audit/check")).json() == {"first_wrong": wrong}

@@ -55,6 +55,11 @@ class Access:
     def create_workspace(self, name: str) -> WorkspaceView:
         return WorkspaceView.model_validate_json(self._connection.ask("POST", "/workspaces", json={"name": name}).content)
 
+    def first_wrong_entry(self) -> int | None:
+        """The number of the first entry of the audit log that is not as it was written; None: all are."""
+        found: int | None = self._connection.get("/audit/check").json()["first_wrong"]
+        return found
+
     def audit(self) -> Iterator[AuditEntry]:
         """The newest first."""
         before: int | None = None

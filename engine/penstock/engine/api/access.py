@@ -26,7 +26,7 @@ from penstock.engine.api.callers import is_name_of_person
 from penstock.engine.api.permissions import SCOPES, may_by_scope
 from penstock.engine.api.problems import NotAllowed, NotFound
 from penstock.engine.api.services import Services, Serving, answer, body_of, now, read_body
-from penstock.engine.audit import entries
+from penstock.engine.audit import entries, first_wrong_entry
 
 router = APIRouter(tags=["access"])
 
@@ -84,6 +84,12 @@ class Audit(BaseModel):
 
     entries: tuple[AuditEntry, ...]
     next: int | None
+
+
+class AuditCheck(BaseModel):
+    """`first_wrong`: the number of the first entry that was changed, or that one is missing before; None: there is none."""
+
+    first_wrong: int | None
 
 
 @router.get("/me", summary="Who the services take you for")
@@ -232,6 +238,12 @@ async def list_audit(
     """The newest first. What changes something is written down before it is done; what was refused, once in a few seconds."""
     found = await services.read(lambda connection: entries(connection, services.workspace, before, limit))
     return Audit(entries=tuple(found), next=found[-1].number if len(found) == limit and found[-1].number > 1 else None)
+
+
+@router.get("/audit/check", summary="Whether the log is as it was written")
+async def check_audit(services: Serving) -> AuditCheck:
+    """Reads all of it: of each entry its number, and its digest over itself and the one before."""
+    return AuditCheck(first_wrong=await services.read(lambda connection: first_wrong_entry(connection, services.workspace)))
 
 
 def _changed(request: Request) -> None:

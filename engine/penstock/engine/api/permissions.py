@@ -159,6 +159,7 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
         "POST /tokens": _VIEWER,
         "DELETE /tokens/{token_id}": _VIEWER,
         "GET /audit": _ADMIN,
+        "GET /audit/check": _ADMIN,
     },
 }
 READING = frozenset({"GET", "HEAD"})

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from penstock.contracts.access import Role
+from penstock.deploy.cli.exits import ExitCode
 from penstock.deploy.cli.wiring import api
 
 _HELP = """Tokens for programs: CI, notebooks, upstream systems.
@@ -87,11 +88,18 @@ def revoke(context: typer.Context, name: Annotated[str, typer.Argument(metavar="
 def audit(
     context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="So many.")] = 50,
+    check: Annotated[bool, typer.Option("--check", help="See whether any entry was changed or taken away since.")] = False,
     as_json: AsJson = False,
 ) -> None:
     from penstock.deploy.areas.access import Access  # noqa: PLC0415 -- for the API alone
 
     with api(context) as connection:
+        if check:
+            wrong = Access(connection).first_wrong_entry()
+            typer.echo(
+                "the log is as it was written" if wrong is None else f"the log was changed: entry {wrong} is the first that is wrong"
+            )
+            raise typer.Exit(ExitCode.SUCCEEDED if wrong is None else ExitCode.RUN_FAILED)
         for _, entry in zip(range(limit), Access(connection).audit(), strict=False):
             if as_json:
                 typer.echo(json.dumps(entry.model_dump(mode="json")))
