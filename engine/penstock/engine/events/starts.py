@@ -28,7 +28,7 @@ _queue = Statement(
     "ORDER BY s.made_at, s.cause LIMIT :count"
 )
 _to_fetch = Statement(
-    f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.state = 'fetch' AND s.due_at <= :now ORDER BY s.due_at LIMIT :count "  # noqa: S608 - constants
+    f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.state = 'fetch' AND s.due_at <= :now ORDER BY s.due_at, s.made_at LIMIT :count "  # noqa: S608 - constants
     "locked_if_free(s)"
 )
 _any_to_fetch = Statement("SELECT 1 FROM trigger_start WHERE state = 'fetch' AND due_at <= :now LIMIT 1")
