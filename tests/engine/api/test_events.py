@@ -18,7 +18,7 @@ MAPPING = {"name": "orders", "source": '"/shop"', "type": '"order." + message.ki
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Api]:
+async def served(each_store: None) -> AsyncIterator[Api]:
     async with api() as served:
         yield served
 

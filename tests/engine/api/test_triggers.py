@@ -21,7 +21,7 @@ READY = {"specversion": "1.0", "id": "a", "source": "/lake", "type": "data.ready
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Api]:
+async def served(each_store: None) -> AsyncIterator[Api]:
     async with api() as served:
         answer = await served.http.post("/v1/pipelines/small/versions", json={"spec": plain(FLOW)})
         assert answer.status_code == 201, answer.text
@@ -70,6 +70,9 @@ async def test_a_declared_trigger_starts_runs_and_tells_why(served: Api) -> None
     assert [one["event_no"] for one in (await got(served, "/triggers/nightly/decisions"))["decisions"]] == [left, started]
     (only,) = (await got(served, "/triggers/nightly/decisions", outcome="started"))["decisions"]
     assert only["event_no"] == started
+    page = await got(served, "/triggers/nightly/decisions", limit=1)
+    (rest,) = (await got(served, "/triggers/nightly/decisions", limit=1, cursor=page["next"]))["decisions"]
+    assert rest["event_no"] == started
     assert (await got(served, "/triggers/nightly"))["counts"] == {"started": 1, "not_matched": 1}
 
 

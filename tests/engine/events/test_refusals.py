@@ -1,6 +1,7 @@
 """What nobody could read is kept with its reason, and read again once somebody says how."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, create_engine
@@ -11,6 +12,7 @@ from penstock.engine.events.mappings import all_mappings, put_mapping, remove_ma
 from penstock.engine.events.received import needs_mappings, received
 from penstock.engine.events.refusals import KEPT, drop_refusal, keep_refused, refusals, try_again
 from penstock.engine.schema import metadata
+from penstock.engine.store import Store
 from tests.engine.events.test_received import BINARY, STRUCTURED, Delivered
 
 ORDERS = EventMapping(name="orders", source='"/shop"', type='"order"', id="message.number", routing_key="default.orders")
@@ -91,3 +93,18 @@ def test_a_mapping_with_an_expression_that_is_none_is_not_kept(connection: Conne
 def test_cloud_events_and_empty_messages_need_no_mappings() -> None:
     assert needs_mappings(MESSAGE)
     assert not any(needs_mappings(one) for one in (Delivered(b""), Delivered(b"{}", STRUCTURED), Delivered(b"{}", "text/csv", BINARY)))
+
+
+async def test_refused_messages_and_mappings_are_kept_by_each_store(store: Store) -> None:
+    await store.transaction(partial(keep_refused, refused=[(MESSAGE, "why"), (MESSAGE, "too")], now_us=7, default_workspace="default"))
+    await store.transaction(lambda connection: put_mapping(connection, "default", ORDERS, "me", 8))
+    first, second = await store.read(lambda connection: refusals(connection, "default", 2**62, 10))
+
+    stored = await store.transaction(lambda connection: try_again(connection, "default", first.refusal_no, 9))
+
+    assert stored is not None
+    assert [one.is_new for one in stored] == [True]
+    assert (first.reason, first.size, first.received_at) == ("too", 13, 7)
+    assert await store.transaction(lambda connection: drop_refusal(connection, "default", second.refusal_no))
+    assert await store.read(lambda connection: refusals(connection, "default", 2**62, 10)) == []
+    assert await store.transaction(lambda connection: remove_mapping(connection, "default", "orders"))

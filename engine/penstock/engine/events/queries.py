@@ -34,7 +34,8 @@ _of_events = Statement(
 _of_one = Statement(f"SELECT {_DECISION} FROM decision d {_JOINED} WHERE d.event_no = :event_no ORDER BY t.name, d.replay")  # noqa: S608 - constants
 _of_trigger = Statement(
     f"SELECT {_DECISION} FROM decision d {_JOINED} WHERE t.workspace = :workspace AND t.name = :name "  # noqa: S608 - constants
-    "AND (CAST(:outcome AS TEXT) IS NULL OR d.outcome = :outcome) AND (d.at, d.event_no, d.replay) < (:at, :event_no, :replay) "
+    "AND (CAST(:outcome AS TEXT) IS NULL OR d.outcome = :outcome) "
+    "AND (d.at, d.event_no, d.replay) < (:at, :event_no, CAST(:replay AS BIGINT)) "
     "ORDER BY d.at DESC, d.event_no DESC, d.replay DESC LIMIT :limit"
 )
 
