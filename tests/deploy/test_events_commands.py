@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from penstock.deploy.cli.application import app
+from penstock.deploy.embedded.incarnation import DEV, Incarnation
 from penstock.engine.events.deciding import decide_new
 from penstock.engine.events.refusals import keep_refused
 from penstock.engine.stores.sqlite import SqliteStore
@@ -138,6 +139,22 @@ def test_the_same_event_again_changes_nothing_and_another_content_is_said(publis
 )
 def test_what_is_no_event_is_refused_before_it_is_sent(penstock: Penstock, arguments: tuple[str, ...], why: str) -> None:
     assert why in told(penstock("emit", "day.closed", *arguments), 2)
+
+
+def test_whoever_sends_is_told_when_nobody_serves(penstock: Penstock, tmp_path: Path) -> None:
+    assert "`penstock dev`" in told(penstock("emit", "day.closed"))
+    serving = Incarnation(tmp_path / "home", DEV)
+    try:
+        assert "`penstock dev`" not in told(penstock("emit", "day.closed"))
+    finally:
+        serving.close()
+
+
+def test_a_run_says_which_trigger_started_it(published: Penstock, tmp_path: Path) -> None:
+    told(published("emit", "day.closed", "rows=7"))
+    decide(tmp_path)
+
+    assert "started by the trigger closed, for event 1\n" in told(published("runs", "show"))
 
 
 def test_waiting_for_decisions_ends_with_what_to_do_where_nobody_decides(published: Penstock) -> None:

@@ -21,6 +21,7 @@ from penstock.contracts.bindings import (
 )
 from penstock.contracts.diagrams import as_mermaid
 from penstock.contracts.drawing import as_text, expression, value_text
+from penstock.contracts.named_artifacts import unresolved
 from penstock.contracts.spec import PipelineSpec
 from tests.deploy.conftest import Invoke, a_step
 
@@ -57,6 +58,10 @@ def test_a_binding_reads_as_its_author_wrote_it(binding: Binding, text: str) -> 
 
 def test_a_long_constant_is_cut() -> None:
     assert len(value_text(inline("x" * 200))) == 40
+
+
+def test_a_named_artifact_is_shown_by_its_name() -> None:
+    assert value_text(unresolved("churn@prod")) == "artifact://churn@prod"
 
 
 def test_an_empty_pipeline_is_its_signature() -> None:

@@ -20,6 +20,7 @@ from penstock.contracts.bindings import (
     Select,
     Template,
 )
+from penstock.contracts.named_artifacts import is_reference
 from penstock.contracts.spec import CollectSpec, EachSpec, Node, ParameterSpec, PipelineSpec, StepSpec
 
 _LITERAL_LIMIT = 40
@@ -51,6 +52,8 @@ def value_text(value: Value, limit: int = _LITERAL_LIMIT) -> str:
     if isinstance(value, ArtifactRef):
         if value.is_inline:
             text = json.dumps(value.json_value(), ensure_ascii=False)
+        elif is_reference(value):
+            text = value.uri
         else:
             text = f"<{value.name or value.suffix or value.kind} {value.digest.partition(':')[2][:8]}>"
     else:

@@ -38,7 +38,8 @@ def event_lines(event: EventView) -> list[str]:
     told += [(name, text) for name, text in more.items() if text]
     told.append(("received", f"{ago(event.received_at)}, by {event.via}"))
     if event.conflicts:
-        told.append(("conflicts", f"{event.conflicts} others came under the same source and id, with another content"))
+        others = "another one" if event.conflicts == 1 else f"{event.conflicts} others"
+        told.append(("conflicts", f"{others} came under the same source and id, with another content"))
     return [*aligned(told), *decision_lines(event.decisions), *([] if event.decisions else [became(event)])]
 
 
@@ -49,7 +50,7 @@ def decision_lines(decisions: Sequence[DecisionView]) -> list[str]:
             f"{one.trigger}{f' (replay {one.replay})' if one.replay else ''}",
             one.outcome,
             one.run_name or one.run_id or "",
-            _short(one.reason),
+            " ".join(one.reason.split()),
         )
         for one in decisions
     ]

@@ -14,7 +14,7 @@ from penstock.deploy.cli.durations import age_text, seconds_text
 from penstock.deploy.cli.progress import aligned
 
 app = typer.Typer()
-_SHOWN = 60
+_SHOWN = 100
 _Line = tuple[str, str, str, str, str, str]
 _EXAMPLES = """What waits for people, oldest first; answer with `penstock approve` and `penstock reject`.
 
@@ -54,4 +54,9 @@ def _line(view: ApprovalView, now: int) -> _Line:
     is_open = view.state == "open"
     left = seconds_text((view.expires_at - now) / 1e6) if view.expires_at is not None and is_open else ""
     whom = f" by {view.decided_by}" if view.decided_by else f" ({' or '.join(view.approvers)})" if view.approvers and is_open else ""
-    return (view.run_name, view.address, view.state + whom, age_text((now - view.asked_at) / 1e6), left, view.question[:_SHOWN])
+    return (view.run_name, view.address, view.state + whom, age_text((now - view.asked_at) / 1e6), left, _short(view.question))
+
+
+def _short(question: str) -> str:
+    line = " ".join(question.split())
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"

@@ -13,7 +13,9 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.event_views import EventView
 from penstock.deploy.areas.events import Events
 from penstock.deploy.cli.event_lines import event_lines
-from penstock.deploy.cli.wiring import api
+from penstock.deploy.cli.wiring import api, home_of
+from penstock.deploy.embedded.incarnation import DEV, is_alive
+from penstock.deploy.settings import Settings
 
 SOURCE = "/penstock-cli"
 _LOOK_SECONDS = 0.05
@@ -56,6 +58,8 @@ def emit(  # noqa: PLR0913 - one parameter an option
     with api(context) as connection:
         events = Events(connection)
         kept = events.emit(event)
+        if not _is_served():
+            typer.echo("nothing serves this project: the event is kept, and decided once `penstock dev` runs", err=True)
         view = _decided(events, int(kept["event_no"]), timeout) if wait else None
     if as_json:
         typer.echo(json.dumps(dict(kept)) if view is None else view.model_dump_json())
@@ -65,6 +69,11 @@ def emit(  # noqa: PLR0913 - one parameter an option
         typer.echo("\n".join(event_lines(view)))
     if view is not None and view.state == "new":
         raise InvalidInput(f"nobody has decided the event {view.event_no} within {timeout:g} s: do the services run, or `penstock dev`?")
+
+
+def _is_served() -> bool:
+    """Whether somebody decides events soon, as far as this machine knows."""
+    return Settings.read().names_services or is_alive(home_of(), DEV)
 
 
 def _told(kept: Any) -> str:

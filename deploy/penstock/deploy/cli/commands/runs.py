@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from penstock.contracts.drawing import value_text
+from penstock.contracts.views import RunView
 from penstock.deploy.cli.addresses import LAST
 from penstock.deploy.cli.commands.logs import logs
 from penstock.deploy.cli.commands.rerun import rerun
@@ -24,6 +25,7 @@ from penstock.deploy.settings import Settings
 from penstock.sdk.runs.remote_inputs import ORIGIN
 
 _COMMIT_SHOWN = 10
+_EVENTS_SHOWN = 10
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,10 +93,19 @@ def show(
         values = [f"{name} = {value_text(value, 100)}" for name, value in view.parameters.items()]
         values += [f"  {asked} was {found}" for asked, found in view.resolved.items()]
         values += [f"  {name} was {origin}" for name, origin in view.tags.items() if name.startswith(ORIGIN)]
-        lines = [*values, "", *failure_lines(view, client), *summary_lines(view, client), *output_lines(view.outputs)]
+        lines = [*_cause_lines(view), *values, "", *failure_lines(view, client), *summary_lines(view, client), *output_lines(view.outputs)]
         if not view.state.is_terminal and not view.is_owned_by_live_process:
             lines.append(f"its process died; go on with: penstock resume {view.name}")
     typer.echo("\n".join(lines))
+
+
+def _cause_lines(view: RunView) -> list[str]:
+    """What started a run that no person did."""
+    trigger, events = view.cause.get("trigger"), view.cause.get("events") or ()
+    if trigger is None:
+        return []
+    shown = ", ".join(map(str, events[:_EVENTS_SHOWN])) + (", …" if len(events) > _EVENTS_SHOWN else "")
+    return [f"started by the trigger {trigger}, for event {shown}"]
 
 
 @app.command(help="Watch a run to its end; the exit code is the run's. Ctrl-C leaves, and the run goes on where it is driven.")

@@ -49,7 +49,11 @@ def list_triggers(context: typer.Context, as_json: AsJson = False) -> None:
         for one in found:
             typer.echo(one.model_dump_json())
         return
-    typer.echo("\n".join(trigger_table(found)) if found else "no triggers; they come with pipelines that are published, or by: apply FILE")
+    typer.echo(
+        "\n".join(trigger_table(found))
+        if found
+        else "no triggers; they come with pipelines that are published, or by: penstock triggers apply FILE"
+    )
 
 
 @app.command(help="A trigger: what it is, what it holds, and its newest decisions.")
