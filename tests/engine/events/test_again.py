@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from penstock.contracts.artifacts import inline
 from penstock.contracts.errors import InvalidInput
+from penstock.contracts.named_artifacts import unresolved
 from penstock.contracts.spec import ParameterSpec
 from penstock.engine.core.rows import unpack_values
 from penstock.engine.events.again import dead_events, replay, retry_dead, retry_failed
@@ -12,6 +14,7 @@ from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.queries import event_view
 from penstock.engine.events.starts import FETCH_TRIES, try_again
 from penstock.engine.holdings import held
+from penstock.engine.named_artifacts import add_version
 from penstock.engine.published_versions import Shelf
 from penstock.engine.publishing import set_state
 from penstock.engine.statement import Statement
@@ -65,6 +68,22 @@ async def test_an_event_of_a_disabled_pipeline_fails_until_it_is_tried_again(ben
     assert await bench.outcomes() == ["started"]
     with pytest.raises(InvalidInput, match="has failed"):
         await bench.do(lambda connection: retry_failed(connection, "default", 1, bench.now))
+
+
+async def test_a_start_that_was_refused_for_what_was_not_there_yet_can_be_tried_again(bare: Bench) -> None:
+    model = ParameterSpec(name="model", type="Any", required=False, default=unresolved("churn@prod"))
+    await bare.publish(model)
+    await bare.declare(trigger())
+    await bare.send(event("a"))
+    [(outcome, reason)] = await bare.decisions()
+    assert (outcome, "no artifact is named 'churn'" in reason) == ("refused", True)
+
+    value = inline(0.5)
+    await bare.do(lambda connection: add_version(connection, "default", "churn", value, alias="prod", by="ada", now=bare.now))
+    assert await bare.do(lambda connection: retry_failed(connection, "default", 1, bare.now)) == 1
+    await bare.do(lambda connection: try_again(connection, bare.now))
+
+    assert await bare.outcomes() == ["started"]
 
 
 async def fetch_all(bench: Bench, datastores: MemoryDatastores) -> None:

@@ -13,13 +13,13 @@ _retry = Statement("UPDATE event SET state = 'new', tries = 0, error = NULL WHER
 _dead = Statement("SELECT event_no FROM event WHERE workspace = :workspace AND state = 'dead' ORDER BY event_no")
 _failed = Statement(
     "SELECT s.trigger_no, s.cause, s.event_nos FROM decision d JOIN trigger_version t ON t.trigger_no = d.trigger_no "
-    "JOIN trigger_start s ON s.trigger_no = d.trigger_no AND s.state = 'failed' "
-    "WHERE d.event_no = :event_no AND d.outcome = 'failed' AND t.workspace = :workspace "
+    "JOIN trigger_start s ON s.trigger_no = d.trigger_no AND s.state IN ('failed', 'refused') "
+    "WHERE d.event_no = :event_no AND d.outcome IN ('failed', 'refused') AND t.workspace = :workspace "
     "AND (CAST(:trigger AS TEXT) IS NULL OR t.name = :trigger)"
 )
 _again = Statement(
     "UPDATE trigger_start SET state = 'again', tries = 0, due_at = :now "
-    "WHERE trigger_no = :trigger_no AND cause = :cause AND state = 'failed'"
+    "WHERE trigger_no = :trigger_no AND cause = :cause AND state IN ('failed', 'refused')"
 )
 _waits = Statement(
     "UPDATE decision SET outcome = 'waiting', reason = 'it is tried once more', \"at\" = :now "
@@ -51,7 +51,7 @@ def retry_dead(connection: Connection, workspace: str, event_no: int) -> None:
 
 
 def retry_failed(connection: Connection, workspace: str, event_no: int, now: int, trigger: str | None = None) -> int:
-    """Tries once more to make the runs of an event that could not be made: their data was not there, or their pipeline. How many.
+    """Tries once more to make the runs of an event that could not be made: data, a pipeline or a named artifact was not there. How many.
 
     :raises InvalidInput: there is no such event, or nothing of it failed.
     """
@@ -64,7 +64,9 @@ def retry_failed(connection: Connection, workspace: str, event_no: int, now: int
             _waits.many(connection, [{**place, "trigger_no": trigger_no, "now": now} for place in places])
             count += 1
     if not count:
-        raise InvalidInput(f"nothing that the event {event_no} was to start has failed")
+        raise InvalidInput(
+            f"nothing that the event {event_no} was to start has failed; `penstock events replay {event_no}` has it decided once more"
+        )
     return count
 
 

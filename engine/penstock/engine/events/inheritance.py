@@ -30,7 +30,7 @@ _end_waiting = Statement(
 )
 # With those that still count for throttle and concurrency.
 _move_starts = Statement(
-    "UPDATE trigger_start SET trigger_no = :new WHERE trigger_no = :old AND (state IN ('fetch', 'queue', 'again', 'failed') "
+    "UPDATE trigger_start SET trigger_no = :new WHERE trigger_no = :old AND (state IN ('fetch', 'queue', 'again', 'failed', 'refused') "
     "OR (state = 'started' AND (due_at > :since OR run_id IN (SELECT u.run_id FROM run u WHERE u.ended_at IS NULL))))"
 )
 _drop_starts = Statement(
