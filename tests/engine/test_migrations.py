@@ -73,3 +73,12 @@ async def test_an_old_store_is_backed_up_beside_itself(old: Path, version: str) 
 
     with closing(sqlite3.connect(old.with_suffix(f".{version}.backup"))) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(version,)]
+
+
+async def test_the_number_of_a_removed_run_is_not_given_again(old: Path) -> None:
+    await SqliteStore(old).close()
+
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("DELETE FROM run")
+        connection.execute(RUN)
+        assert connection.execute("SELECT run_no FROM run").fetchall() == [(2,)]

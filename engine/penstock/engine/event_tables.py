@@ -29,6 +29,7 @@ event = Table(
     UniqueConstraint("workspace", "source", "id"),
     Index("event_new", "event_no", sqlite_where=text("state = 'new'"), postgresql_where=text("state = 'new'")),
     Index("event_by_type", "workspace", "type", "event_no"),
+    sqlite_autoincrement=True,
 )
 
 event_conflict = Table(
@@ -56,6 +57,7 @@ trigger_version = Table(
     Column("made_by", Text, nullable=False),
     UniqueConstraint("workspace", "name", "version"),
     Index("trigger_live", "workspace", "name", sqlite_where=text("state <> 'superseded'"), postgresql_where=text("state <> 'superseded'")),
+    sqlite_autoincrement=True,
 )
 
 decision = Table(

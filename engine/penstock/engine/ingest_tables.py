@@ -25,4 +25,5 @@ event_refusal = Table(
     Column("properties", Text, nullable=False, doc="What came with the message, as JSON."),
     Column("body", LargeBinary, nullable=False),
     Index("refusal_by_workspace", "workspace", "refusal_no"),
+    sqlite_autoincrement=True,
 )

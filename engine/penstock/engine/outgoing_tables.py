@@ -46,4 +46,5 @@ owed_event = Table(
     Index("owed_due", "subscription", "due_at", sqlite_where=text("state = 'owed'"), postgresql_where=text("state = 'owed'")),
     Index("owed_by_subscription", "workspace", "subscription", "owed_no"),
     Index("owed_ended", "ended_at", sqlite_where=text("ended_at IS NOT NULL"), postgresql_where=text("ended_at IS NOT NULL")),
+    sqlite_autoincrement=True,
 )

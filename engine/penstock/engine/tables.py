@@ -56,6 +56,8 @@ run = Table(
     UniqueConstraint("workspace", "run_id"),
     Index("run_by_pipeline", "workspace", "pipeline", "number"),
     _some("run_live", "owner", where="ended_at IS NULL"),
+    # The number of a run that was removed is no other run's: somebody may still work for it.
+    sqlite_autoincrement=True,
 )
 
 step_run = Table(
