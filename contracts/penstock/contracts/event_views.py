@@ -25,6 +25,10 @@ class _View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
+DATA_IS_FETCHED = "data is fetched"
+"""Why a decision waits that soon is another one."""
+
+
 class DecisionView(_View):
     """What one trigger made of one event. `replay` counts how often the event was replayed when this was decided."""
 

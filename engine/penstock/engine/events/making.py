@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.event_views import DATA_IS_FETCHED
 from penstock.contracts.messages import Cause, SubmitRun
 from penstock.contracts.triggers import CronSource, OnDataSource, OnRunSource
 from penstock.engine.core.plan import plan_of
@@ -128,7 +129,7 @@ def _taken(world: World, group: Group, start: Start) -> Verdict:
     if not insert_start(world.connection, start, world.now):
         return _as_before(world, start)
     if start.fetches:
-        return settle(world, trigger, start, "fetch", "data is fetched")
+        return settle(world, trigger, start, "fetch", DATA_IS_FETCHED)
     return place(world, trigger, start, group.events)
 
 

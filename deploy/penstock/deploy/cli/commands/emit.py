@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from penstock.contracts.errors import InvalidInput
-from penstock.contracts.event_views import EventView
+from penstock.contracts.event_views import DATA_IS_FETCHED, EventView
 from penstock.deploy.areas.events import Events
 from penstock.deploy.cli.event_lines import event_lines
 from penstock.deploy.cli.wiring import api, home_of
@@ -83,11 +83,12 @@ def _told(kept: Any) -> str:
 
 
 def _decided(events: Events, event_no: int, seconds: float) -> EventView:
-    """The event once it is decided, or when the time is over."""
+    """The event once it is decided and its data is there, or when the time is over."""
     deadline = time.monotonic() + seconds
     while True:
         view = events.show(event_no)
-        if view.state != "new" or time.monotonic() >= deadline:
+        is_settled = view.state != "new" and all(one.reason != DATA_IS_FETCHED for one in view.decisions)
+        if is_settled or time.monotonic() >= deadline:
             return view
         time.sleep(_LOOK_SECONDS)
 
