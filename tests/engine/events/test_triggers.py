@@ -6,9 +6,13 @@ import pytest
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.triggers import TriggerSpec
+from penstock.engine.events.again import retry_failed
 from penstock.engine.events.deciding import release_due
+from penstock.engine.events.starts import try_again
 from penstock.engine.events.trigger_queries import held_views, trigger_view, trigger_views
 from penstock.engine.events.triggers import live_triggers, remove, set_state
+from penstock.engine.published_versions import Shelf
+from penstock.engine.publishing import set_state as set_version_state
 from tests.engine.events.bench import SECOND, Bench, event, parameter, trigger
 
 ROWS = {"rows": "event.data.rows"}
@@ -76,6 +80,21 @@ async def test_what_was_held_is_decided_once_more_by_a_version_that_holds_otherw
 
     assert await bench.runs() == [{"rows": 1}, {"rows": 2}]
     assert await bench.outcomes() == ["started", "started"]
+
+
+async def test_what_failed_can_be_tried_again_by_the_next_version(bench: Bench) -> None:
+    await bench.declare(trigger(parameters=ROWS))
+    shelf = Shelf("default", "pipeline", "flow")
+    await bench.do(lambda connection: set_version_state(connection, shelf, "1", "disabled", bench.now))
+    await bench.send(event("a", data={"rows": 1}))
+    await bench.do(lambda connection: set_version_state(connection, shelf, "1", "active", bench.now))
+    await bench.declare(trigger(parameters={"rows": "event.data.rows + 1"}))
+
+    await bench.do(lambda connection: retry_failed(connection, "default", 1, bench.now))
+    await bench.do(lambda connection: try_again(connection, bench.now))
+
+    assert await bench.runs() == [{"rows": 2}]
+    assert await bench.outcomes() == ["started"]
 
 
 async def test_what_a_removed_trigger_held_is_told(bench: Bench) -> None:

@@ -23,7 +23,10 @@ _forget_seen = Statement("DELETE FROM seen_object WHERE trigger_no = :trigger_no
 _move_held = Statement("UPDATE held_event SET trigger_no = :new WHERE trigger_no = :old")
 _decide_held_again = Statement("UPDATE held_event SET trigger_no = :new, why = 'again', until = :now WHERE trigger_no = :old")
 _drop_held = Statement("DELETE FROM held_event WHERE trigger_no = :trigger_no")
-_move_waiting = Statement("UPDATE decision SET trigger_no = :new WHERE trigger_no = :old AND outcome = 'waiting'")
+# With what can be tried again, which is found by the trigger's starts.
+_move_waiting = Statement(
+    "UPDATE decision SET trigger_no = :new WHERE trigger_no = :old AND outcome IN ('waiting', 'failed', 'refused') AND run_id IS NULL"
+)
 _end_waiting = Statement(
     "UPDATE decision SET outcome = 'superseded', reason = 'the trigger was removed', \"at\" = :now "
     "WHERE trigger_no = :trigger_no AND outcome = 'waiting'"
