@@ -36,10 +36,10 @@ _used = Statement("SELECT DISTINCT digest FROM artifact_use")
 _forget_artifacts = Statement("DELETE FROM artifact WHERE digest IN (SELECT text_of(d) FROM elements(:digests) d)")
 _live = Statement("SELECT name, owner FROM run WHERE workspace = :workspace AND ended_at IS NULL")
 _TABLES_OF_RUN = (
-    "step_run", "step_group", "approval", "fan_item", "fan_counter", "attempt", "ready", "fair_share", "timer", "artifact_use", "metric", "attachment",
-    "timeline", "flight", "run",
+    "step_run", "step_group", "approval", "fan_item", "fan_counter", "attempt", "ready", "fair_share", "timer", "artifact_use", "metric",
+    "attachment", "timeline", "flight", "run",
 )  # fmt: skip
-# What it registered stays, and is nobody's: the number of the run may become another's.
+# What it registered stays, and is nobody's.
 _disown = Statement("UPDATE named_artifact SET run_no = NULL WHERE run_no = :run_no")
 _forget = [Statement(f"DELETE FROM {table} WHERE run_no = :run_no") for table in _TABLES_OF_RUN]  # noqa: S608 - constants
 

@@ -120,14 +120,8 @@ def load(connection: Connection, decision: Decision, want: Want) -> None:
     """Loads what a decision wants into its slice; rows that it already holds are never replaced."""
     run_no = decision.run.run_no
     match want:
-        case StepRuns():
-            rows = _load_steps.rows(connection, run_no=run_no, keys=json.dumps(want.keys)) if want.keys else []
-            _take_steps(decision, rows)
-        case Members():
-            high = want.base + want.count
-            _take_steps(decision, _load_members.rows(connection, run_no=run_no, node=want.node, low=want.base, high=high))
-        case Running():
-            _take_steps(decision, _load_all_running.rows(connection, run_no=run_no))
+        case StepRuns() | Members() | Running():
+            _take_steps(decision, _step_rows(connection, run_no, want))
         case FailedNodes():
             decision.failed_nodes.update(row[0] for row in _load_failed_nodes.rows(connection, run_no=run_no))
         case Groups():
@@ -145,6 +139,16 @@ def load(connection: Connection, decision: Decision, want: Want) -> None:
             _take_pins(connection, decision, want.keys)
         case Approvals() | NewestVersions():
             _take_what_people_see(connection, decision, want)
+
+
+def _step_rows(connection: Connection, run_no: int, want: StepRuns | Members | Running) -> list[tuple[Any, ...]]:
+    match want:
+        case StepRuns():
+            return _load_steps.rows(connection, run_no=run_no, keys=json.dumps(want.keys)) if want.keys else []
+        case Members():
+            return _load_members.rows(connection, run_no=run_no, node=want.node, low=want.base, high=want.base + want.count)
+        case Running():
+            return _load_all_running.rows(connection, run_no=run_no)
 
 
 def _take_what_people_see(connection: Connection, decision: Decision, want: Approvals | NewestVersions) -> None:

@@ -1,4 +1,4 @@
-"""What only Penstock itself may say: an event from outside that claims to be a workspace's own is refused, or anybody could feign runs. Pure."""
+"""What only Penstock itself may say: an event that claims to be a workspace's own is refused, or anybody could feign runs. Pure."""
 
 from collections.abc import Sequence
 
