@@ -144,6 +144,8 @@ class ServiceSettings(BaseSettings):
     """So long a service that is asked to stop may finish what it began."""
     patience_seconds: Annotated[float, Field(ge=1)] = 30.0
     """So long a runner may be silent before its work is given to others."""
+    events_kept_days: Annotated[float, Field(ge=0)] = 30.0
+    """So long events are kept, with what was decided about them; 0: for good."""
     name: str | None = None
     """What the process is called in logs and lists; None: host, process and a random word."""
     log_format: Annotated[str, Field(pattern=r"^(auto|json|pretty)$")] = "auto"

@@ -123,9 +123,7 @@ async def observed_coordinator(
                 keep_event=keeping_dead_events(observed_ports[1], settings.workspace),
             )
             coordinator = Coordinator(*observed_ports, own, now)
-            events = event_service(
-                observed_ports, coordinator, seen.metrics, settings.workspace, owner=own.owner, resolve_secret=resolve_secret
-            )
+            events = event_service(observed_ports, coordinator, seen.metrics, settings, owner=own.owner, resolve_secret=resolve_secret)
             # A place may be free for what a trigger has queued.
             notes.on_end = events.runs_ended
             yield Deciders(coordinator, events)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from penstock.deploy.declared_datastores import ResolveSecret, open_datastores
+from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.dependencies import now
 from penstock.deploy.services.metrics import SIZES, Metrics
 from penstock.engine.coordinator import Coordinator
@@ -16,6 +17,7 @@ from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.observations import EventObservations
 from penstock.engine.events.records import Decided
 from penstock.engine.events.refusals import keep_dead_event
+from penstock.engine.events.retention import Retention
 from penstock.engine.events.service import EventService, EventSettings
 from penstock.engine.events.watching import Watch
 from penstock.engine.store import Store
@@ -28,7 +30,7 @@ def event_service(
     ports: tuple[Bus, Store, ArtifactStore],
     coordinator: Coordinator,
     metrics: Metrics,
-    workspace: str,
+    settings: ServiceSettings,
     *,
     owner: str | None = None,
     resolve_secret: ResolveSecret = secret_of_runner,
@@ -42,8 +44,9 @@ def event_service(
     notes = EventMetrics(metrics)
     fetching = Fetching(store, datastores, artifacts, now, owner)
     watch = Watch(store, datastores, now, lambda: service.wake())
-    settings = EventSettings(workspace=workspace, owner=owner, observations=notes, others=(watch.run,))
-    service = EventService(bus, store, settings, now, lambda run_no: coordinator.tell(run_no, Begin()), fetching)
+    retention = Retention(store, now, settings.events_kept_days)
+    own = EventSettings(workspace=settings.workspace, owner=owner, observations=notes, others=(watch.run, retention.run))
+    service = EventService(bus, store, own, now, lambda run_no: coordinator.tell(run_no, Begin()), fetching)
     return service
 
 

@@ -17,6 +17,9 @@ _failed = Statement(
     "WHERE d.event_no = :event_no AND d.outcome IN ('failed', 'refused') AND t.workspace = :workspace "
     "AND (CAST(:trigger AS TEXT) IS NULL OR t.name = :trigger)"
 )
+_kept = Statement(
+    "SELECT e.event_no FROM event e WHERE e.event_no IN (SELECT number_of(n) FROM elements(:numbers) n) ORDER BY e.event_no locked(e)"
+)
 _again = Statement(
     "UPDATE trigger_start SET state = 'again', tries = 0, due_at = :now "
     "WHERE trigger_no = :trigger_no AND cause = :cause AND state IN ('failed', 'refused')"
@@ -59,7 +62,11 @@ def retry_failed(connection: Connection, workspace: str, event_no: int, now: int
     count = 0
     for trigger_no, cause, event_nos in _failed.rows(connection, event_no=event_no, workspace=workspace, trigger=trigger):
         occurrences = json.loads(event_nos)
-        if event_no in (number for number, _ in occurrences) and _again(connection, trigger_no=trigger_no, cause=cause, now=now):
+        numbers = sorted({number for number, _ in occurrences})
+        # Of those that made it together, some may be too old to be kept still.
+        if event_no not in numbers or len(_kept.rows(connection, numbers=json.dumps(numbers))) < len(numbers):
+            continue
+        if _again(connection, trigger_no=trigger_no, cause=cause, now=now):
             places = [{"event_no": number, "replay": replayed} for number, replayed in occurrences]
             _waits.many(connection, [{**place, "trigger_no": trigger_no, "now": now} for place in places])
             count += 1
