@@ -33,6 +33,8 @@ _put_conflict = Statement(
 )
 
 _last = Statement("SELECT max(event_no) FROM event")
+# Numbers may be left out: of what was there already.
+_since = Statement("SELECT event_no FROM event WHERE event_no > :before ORDER BY event_no")
 
 Identity = tuple[str, str, str]
 """Workspace, source and id."""
@@ -134,7 +136,7 @@ def _inserted(connection: Connection, rows: Sequence[_Row], state: str) -> list[
     for chunk in _chunks(rows):
         values = json.dumps([_values(row) for row in chunk])
         new += [row[0] for row in _insert.rows(connection, rows=values, state=state)]
-    return sorted(new) if has_neighbours(connection) else list(range(before + 1, _last.number(connection) + 1))
+    return sorted(new) if has_neighbours(connection) else [row[0] for row in _since.rows(connection, before=before)]
 
 
 def _chunks(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
