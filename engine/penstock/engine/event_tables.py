@@ -28,6 +28,7 @@ event = Table(
     Column("error", Text),
     UniqueConstraint("workspace", "source", "id"),
     Index("event_new", "event_no", sqlite_where=text("state = 'new'"), postgresql_where=text("state = 'new'")),
+    Index("event_dead", "workspace", sqlite_where=text("state = 'dead'"), postgresql_where=text("state = 'dead'")),
     Index("event_by_type", "workspace", "type", "event_no"),
     sqlite_autoincrement=True,
 )

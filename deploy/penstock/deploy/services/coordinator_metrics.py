@@ -12,10 +12,12 @@ from typing_extensions import override
 from penstock.contracts.errors import StoreUnavailable
 from penstock.contracts.messages import Completed
 from penstock.deploy.services.dependencies import now as now_in_microseconds
+from penstock.deploy.services.event_gauges import EventGauges
 from penstock.deploy.services.metrics import LONG_SECONDS, SHORT_SECONDS, SIZES, Metrics
 from penstock.deploy.services.traces import Tracer
 from penstock.engine.backlog import Backlog, EndedRun, backlog, ended_run
 from penstock.engine.batch import Outcome
+from penstock.engine.event_backlog import event_backlog
 from penstock.engine.histories import past_run
 from penstock.engine.inbox import Batch
 from penstock.engine.observations import Observations
@@ -64,6 +66,7 @@ class CoordinatorMetrics(Observations):
         self._live = metrics.gauge("penstock_pool_attempts", "Attempts that are dispatched and not closed.", "workspace", "pool", "state")
         self._demand = metrics.gauge("penstock_pool_demand", "Ready, dispatched and running: for autoscalers.", "workspace", "pool")
         self._demanded: set[PoolKey] = set()
+        self._events = EventGauges(metrics)
 
     @override
     def committed(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
@@ -91,6 +94,7 @@ class CoordinatorMetrics(Observations):
         """Once."""
         try:
             self._show(await store.read(backlog))
+            self._events.show(await store.read(event_backlog), now_in_microseconds())
             while self._ended:
                 await self._look_at(store, *self._ended[0])
                 self._ended.popleft()
