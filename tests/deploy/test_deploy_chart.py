@@ -12,17 +12,20 @@ import jsonschema
 import pytest
 import yaml
 
+from penstock.deploy.declared_datastores import declared_datastores
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.coordinator_metrics import CoordinatorMetrics
+from penstock.deploy.services.event_service import EventMetrics
 from penstock.deploy.services.health import Health
 from penstock.deploy.services.metrics import Metrics
+from penstock.runners.known_secrets import secret_of_runner
 from tests.deploy.charts import render
 from tests.deploy.charts.render import AGAIN, CASES, CHART, FOLDER, HELM, documents, is_current, manifests, rendered
 
 KUBERNETES = ["1.27", "1.30", "1.37"]
 """The oldest, the one that the chart is rendered for, and the newest that is known."""
 _BIN = Path(sys.executable).parent
-_OWN_SCHEMAS = {"ScaledObject": "scaledobject.json", "PodMonitor": "podmonitor.json"}
+_OWN_SCHEMAS = {"ScaledObject": "scaledobject.json", "PodMonitor": "podmonitor.json", "PrometheusRule": "prometheusrule.json"}
 Manifest = dict[str, Any]
 needs_helm = pytest.mark.skipif(HELM is None, reason="there is no helm on PATH; what it rendered is kept, and checked, beside the values")
 
@@ -99,7 +102,7 @@ def test_manifests_fit_the_schemas_of_operators(case: str) -> None:
     for manifest in found:
         schema = json.loads((FOLDER / "schemas" / _OWN_SCHEMAS[manifest["kind"]]).read_text(encoding="utf-8"))
         jsonschema.validate(manifest, schema)
-    assert len(found) == {"default": 1, "full": 3, "bare": 0}[case]
+    assert len(found) == {"default": 1, "full": 4, "bare": 0}[case]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -140,7 +143,7 @@ def test_selectors_choose_one_deployment_each(case: str) -> None:
     ("deployment", "needed"),
     [
         ("demo-coordinator", {"broker_url", "database_url", "signing_key"}),
-        ("demo-api", {"broker_url", "database_url", "api_token"}),
+        ("demo-api", {"broker_url", "database_url", "api_token", "signing_key"}),
         ("demo-runner-gpu", {"broker_url"}),
     ],
 )
@@ -158,6 +161,67 @@ def test_a_service_gets_the_secrets_that_it_needs_by_reference(deployment: str, 
     assert settings.workspace == "team"
     assert settings.needed("artifacts_url") == "s3://team/artifacts"
     assert settings.drain_seconds < _named("full", "Deployment", deployment)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("deployment", ["demo-coordinator", "demo-api"])
+def test_datastores_webhooks_and_logins_reach_the_settings_of_services(
+    deployment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    container = _container("full", deployment)
+    variables = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    for name in set(variables) - {"PENSTOCK_SECRETS_FOLDER"}:
+        monkeypatch.setenv(name, variables[name])
+    monkeypatch.setenv("PENSTOCK_SECRETS_FOLDER", str(tmp_path))
+    (tmp_path / "lake-key").write_text("key:secret\n")
+
+    [lake, public] = declared_datastores(variables, tmp_path, secret_of_runner)
+    settings = ServiceSettings.read()
+
+    assert (lake.name, lake.url, lake.workspaces) == ("lake", "s3://lake/daily", frozenset({"team"}))
+    assert lake.credentials is not None
+    assert lake.credentials() == "key:secret"
+    assert public.credentials is None
+    assert settings.webhook_allow == "hooks.internal, 10.20.0.0/16"
+    asked = (settings.oidc_issuer, settings.oidc_client_id, settings.oidc_audience, settings.oidc_subject_claim)
+    expected = ("https://login.example.org/realms/team", "penstock", "penstock-api", "email")
+    assert asked == (expected if deployment == "demo-api" else (None, None, None, "sub"))
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "datastores"]
+    assert (mount["mountPath"], mount["readOnly"]) == (variables["PENSTOCK_SECRETS_FOLDER"], True)
+
+
+def test_services_take_their_own_users_of_the_broker() -> None:
+    def keys(case: str) -> dict[str, str]:
+        containers = {d["metadata"]["name"]: d["spec"]["template"]["spec"]["containers"][0] for d in _of_kind(case, "Deployment")}
+        return {
+            name: entry["valueFrom"]["secretKeyRef"]["key"]
+            for name, container in containers.items()
+            for entry in container["env"]
+            if entry["name"] == "PENSTOCK_BROKER_URL"
+        }
+
+    assert keys("full") == {
+        "demo-coordinator": "broker-url-coordinator",
+        "demo-api": "broker-url-api",
+        "demo-runner-cpu": "broker-url-runner",
+        "demo-runner-fixed": "broker-url",
+        "demo-runner-gpu": "broker-url",
+    }
+    assert set(keys("default").values()) == {"broker-url"}
+
+
+def test_alerts_are_about_figures_that_coordinators_show_and_are_those_of_the_page() -> None:
+    metrics = Metrics(Health())
+    CoordinatorMetrics(metrics)
+    EventMetrics(metrics)
+    shown = set(re.findall(r"# TYPE (\S+)", metrics.text().decode())) | {"penstock_events_sent_total"}
+    [group] = _named("full", "PrometheusRule", "demo")["spec"]["groups"]
+    expressions = [rule["expr"] for rule in group["rules"]]
+
+    assert {name for text in expressions for name in re.findall(r"penstock_\w+", text)} <= shown
+    page = (CHART.parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert [text.replace("1800", "900") for text in expressions] == re.findall(r"^(?:max|sum)[ (].* > \d+$", page, re.MULTILINE)
+    outcome = 'penstock_event_decisions_total{outcome="refused"} 0.0'
+    assert outcome in metrics.text().decode(), "the first one is an increase too"
 
 
 def test_a_pool_with_gpus_asks_for_them() -> None:
@@ -202,7 +266,20 @@ def test_the_jobs_come_before_everything_and_know_every_pool() -> None:
         assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
         assert "serviceAccountName" not in job["spec"]["template"]["spec"], "it is made after hooks"
     args = topology["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert args == ["topology", "apply", "--workspace", "team", "--pool", "cpu", "--pool", "fixed", "--pool", "gpu"]
+    assert args == [
+        "topology",
+        "apply",
+        "--workspace",
+        "team",
+        "--pool",
+        "cpu",
+        "--pool",
+        "fixed",
+        "--pool",
+        "gpu",
+        "--ingest-from",
+        "orders:eu.#",
+    ]
 
 
 def test_network_policies_let_in_who_is_named() -> None:
@@ -211,7 +288,8 @@ def test_network_policies_let_in_who_is_named() -> None:
 
     assert [[port["port"] for port in rule["ports"]] for rule in api["ingress"]] == [[9090], [8080]]
     assert api["ingress"][1]["from"] == [{"namespaceSelector": {"matchLabels": {"team": "yes"}}}]
-    assert [port["port"] for rule in api["egress"] for port in rule["ports"]] == [53, 53, 5671, 5432, 443]
+    assert [port["port"] for rule in api["egress"] for port in rule["ports"]] == [53, 53, 5671, 5432, 443, 8443]
+    assert _named("full", "NetworkPolicy", "demo-coordinator")["spec"]["egress"] == api["egress"], "webhooks and datastores"
     assert [[port["port"] for port in rule["ports"]] for rule in runner["ingress"]] == [[9090]]
     assert runner["egress"] == [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]
 
@@ -226,6 +304,13 @@ def test_network_policies_let_in_who_is_named() -> None:
         (["pools", "CPU"], {"slots": 1, "replicas": 1, "resources": {}}),
         (["images", "service", "digest"], "latest"),
         (["databasePassword"], "hidden"),
+        (["datastores"], {"lake": {"url": "s3://key:secret@lake"}}),
+        (["datastores"], {"lake": {"url": "s3://lake", "password": "hidden"}}),
+        (["datastores"], {"drops": {"url": "file:///srv/drops"}}),
+        (["webhooks", "allow"], ["a, b"]),
+        (["oidc", "issuer"], "http://login.example.org"),
+        (["oidc", "issuer"], "https://login.example.org"),
+        (["jobs", "ingestFrom"], ["penstock.work:#"]),
     ],
 )
 def test_values_that_make_no_sense_are_refused(path: list[str], value: object) -> None:

@@ -17,15 +17,16 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Variables from keys of the secret. Called with a dict of `root` and `secrets`, a list of such keys. */}}
+{{/* Variables from keys of the secret. Called with a dict of `root`, `secrets`, a list of such keys, and `brokerKey`, if another holds the broker's. */}}
 {{- define "penstock.secrets" -}}
 {{- $root := .root -}}
+{{- $brokerKey := .brokerKey | default "broker-url" -}}
 {{- range .secrets }}
 - name: PENSTOCK_{{ . | replace "-" "_" | upper }}
   valueFrom:
     secretKeyRef:
       name: {{ $root.Values.existingSecret }}
-      key: {{ . }}
+      key: {{ eq . "broker-url" | ternary $brokerKey . }}
 {{- end }}
 {{- end -}}
 
@@ -52,7 +53,55 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* Of every container. Called with a dict of `root`, `secrets` and `drainSeconds`. */}}
+{{/* What coordinators and the API read for users, and where webhooks may go. */}}
+{{- define "penstock.data" -}}
+{{- with .Values.datastores }}
+- name: PENSTOCK_DATASTORES
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- if .Values.datastoresSecret }}
+- name: PENSTOCK_SECRETS_FOLDER
+  value: /run/secrets/datastores
+{{- end }}
+{{- with .Values.webhooks.allow }}
+- name: PENSTOCK_WEBHOOK_ALLOW
+  value: {{ join ", " . | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "penstock.dataMount" -}}
+{{- if .Values.datastoresSecret -}}
+- {name: datastores, mountPath: /run/secrets/datastores, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "penstock.dataVolume" -}}
+{{- with .Values.datastoresSecret -}}
+- name: datastores
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end -}}
+{{- end -}}
+
+{{- define "penstock.oidc" -}}
+{{- if .issuer }}
+- name: PENSTOCK_OIDC_ISSUER
+  value: {{ .issuer | quote }}
+{{- with .clientId }}
+- name: PENSTOCK_OIDC_CLIENT_ID
+  value: {{ . | quote }}
+{{- end }}
+{{- with .audience }}
+- name: PENSTOCK_OIDC_AUDIENCE
+  value: {{ . | quote }}
+{{- end }}
+- name: PENSTOCK_OIDC_SUBJECT_CLAIM
+  value: {{ .subjectClaim | quote }}
+- name: PENSTOCK_OIDC_GROUPS_CLAIM
+  value: {{ .groupsClaim | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Of every container. Called with a dict of `root`, `secrets`, `drainSeconds`, and `brokerKey` as above. */}}
 {{- define "penstock.environment" -}}
 - name: PENSTOCK_WORKSPACE
   value: {{ .root.Values.workspace | quote }}

@@ -3,9 +3,11 @@
 import os
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from typing_extensions import override
 
+from penstock.contracts.event_views import Outcome
 from penstock.deploy.declared_datastores import ResolveSecret, open_datastores
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.dependencies import now
@@ -66,6 +68,9 @@ class EventMetrics(EventObservations):
         self._received = metrics.counter("penstock_events_received_total", "Events that were taken in, by whether they were new.", "result")
         self._decisions = metrics.counter("penstock_event_decisions_total", "Decisions of triggers about events, by outcome.", "outcome")
         self._runs = metrics.counter("penstock_event_runs_total", "Runs that triggers made.")
+        # A counter that begins with its first count hides that from whoever asks what has changed.
+        for outcome in get_args(Outcome):
+            self._decisions.labels(outcome)
         self._batch = metrics.histogram("penstock_event_batch_size", "Events that one transaction decided.", buckets=SIZES)
 
     @override

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from itertools import product
 
 from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.dependencies import now
@@ -18,6 +19,9 @@ async def relaying(bus: Bus, store: Store, settings: ServiceSettings, metrics: M
     """A relay at work. What it has in hand when it is left is delivered by another, a minute later."""
     key: str = settings.needed("signing_key")
     sent = metrics.counter("penstock_events_sent_total", "Tries to send events out, by where to and what came of them.", "to", "result")
+    for to, result in product(("bus", "webhook"), ("done", "failed", "dead")):
+        # A counter that begins with its first count hides that from whoever asks what has changed.
+        sent.labels(to, result)
     async with webhook_sender(settings.webhooks_allowed) as sender:
         ports = RelayPorts(
             store=store, bus=bus, sender=sender, key=key.encode(), now=now, noted=lambda to, result: sent.labels(to, result).inc()
