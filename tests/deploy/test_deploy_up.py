@@ -21,6 +21,19 @@ ROOT = Path(__file__).parents[2]
 _MAKE = shutil.which("make") or "make"
 _PARENT = Path(tempfile.gettempdir())
 """Read before any test has a temporary folder of its own: PostgreSQL's user reaches it."""
+FLOW = """
+from penstock.sdk import OnEvent, pipeline, step
+
+
+@step
+def train(rows: int) -> int:
+    return rows + 1
+
+
+@pipeline(triggers=[OnEvent("day.closed", parameters={"rows": "event.data.rows"})])
+def nightly(rows: int) -> int:
+    return train(rows)
+"""
 
 
 @pytest.fixture
@@ -74,6 +87,10 @@ def test_a_cluster_comes_up_works_heals_goes_down_and_keeps_its_data(folder: Pat
     with _up(folder) as (process, said):
         [submit] = [line.strip() for line in said.read_text().splitlines() if "penstock submit" in line]
         assert "22 executed" in _penstock(folder, submit)
+        (folder.parent / "flow.py").write_text(FLOW)
+        assert "nightly@1 is published" in _penstock(folder, f".venv/bin/penstock publish {folder.parent}/flow.py --triggers on")
+        assert "nightly-1" in _penstock(folder, ".venv/bin/penstock emit day.closed rows=1200 --id monday --wait")
+        assert "result = 1201" in _penstock(folder, ".venv/bin/penstock runs follow nightly-1")
 
         [coordinator] = [number for number in place.processes() if _named(number, "coordinator-1")]
         os.kill(coordinator, signal.SIGKILL)
