@@ -2,7 +2,8 @@
 
 The word after the language, if there is one, is a file that the block is written to. Otherwise `python` is executed, and of `console`
 every line behind a `$`, whose output must hold the lines below it, in order; `...` stands for lines that don't matter. A line that ends
-with `&` goes on in the background, from when it has said these lines until the document ends.
+with `&` goes on in the background, from when it has said these lines until the document ends. `export NAME=value` and
+`export NAME=$(command)` hold for the lines behind.
 """
 
 import re

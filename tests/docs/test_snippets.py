@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +16,25 @@ from tests.docs.snippets import RUN, SHOWN, Command, commands_in, missing_line, 
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAMS = frozenset({"penstock", "python", "sed", "cat", "ls", "cp", "mkdir", "curl", "amqp-publish"})
+PROGRAMS = frozenset({"penstock", "python", "sed", "cat", "ls", "cp", "mkdir", "curl", "amqp-publish", "openssl"})
+_LOOKS = tuple(
+    f"penstock {one}"
+    for one in (
+        "approvals",
+        "events dead",
+        "events held",
+        "events ls",
+        "events refused",
+        "events show",
+        "runs ls",
+        "runs show",
+        "status",
+        "subscriptions deliveries",
+        "triggers ls",
+        "triggers show",
+    )
+)
+_PATIENCE_SECONDS = 60.0
 
 
 def name_of(document: Path) -> str:
@@ -26,12 +45,13 @@ def name_of(document: Path) -> str:
 def test_the_snippets_of_a_document_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PENSTOCK_HOME")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
+    monkeypatch.setenv("PWD", str(tmp_path))
     (tmp_path / "penstock.toml").touch()
     with ExitStack() as stack:
-        _run_all(document, tmp_path, stack)
+        _run_all(document, tmp_path, stack, monkeypatch)
 
 
-def _run_all(document: Path, tmp_path: Path, stack: ExitStack) -> None:
+def _run_all(document: Path, tmp_path: Path, stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
     for snippet in snippets_in(document):
         where = f"{name_of(document)}:{snippet.line}"
         if snippet.file is not None:
@@ -42,7 +62,9 @@ def _run_all(document: Path, tmp_path: Path, stack: ExitStack) -> None:
             _run([sys.executable, script.name], tmp_path, where)
         elif snippet.language == "console":
             for command in commands_in(snippet.body):
-                if command.text.endswith(" &"):
+                if command.text.startswith("export "):
+                    patch.setenv(*_exported(command.text, tmp_path, where))
+                elif command.text.endswith(" &"):
                     stack.enter_context(_in_the_background(command, tmp_path, where))
                 else:
                     _check(command, tmp_path, where)
@@ -95,12 +117,30 @@ def _in_the_background(command: Command, folder: Path, where: str) -> Generator[
             process.terminate()
 
 
+def _exported(text: str, folder: Path, where: str) -> tuple[str, str]:
+    """The name and the value of `export NAME=value` or `export NAME=$(command)`."""
+    name, _, value = text.removeprefix("export ").partition("=")
+    if value.startswith("$("):
+        words = _words(value.removeprefix("$(").removesuffix(")"), where)
+        done = subprocess.run(words, cwd=folder, env=_environment(), check=True, text=True, stdout=subprocess.PIPE, timeout=120)
+        return name, done.stdout.strip()
+    return name, os.path.expandvars(value)
+
+
 def _check(command: Command, folder: Path, where: str) -> None:
     text, _, given = command.text.partition(" < ")
     said = (folder / given).read_text(encoding="utf-8") if given else None
     output = _run(_words(text, where), folder, where, said)
-    absent = missing_line(output, command.output)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while (absent := missing_line(output, command.output)) is not None and _is_look(text) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        output = _run(_words(text, where), folder, where, said)
     assert absent is None, f"{where}: `{command.text}` does not say {absent!r}, but:\n{output}"
+
+
+def _is_look(text: str) -> bool:
+    """Whether a command only shows how things are: what it shows may come a moment later."""
+    return text.startswith(_LOOKS) or (text.startswith("curl ") and not {"-d", "-X", "--data"} & set(text.split()))
 
 
 def _words(text: str, where: str) -> list[str]:
