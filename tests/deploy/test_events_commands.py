@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from penstock.contracts.event_views import Tried
 from penstock.deploy.cli.application import app
+from penstock.deploy.cli.event_lines import tried_lines
 from penstock.deploy.embedded.incarnation import DEV, Incarnation
 from penstock.engine.events.deciding import decide_new
 from penstock.engine.events.refusals import keep_refused
@@ -189,7 +191,17 @@ def test_a_trigger_of_a_file_is_tried_without_an_engine(penstock: Penstock, tmp_
 
     (tmp_path / "event.json").write_text("[]")
     assert "holds no CloudEvent" in told(penstock("triggers", "test", "flow.py", "--event", "event.json"), 2)
+    (tmp_path / "event.json").write_text('{"specversion": "1.0"}')
+    assert "event.json is no CloudEvent: " in told(penstock("triggers", "test", "flow.py", "--event", "event.json"), 2)
     assert "can't be read" in told(penstock("triggers", "test", "flow.py", "--event", "nowhere.json"), 2)
+
+
+def test_data_that_would_be_fetched_is_shown_by_its_address() -> None:
+    one, other = ({"fetch": f"s3://lake/{name}", "as": "file"} for name in "ab")
+
+    lines = tried_lines("closed", Tried(outcome="started", parameters={"raw": one, "all": [one, other], "x": 7}))
+
+    assert lines[1:] == ["  raw = the file at s3://lake/a", "  all = the file at s3://lake/a, the file at s3://lake/b", "  x = 7"]
 
 
 def test_a_declared_trigger_is_tried_on_events_that_are_kept_or_not(published: Penstock, tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_secret_can_stand_in_a_file(folder: Path, monkeypatch: pytest.MonkeyPa
     assert ServiceSettings.read().needed("signing_key") == KEY
 
 
+def test_the_file_of_a_secret_can_lie_in_the_home_of_whoever_asks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "token").write_text(KEY)
+    (folder / "penstock.toml").write_text('[profiles.staging]\napi_token_file = "~/token"\n')
+
+    assert ServiceSettings.read({"profile": "staging"}, folder).needed("api_token") == KEY
+
+
 def test_a_profile_can_name_the_file_of_a_secret(folder: Path) -> None:
     (folder / "key").write_text(KEY)
     (folder / "penstock.toml").write_text(f'[profiles.staging]\nsigning_key_file = "{folder / "key"}"\n')

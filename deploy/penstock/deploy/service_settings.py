@@ -233,7 +233,7 @@ def _from_files(variables: Mapping[str, str], prefix: str) -> dict[str, str]:
             if variables.get(key.removesuffix("_FILE").removesuffix("_file")):
                 raise InvalidInput(f"{key} and {key[:-5]} are both set; keep one of them")
             try:
-                found[name] = Path(path).read_text(encoding="utf-8").strip()
+                found[name] = Path(path).expanduser().read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise InvalidInput(f"{key} names {path}, which can't be read: {error}") from error
     return found

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from penstock.contracts.event_views import DecisionView, EventView, HeldView, Tried, TriggerView
 from penstock.contracts.triggers import AllSource, AnySource, CronSource, OnDataSource, OnEventSource, OnRunSource, Single, TriggerSpec
@@ -87,8 +88,19 @@ def tried_lines(trigger: str, tried: Tried) -> list[str]:
     """What a trigger would make of an event."""
     would = {"started": "would start a run", "waiting": "would wait", "not_matched": "would not match", "refused": "would be refused"}
     lines = [f"{trigger}: {would.get(tried.outcome, tried.outcome)}{f': {tried.reason}' if tried.reason else ''}"]
-    lines += [f"  {name} = {value!r}" for name, value in tried.parameters.items()]
+    lines += [f"  {name} = {_tried_text(value)}" for name, value in tried.parameters.items()]
     return lines + [f"  {name} key: {key}" for name, key in tried.keys.items()]
+
+
+def _tried_text(value: Any) -> str:
+    """Data that would be fetched, by its address; else the value."""
+    match value:
+        case {"fetch": str(uri), "as": str(kind)}:
+            return f"the {kind} at {uri}"
+        case [{"fetch": _}, *_] as several:
+            return ", ".join(map(_tried_text, several))
+        case _:
+            return repr(value)
 
 
 def source_text(spec: TriggerSpec) -> str:

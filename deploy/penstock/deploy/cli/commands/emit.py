@@ -79,7 +79,9 @@ def _is_served() -> bool:
 def _told(kept: Any) -> str:
     if kept["is_conflict"]:
         return f"event {kept['event_no']} was known with another content: what came now is kept as a conflict, and starts nothing"
-    return f"event {kept['event_no']}" + ("" if kept["is_new"] else ", which was known: nothing has changed")
+    if not kept["is_new"]:
+        return f"event {kept['event_no']}, which was known: nothing has changed"
+    return f"event {kept['event_no']}; what becomes of it: penstock events show {kept['event_no']}"
 
 
 def _decided(events: Events, event_no: int, seconds: float) -> EventView:

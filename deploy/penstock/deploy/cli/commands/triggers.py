@@ -1,13 +1,15 @@
 """`penstock triggers`: the rules that turn events, times and data into runs."""
 
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from penstock.contracts.errors import InvalidInput
+from penstock.contracts.cloud_events import CloudEvent
+from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.event_views import Tried
 from penstock.contracts.triggers import TriggerSpec, plain_trigger
 from penstock.deploy.areas.events import Events
@@ -163,12 +165,19 @@ def _tried_here(context: typer.Context, target: str, event: str, only: str | Non
         from penstock.engine.triggers.checking import check_trigger  # noqa: PLC0415 -- as above
         from penstock.engine.triggers.trying import tried  # noqa: PLC0415 -- as above
 
-        found = structured_event(number)
+        found = _cloud_event(structured_event, number, event)
         for spec in specs:
             check_trigger(spec, traced.spec)
         return [(spec.name, tried(spec, traced.spec, found)) for spec in specs]
     except ModuleNotFoundError as error:
         raise InvalidInput(f"expressions can't be evaluated here ({error.name} is missing): pip install 'penstock[services]'") from error
+
+
+def _cloud_event(read: Callable[[dict[str, Any]], CloudEvent], plain: dict[str, Any], named: str) -> CloudEvent:
+    try:
+        return read(plain)
+    except ContractError as error:
+        raise InvalidInput(f"{named} is no CloudEvent: {error}") from error
 
 
 def _chosen(specs: list[TriggerSpec], only: str | None) -> list[TriggerSpec]:
