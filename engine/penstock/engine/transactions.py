@@ -83,7 +83,6 @@ class Transactions:
 
         def function(connection: Connection) -> Outcome:
             now = self._now()
-            self._dispatcher.mark_sent(connection, sent, now)
             all_facts = {run_no: list(known) for run_no, known in facts.items()}
             made[:] = [self._begin(connection, submission, all_facts, now) for submission in batch.submits]
             for command in batch.cancels:
@@ -91,6 +90,8 @@ class Transactions:
             if not gives_out:
                 return decide_all(connection, all_facts, self._circumstances(now), self._dispatcher)
             outcome = work(connection, all_facts, self._circumstances(now), self._dispatcher, self.all_slots())
+            # Last of all: whoever decides a run may wait for its attempts, and nobody who has those may wait for runs.
+            self._dispatcher.mark_sent(connection, sent, now)
             self._look_at_timers(connection, now, has_new=outcome.has_timers or batch.is_idle)
             return outcome
 
@@ -131,8 +132,8 @@ class Transactions:
 
         def function(connection: Connection) -> Outcome:
             now = self._now()
-            self._dispatcher.mark_sent(connection, sent, now)
             outcome = give_out(connection, self._circumstances(now), self._dispatcher, self.all_slots())
+            self._dispatcher.mark_sent(connection, sent, now)
             self.next_timer = next_timer(connection, self._dispatcher.owner)
             return outcome
 

@@ -20,12 +20,23 @@ _find = Statement(
     "SELECT e.event_no, e.workspace, e.source, e.id, e.digest FROM elements(:wanted) w CROSS JOIN looked_up(e) event e "
     "WHERE e.workspace = text_part_of(w, 0) AND e.source = text_part_of(w, 1) AND e.id = text_part_of(w, 2) so_far(e)"
 )
-_insert = Statement(
-    'INSERT INTO event (workspace, source, id, "type", subject, "time", received_at, via, sender, digest, body, hops, correlation_id, '
-    "causation_id, state, replays, tries) SELECT text_part_of(w, 0), text_part_of(w, 1), text_part_of(w, 2), text_part_of(w, 3), "
-    "text_part_of(w, 4), text_part_of(w, 5), part_of(w, 6), text_part_of(w, 7), text_part_of(w, 8), text_part_of(w, 9), "
-    "text_part_of(w, 10), part_of(w, 11), text_part_of(w, 12), text_part_of(w, 13), :state, 0, 0 FROM elements(:rows) w "
-    "WHERE 1 = 1 ON CONFLICT (workspace, source, id) DO NOTHING returned(event_no)"
+_COLUMNS = (
+    'workspace, source, id, "type", subject, "time", received_at, via, sender, digest, body, hops, correlation_id, causation_id, state, '
+    "replays, tries"
+)
+_VALUES = (
+    "text_part_of(w, 0), text_part_of(w, 1), text_part_of(w, 2), text_part_of(w, 3), text_part_of(w, 4), text_part_of(w, 5), "
+    "part_of(w, 6), text_part_of(w, 7), text_part_of(w, 8), text_part_of(w, 9), text_part_of(w, 10), part_of(w, 11), "
+    "text_part_of(w, 12), text_part_of(w, 13), :state, 0, 0"
+)
+_OTHERWISE = "ON CONFLICT (workspace, source, id) DO NOTHING"
+_insert = Statement(f"INSERT INTO event ({_COLUMNS}) SELECT {_VALUES} FROM elements(:rows) w WHERE 1 = 1 {_OTHERWISE}")  # noqa: S608 - constants
+# Numbered in their order, written in the order of their names: of two that keep the same events at one time, one waits for the other, and
+# never both.
+_insert_beside_others = Statement(
+    f"INSERT INTO event (event_no, {_COLUMNS}) SELECT w.number, {_VALUES} FROM (SELECT value, "  # noqa: S608 - constants
+    "nextval(pg_get_serial_sequence('event', 'event_no')) AS number FROM elements(:rows) e) w "
+    f"ORDER BY text_part_of(w, 0), text_part_of(w, 1), text_part_of(w, 2) {_OTHERWISE} RETURNING event_no"
 )
 _put_conflict = Statement(
     "INSERT INTO event_conflict (event_no, digest, body, received_at) VALUES (:event_no, :digest, :body, :received_at) "
@@ -131,12 +142,17 @@ def _found(connection: Connection, rows: Sequence[_Row]) -> Iterator[tuple[int, 
 
 def _inserted(connection: Connection, rows: Sequence[_Row], state: str) -> list[int]:
     """The numbers of those that were not there, which follow their order. Whoever else keeps one of them at this moment is waited for."""
-    before = 0 if has_neighbours(connection) else _last.number(connection)
-    new: list[int] = []
+    if has_neighbours(connection):
+        chunks = (_insert_beside_others.rows(connection, rows=_packed(chunk), state=state) for chunk in _chunks(rows))
+        return sorted(row[0] for numbers in chunks for row in numbers)
+    before = _last.number(connection)
     for chunk in _chunks(rows):
-        values = json.dumps([_values(row) for row in chunk])
-        new += [row[0] for row in _insert.rows(connection, rows=values, state=state)]
-    return sorted(new) if has_neighbours(connection) else [row[0] for row in _since.rows(connection, before=before)]
+        _insert(connection, rows=_packed(chunk), state=state)
+    return [row[0] for row in _since.rows(connection, before=before)]
+
+
+def _packed(rows: Sequence[_Row]) -> str:
+    return json.dumps([_values(row) for row in rows])
 
 
 def _chunks(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
