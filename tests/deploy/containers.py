@@ -29,7 +29,12 @@ class Containers:
 
     def job(self, service: str) -> None:
         """Runs it to its end, which must be a good one."""
-        done = self._engine.docker("run", "--rm", *self._options(service, {}), self._image, *self._services[service]["command"])
+        program, *arguments = [*self._services[service].get("entrypoint", ()), *self._services[service]["command"]]
+        if "entrypoint" in self._services[service]:
+            entrypoint, command = ["--entrypoint", program], arguments
+        else:
+            entrypoint, command = [], [program, *arguments]
+        done = self._engine.docker("run", "--rm", *entrypoint, *self._options(service, {}), self._image, *command)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self, service: str, name: str, *command: str, **variables: str) -> None:
@@ -71,7 +76,12 @@ class Containers:
         options += [part for name in found["security_opt"] for part in ("--security-opt", name)]
         options += [part for place in found["tmpfs"] for part in ("--tmpfs", place)]
         for name, value in {**found["environment"], **self._variables, **variables}.items():
-            options += ["--env", f"{name}={value}"]
+            options += ["--env", f"{name}={value or ''}"]
         for name in found["secrets"]:
             options += ["--volume", f"{self._secrets / name}:/run/secrets/{name}:ro"]
+        for volume in found.get("volumes", ()):
+            outside, inside = volume.split(":", 1)
+            if outside.startswith("./"):
+                place = self._secrets / outside.removeprefix("./secrets/") if outside.startswith("./secrets/") else COMPOSE / outside
+                options += ["--volume", f"{place}:{inside}"]
         return options

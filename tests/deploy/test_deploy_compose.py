@@ -7,14 +7,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.session
+import pika
+import pika.exceptions
 import pytest
 import yaml
 
 from penstock.deploy.autoscaler.definitions import Definitions
+from penstock.deploy.declared_datastores import declared_datastores
 from penstock.deploy.service_settings import SECRETS, ServiceSettings
 from tests.servers.process import accepts, free_port, wait_until
+from tests.servers.rabbitmq import RabbitServer
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy" / "compose"
@@ -69,14 +74,14 @@ def test_a_mistake_in_the_file_is_seen(tmp_path: Path) -> None:
 
 
 def test_secrets_are_made_once_for_their_owner_and_no_two_are_alike(secrets: Path, tmp_path: Path) -> None:
-    before = {path.name: path.read_text() for path in secrets.iterdir()}
+    before = {path.name: path.read_text() for path in secrets.iterdir() if path.is_file()}
 
     assert _make_secrets(secrets) == ""
-    assert {path.name: path.read_text() for path in secrets.iterdir()} == before
+    assert {path.name: path.read_text() for path in secrets.iterdir() if path.is_file()} == before
     assert secrets.stat().st_mode & 0o777 == 0o700
 
     _make_secrets(tmp_path / "others")
-    assert not [name for name, text in before.items() if (tmp_path / "others" / name).read_text() == text]
+    assert [name for name, text in before.items() if (tmp_path / "others" / name).read_text() == text] == ["rabbitmq.conf"]
 
 
 def test_every_secret_is_made_mounted_and_declared(compose: dict[str, Any], secrets: Path) -> None:
@@ -88,8 +93,9 @@ def test_every_secret_is_made_mounted_and_declared(compose: dict[str, Any], secr
     }
 
     assert mounted == set(declared)
-    made = {path.name for path in secrets.iterdir()}
-    assert made - {"broker-password"} == set(declared.values()), "it is only a part of others"
+    made = {path.name for path in secrets.iterdir() if path.is_file()}
+    parts = {name for name in made if name.startswith("broker-password")}
+    assert made - parts == set(declared.values()), "those are only parts of others"
 
 
 @pytest.mark.parametrize("service", sorted(NEEDED))
@@ -99,11 +105,14 @@ def test_a_service_is_given_the_secrets_that_it_needs_and_no_other(
     for name in [name for name in os.environ if name.startswith(("PENSTOCK_", "AWS_"))]:
         monkeypatch.delenv(name)
     for name, value in compose["services"][service]["environment"].items():
-        monkeypatch.setenv(name, str(value).replace("/run/secrets", str(secrets)))
+        monkeypatch.setenv(name, str(value or "").replace("/run/secrets", str(secrets)))
 
     settings = ServiceSettings.read()
 
     assert {name for name in SECRETS if getattr(settings, name) is not None} == NEEDED[service]
+    if settings.broker_url is not None:
+        user = {"runner-cpu": "runner", "runner-gpu": "runner", "autoscaler": "runner", "topology": "penstock"}.get(service, service)
+        assert urlsplit(settings.broker_url.get_secret_value()).username == user
     if "AWS_REGION" in os.environ:
         assert settings.needed("artifacts_url") == "s3://penstock/artifacts"
     if "AWS_SHARED_CREDENTIALS_FILE" in os.environ:
@@ -114,17 +123,20 @@ def test_a_service_is_given_the_secrets_that_it_needs_and_no_other(
 
 @pytest.mark.parametrize("service", sorted(NEEDED))
 def test_the_command_of_a_service_exists(service: str, compose: dict[str, Any]) -> None:
-    command: list[str] = compose["services"][service]["command"]
+    commands: list[list[str]] = [compose["services"][service]["command"]]
     if "entrypoint" in compose["services"][service]:
-        command = command[0].partition("exec penstock ")[2].split()
-    words = [word for word in command if not word.startswith("-") and re.fullmatch("[a-z]+", word)]
-    options = {word for word in command if word.startswith("--")}
-    names = words[:2] if words[0] in ("db", "topology") else words[:1]
+        lines: list[str] = re.findall(r"^(?:exec )?penstock (.*)$", commands[0][0], re.MULTILINE)
+        commands = [line.split() for line in lines]
+    assert commands
+    for command in commands:
+        words = [word for word in command if not word.startswith("-") and re.fullmatch("[a-z]+", word)]
+        options = {word for word in command if word.startswith("--")}
+        names = words[:2] if words[0] in ("db", "topology") else words[:1]
 
-    helped = subprocess.run([str(_BIN / "penstock"), *names, "--help"], capture_output=True, text=True, check=False)
+        helped = subprocess.run([str(_BIN / "penstock"), *names, "--help"], capture_output=True, text=True, check=False)
 
-    assert helped.returncode == 0, helped.stderr
-    assert not [option for option in options if option not in helped.stdout]
+        assert helped.returncode == 0, helped.stderr
+        assert not [option for option in options if option not in helped.stdout]
 
 
 def test_services_are_locked_up_limited_and_started_again(compose: dict[str, Any]) -> None:
@@ -165,10 +177,62 @@ def test_the_pools_of_the_autoscaler_fit_the_services(compose: dict[str, Any]) -
 
     built = {service["image"] for service in compose["services"].values() if "build" in service}
     assert {pool.image for pool in pools} <= built
-    assert {pool.name for pool in pools} <= set(compose["services"]["topology"]["command"])
+    assert {pool.name for pool in pools} <= set(compose["services"]["topology"]["command"][0].split())
     assert all(pool.min_runners == 0 for pool in pools)
     [_, _, *words] = compose["services"]["autoscaler"]["command"][0].split("exec")[1].split()
     assert words[words.index("--network") + 1] == compose["networks"]["inside"]["name"]
+
+
+def test_each_service_is_a_user_of_the_broker_who_may_do_its_work_and_no_more(compose: dict[str, Any], secrets: Path) -> None:
+    with RabbitServer({"load_definitions": str(secrets / "broker-users.json")}) as broker:
+        broker.start()
+
+        def address(name: str) -> str:
+            ports = {"rabbitmq:5672": f"127.0.0.1:{broker.port}", "rabbitmq:15672": f"127.0.0.1:{broker.management_port}"}
+            text = (secrets / name).read_text().strip()
+            for before, after in ports.items():
+                text = text.replace(before, after)
+            return text
+
+        job = compose["services"]["topology"]
+        variables = {name.removesuffix("_FILE"): address(Path(place).name) for name, place in job["environment"].items()}
+        environment = {**os.environ, "PATH": f"{_BIN}:{os.environ['PATH']}", **variables}
+        done = subprocess.run([*job["entrypoint"], *job["command"]], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+        refused = {}
+        for user in ("coordinator", "api", "runner"):
+            connection = pika.BlockingConnection(pika.URLParameters(address(f"broker-url-{user}")))
+            refused[user] = [exchange for exchange in ("penstock.work", "penstock.reports") if not _may_publish(connection, exchange)]
+            connection.close()
+    assert refused == {"coordinator": [], "api": ["penstock.work"], "runner": ["penstock.work"]}
+
+
+def _may_publish(connection: pika.BlockingConnection, exchange: str) -> bool:
+    channel = connection.channel()
+    channel.confirm_delivery()
+    try:
+        channel.basic_publish(exchange, "report", b"")
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+    channel.close()
+    return True
+
+
+def test_the_file_of_datastores_is_read_and_declares_none(compose: dict[str, Any], tmp_path: Path) -> None:
+    for service in ("coordinator", "api"):
+        variables = compose["services"][service]["environment"]
+        places = dict(volume.removesuffix(":ro").split(":") for volume in compose["services"][service]["volumes"])
+        folder = {inside: COMPOSE / outside for outside, inside in places.items()}
+        environment = {"PENSTOCK_DATASTORES_FILE": str(folder[variables["PENSTOCK_DATASTORES_FILE"]])}
+        assert declared_datastores(environment, tmp_path, {}.get) == []
+        assert folder[variables["PENSTOCK_SECRETS_FOLDER"]] == COMPOSE / "secrets" / "datastores"
+
+    example = tmp_path / "datastores.toml"
+    lines = (COMPOSE / "datastores.toml").read_text(encoding="utf-8").splitlines()
+    example.write_text("\n".join(line.removeprefix("# ") for line in lines if re.match(r"# (\[|\w+ =)", line)))
+    [lake] = declared_datastores({"PENSTOCK_DATASTORES_FILE": str(example)}, tmp_path, {"lake-key": "key:secret"}.get)
+    assert (lake.name, lake.url) == ("lake", "s3://lake/daily")
 
 
 @pytest.fixture

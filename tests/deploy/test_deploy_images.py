@@ -16,7 +16,7 @@ from tests.deploy.containers import COMPOSE, Containers
 from tests.deploy.wheels import write_wheel
 from tests.servers.docker import IMAGE, DockerEngine
 from tests.servers.process import free_port
-from tests.servers.rabbitmq import VirtualHost
+from tests.servers.rabbitmq import RabbitServer, VirtualHost
 from tests.servers.s3 import S3Bucket
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,9 @@ _CONTEXT = ["LICENSE", "README.md", "pyproject.toml", "uv.lock", "contracts", "t
 PYTHON_IMAGE = "penstock-test:python-with-libraries"
 UV_IMAGE = "penstock-test:uv"
 SERVICE = "penstock-test:service"
+USERS = ("coordinator", "api", "runner")
+"""Of the broker; a job of the compose file says what they may do."""
+_NOTHING = ("^$", "^$", "^$")
 PIPELINE = """
 import os
 
@@ -171,13 +174,19 @@ def test_the_health_check_of_the_image_fails_where_no_service_answers(service: D
 
 
 @pytest.fixture
-def containers(service: DockerEngine, vhost: VirtualHost, empty_database: str, bucket: S3Bucket, tmp_path: Path) -> Iterator[Containers]:
+def containers(
+    service: DockerEngine, rabbitmq: RabbitServer, vhost: VirtualHost, empty_database: str, bucket: S3Bucket, tmp_path: Path
+) -> Iterator[Containers]:
     """Services as the compose file has them, with the addresses of the tests' servers in their secrets."""
     secrets = tmp_path / "secrets"
     subprocess.run([str(COMPOSE / "make-secrets.sh"), str(secrets)], check=True, capture_output=True)
     written = {
         "broker-url": vhost.url,
-        "broker-management-url": vhost.management_url,
+        "broker-management-url": rabbitmq.management_url(),
+        **{
+            f"broker-url-{name}": rabbitmq.url(vhost.name, rabbitmq.add_user(name, vhost=vhost.name, permissions=_NOTHING))
+            for name in USERS
+        },
         "database-url": empty_database,
         "s3-credentials": "[default]\n"
         f"aws_access_key_id = {bucket.environment['AWS_ACCESS_KEY_ID']}\n"
@@ -191,6 +200,8 @@ def containers(service: DockerEngine, vhost: VirtualHost, empty_database: str, b
     containers = Containers(service, SERVICE, secrets, addresses)
     yield containers
     containers.remove()
+    for name in USERS:
+        rabbitmq.api("DELETE", f"users/{name}")
 
 
 def test_services_of_the_compose_file_execute_a_run_as_containers_and_end_in_order(containers: Containers, tmp_path: Path) -> None:
