@@ -29,11 +29,9 @@ class Containers:
 
     def job(self, service: str) -> None:
         """Runs it to its end, which must be a good one."""
-        program, *arguments = [*self._services[service].get("entrypoint", ()), *self._services[service]["command"]]
-        if "entrypoint" in self._services[service]:
-            entrypoint, command = ["--entrypoint", program], arguments
-        else:
-            entrypoint, command = [], [program, *arguments]
+        own: list[str] = self._services[service].get("entrypoint", [])
+        command: list[str] = [*own[1:], *self._services[service]["command"]]
+        entrypoint = ["--entrypoint", own[0]] if own else []
         done = self._engine.docker("run", "--rm", *entrypoint, *self._options(service, {}), self._image, *command)
         assert done.returncode == 0, done.stdout + done.stderr
 

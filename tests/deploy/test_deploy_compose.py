@@ -225,7 +225,7 @@ def test_the_file_of_datastores_is_read_and_declares_none(compose: dict[str, Any
         places = dict(volume.removesuffix(":ro").split(":") for volume in compose["services"][service]["volumes"])
         folder = {inside: COMPOSE / outside for outside, inside in places.items()}
         environment = {"PENSTOCK_DATASTORES_FILE": str(folder[variables["PENSTOCK_DATASTORES_FILE"]])}
-        assert declared_datastores(environment, tmp_path, {}.get) == []
+        assert declared_datastores(environment, tmp_path, dict[str, str]().get) == []
         assert folder[variables["PENSTOCK_SECRETS_FOLDER"]] == COMPOSE / "secrets" / "datastores"
 
     example = tmp_path / "datastores.toml"
