@@ -3,26 +3,20 @@
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from pydantic import ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from penstock.contracts.artifacts import ArtifactRef, ListValue, Value
 from penstock.contracts.encoding import canonical
 from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.named_artifacts import SCHEME, unresolved
 from penstock.contracts.spec import ParameterSpec, PipelineSpec
+from penstock.engine.value_schemas import UnusableSchema, first_problem
 
 _REF_FIELDS = frozenset(ArtifactRef.model_fields)
 _LIST_OF_FILES = re.compile(r"(list|Sequence)\[(File|Directory)\]")
 _SHOWN = 80
-_NOWHERE: Registry[Any] = Registry()
-"""A schema that refers to another document refers to nothing: nobody here fetches anything."""
 
 
 def read_plain(spec: PipelineSpec, given: dict[str, Any]) -> dict[str, Value | bytes]:
@@ -85,18 +79,13 @@ def _problem(parameter: ParameterSpec, value: Any) -> str:
     if parameter.schema_ is None:
         return ""
     try:
-        error = next(_validator(json.dumps(parameter.schema_)).iter_errors(value), None)
-    except (SchemaError, Unresolvable, RecursionError, re.error) as broken:
-        return f"the type's own JSON Schema can't be used ({type(broken).__name__}): publish the pipeline again"
-    if error is None:
+        problem = first_problem(parameter.schema_, value)
+    except UnusableSchema as error:
+        return f"{error}: publish the pipeline again"
+    if problem is None:
         return ""
-    place = "".join(f"[{part!r}]" for part in error.absolute_path)
-    return f"{error.message[:300]}{' at ' + place if place else ''}"
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
-    return Draft202012Validator(json.loads(schema), registry=_NOWHERE)
+    place = "".join(f"[{part!r}]" for part in problem.path)
+    return f"{problem.message}{' at ' + place if place else ''}"
 
 
 def _unfit(parameter: ParameterSpec, value: Any, why: str) -> InvalidInput:

@@ -200,8 +200,10 @@ def _fit(parameter: ParameterSpec, candidates: list[Any]) -> Any:
     if parameter.schema_ is None:
         return candidates[0]
     from jsonschema import Draft202012Validator  # noqa: PLC0415 -- heavy, and only parameters that were given need it
+    from referencing import Registry  # noqa: PLC0415 -- as above
 
-    validator: Any = Draft202012Validator(parameter.schema_)
+    # A schema that refers to another document refers to nothing: nothing is fetched for it.
+    validator: Any = Draft202012Validator(parameter.schema_, registry=Registry())
     for candidate in candidates:
         if validator.is_valid(candidate):
             return candidate

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any, Literal
 
 from penstock.contracts.artifacts import NULL, Value, inline_json
@@ -186,21 +187,28 @@ def _inline(parameter: ParameterSpec, value: Any) -> Value:
 def _by_schema(parameter: ParameterSpec, value: Any) -> Any:
     if parameter.schema_ is None:
         return value
-    from jsonschema import Draft202012Validator, FormatChecker  # noqa: PLC0415 -- heavy, and only mapped parameters need it
+    from penstock.engine.value_schemas import first_problem  # noqa: PLC0415 -- heavy, and only mapped parameters need it
+
+    formats = _dates_and_times()
+    problem = first_problem(parameter.schema_, value, formats)
+    if problem is None:
+        return value
+    date_of = _date_in(value)
+    if date_of is not None and first_problem(parameter.schema_, date_of, formats) is None:
+        return date_of
+    place = "".join(f"[{part!r}]" for part in problem.path)
+    where = f" at {parameter.name}{place}" if place else ""
+    raise InvalidInput(f"parameter {parameter.name!r} wants {parameter.type}; {_shown(value)} does not fit{where}: {problem.message}")
+
+
+@cache
+def _dates_and_times() -> Any:
+    from jsonschema import FormatChecker  # noqa: PLC0415 -- as above
 
     checker = FormatChecker(formats=())
     for name, read in (("date", date.fromisoformat), ("date-time", datetime.fromisoformat)):
         checker.checkers = {**checker.checkers, name: (_reads(read), ValueError)}
-    validator: Any = Draft202012Validator(parameter.schema_, format_checker=checker)
-    for candidate in (value, _date_in(value)):
-        if candidate is not None and validator.is_valid(candidate):
-            return candidate
-    if value is None and validator.is_valid(None):
-        return None
-    problem = next(validator.iter_errors(value))
-    place = "".join(f"[{part!r}]" for part in problem.absolute_path)
-    where = f" at {parameter.name}{place}" if place else ""
-    raise InvalidInput(f"parameter {parameter.name!r} wants {parameter.type}; {_shown(value)} does not fit{where}: {problem.message[:300]}")
+    return checker
 
 
 def _reads(read: Any) -> Any:
