@@ -22,6 +22,14 @@ EFFORT_LIMIT = 5_000_000
 """Values that the loops of an expression may copy: about a quarter of a second."""
 
 
+_MADE_EFFORT = 5
+"""As much as copying so many values: making one of Python's own."""
+SUMS = 8
+"""So many sums an expression may have without anybody reckoning what they copy."""
+SUM_LIMIT = 50_000_000
+"""Values that sums may copy, which are copied many at a time: about a quarter of a second too."""
+
+
 class TooMuch(ValueError):
     """It would take too long over these events."""
 
@@ -64,7 +72,7 @@ class ItemByItem:
         _check(len(items), len(items) * extent(scope.variables(outer))[1] * _outward(self.loop, outer) if outer else 0)
         if self.loop.reads > 1:
             # What it makes may hold each item as often.
-            _check(0, extent(items)[1] * self.loop.reads)
+            _check(0, extent(items)[1] * self.loop.reads * _MADE_EFFORT)
         return list(self._values(scope, items, outer))
 
     def _values(self, scope: Scope, items: list[Any], outer: tuple[str, ...]) -> Iterator[Any]:
@@ -73,6 +81,16 @@ class ItemByItem:
             if self.condition is not None and not _truth(self.condition.program.execute(context)):
                 continue
             yield item if self.made is None else self.made.program.execute(context)
+
+
+def check_sums(text: str, names: tuple[str, ...], scope: Scope) -> None:
+    """Each sum of texts or lists copies all that was summed before it.
+
+    :raises TooMuch: together they copy too much.
+    """
+    sums = text.count("+")
+    if sums > SUMS and sums * sums * extent(scope.variables(names))[1] > SUM_LIMIT:
+        raise TooMuch(f"it has {sums} sums, which is too much work for events as large as this")
 
 
 def plan(text: str, whole: Native) -> Native | ItemByItem:

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from penstock.contracts.errors import InvalidInput
-from penstock.engine.triggers.evaluation import ItemByItem, Native, plan
+from penstock.engine.triggers.evaluation import ItemByItem, Native, check_sums, plan
+from penstock.engine.triggers.patterns import check_patterns
 from penstock.engine.triggers.scope import VARIABLES, Scope
 from penstock.engine.triggers.syntax import Loop, Nested, loops_in
 from penstock.engine.triggers.text_functions import FUNCTIONS
@@ -52,6 +53,7 @@ class Program:
         :raises ExpressionError: it can't be evaluated over these events; the text names what is missing or unfit.
         """
         try:
+            check_sums(self.text, self.names, scope)
             return self._plain(self._plan.value(scope))
         except ExpressionError:
             raise
@@ -146,8 +148,17 @@ def _compiled(text: str) -> tuple[Native | ItemByItem, tuple[str, ...], frozense
     unknown = [name for name in references["functions"] if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in _KNOWN]
     if unknown:
         raise _Refused(f"there is no function `{unknown[0]}` of that many arguments")
+    if "matches" in references["functions"]:
+        _check_patterns(text)
     names = tuple(name for name in references["variables"] if name not in bound and name not in _TYPES)
     return plan(text, Native(program, names, loops)), names, bound
+
+
+def _check_patterns(text: str) -> None:
+    try:
+        check_patterns(text)
+    except ValueError as error:
+        raise _Refused(str(error)) from error
 
 
 def _loops(text: str) -> tuple[Loop, ...]:
