@@ -1,6 +1,5 @@
 """Plain messages become events by the mapping that was declared for them. Pure."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +99,20 @@ def _is_for(mapping: EventMapping, told: Properties) -> bool:
 
 def matches_key(pattern: str, key: str) -> bool:
     """As a topic exchange has it: `*` is one word, `#` any number of words, none included."""
-    words = pattern.split(".")
-    expression = "".join({"*": r"[^.]*\.", "#": r"(?:[^.]*\.)*"}.get(word, re.escape(word) + r"\.") for word in words)
-    return re.fullmatch(expression, key + ".", re.DOTALL) is not None
+    words = key.split(".") if key else []
+    # Which of the pattern's words may come next; word by word, so that no pattern takes longer than it has words for each of the key's.
+    wanted = pattern.split(".")
+    places = _over_hashes({0}, wanted)
+    for word in words:
+        ahead = {place + 1 for place in places if place < len(wanted) and wanted[place] in ("*", word)}
+        places = _over_hashes(ahead | {place for place in places if wanted[place : place + 1] == ["#"]}, wanted)
+    return len(wanted) in places
+
+
+def _over_hashes(places: set[int], wanted: list[str]) -> set[int]:
+    """With those behind each `#`, which may be no word at all."""
+    found = set(places)
+    for place in range(len(wanted)):
+        if place in found and wanted[place] == "#":
+            found.add(place + 1)
+    return found
