@@ -44,7 +44,7 @@ class FolderPlace:
     def pieces(self, found: FoundObject) -> Iterator[bytes]:
         digest = hashlib.sha256()
         try:
-            with _opened(found.uri.removeprefix(_SCHEME)) as file:
+            with self._opened(found.uri.removeprefix(_SCHEME)) as file:
                 before = signature_of(os.fstat(file.fileno()))
                 while piece := file.read(PIECE_BYTES):
                     digest.update(piece)
@@ -82,7 +82,7 @@ class FolderPlace:
             known = self._known.get(path)
         if known is not None and known[0] == signature:
             return known[1]
-        with _opened(path) as file:
+        with self._opened(path) as file:
             mark = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
             after = signature_of(os.fstat(file.fileno()))
         if after == signature and signature.is_settled():
@@ -92,10 +92,21 @@ class FolderPlace:
                 self._known[path] = (signature, mark)
         return mark
 
-
-def _opened(path: str) -> FileIO:
-    # Neither a link nor a pipe that was put there after the look.
-    return FileIO(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
+    def _opened(self, path: str) -> FileIO:
+        """:raises FileNotFoundError: what was opened is not the file at that place in the folder."""
+        # Neither a link nor a pipe that was put there after the look.
+        file = FileIO(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
+        # A folder on the way may have become a link meanwhile, and be a folder again by now.
+        real = Path(path).resolve()
+        try:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and real.is_relative_to(self._root.resolve()) and os.path.samestat(status, os.lstat(real)):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        raise FileNotFoundError(path)
 
 
 def _files(folder: str, prefix: str, depth: int | None) -> Iterator[str]:

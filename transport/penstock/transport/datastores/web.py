@@ -14,6 +14,7 @@ from penstock.contracts.errors import DataChanged, DatastoreUnavailable, Invalid
 from penstock.transport.datastore import FoundObject
 from penstock.transport.datastores.place import PIECE_BYTES, Declaration
 
+_DIGITS = 19
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 
 
@@ -56,13 +57,18 @@ def _found(uri: str, response: httpx.Response) -> FoundObject:
     mark = response.headers.get("etag") or (f"{modified} {size}" if modified else "")
     if not mark:
         raise InvalidInput(f"{uri}: the server tells neither ETag nor Last-Modified, so nobody could say whether it changed")
-    return FoundObject(uri=uri, mark=mark.strip('"')[:255], size=int(size) if size.isdigit() else 0, changed_at=_microseconds(modified))
+    return FoundObject(
+        uri=uri,
+        mark=mark.strip('"')[:255],
+        size=int(size) if size.isascii() and size.isdecimal() and len(size) < _DIGITS else 0,
+        changed_at=_microseconds(modified),
+    )
 
 
 def _microseconds(modified: str) -> int:
     try:
         return int(parsedate_to_datetime(modified).timestamp() * 1_000_000)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return 0
 
 
