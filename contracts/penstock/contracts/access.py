@@ -35,7 +35,7 @@ class Principal:
     role: Role = Role.VIEWER
     groups: tuple[str, ...] = ()
     is_everywhere: bool = False
-    """Whether the role holds in every workspace."""
+    """Whether it is an admin of every workspace."""
 
 
 LOCAL = Principal(name="local", role=Role.ADMIN, is_everywhere=True)

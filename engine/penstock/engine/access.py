@@ -36,6 +36,11 @@ _revoke = Statement(
 _revoke_of = Statement(
     "UPDATE api_token SET revoked_at = :now WHERE workspace = :workspace AND owner = :owner AND role = :role AND revoked_at IS NULL"
 )
+_revoke_of_everywhere = Statement(
+    "UPDATE api_token SET revoked_at = :now WHERE owner = :owner AND role = :role AND revoked_at IS NULL AND NOT EXISTS "
+    "(SELECT 1 FROM member m WHERE m.workspace = api_token.workspace AND m.subject = :subject "
+    "AND m.role IN (SELECT text_of(r) FROM elements(:enough) r))"
+)
 _use = Statement("UPDATE api_token SET used_at = :now WHERE token_id = :token_id AND (used_at IS NULL OR used_at <= :before)")
 _has_workspace = Statement("SELECT count(*) FROM workspace WHERE name = :name")
 _workspaces = Statement("SELECT name FROM workspace ORDER BY name")
@@ -151,8 +156,12 @@ def remove_member(connection: Connection, of: str, subject: str, now: int) -> bo
 
 
 def _end_tokens(connection: Connection, of: str, owner: str, now: int, above: Role | None) -> None:
-    if of == EVERYWHERE:
-        return
     for role in Role:
-        if above is None or not above.includes(role):
+        if above is not None and above.includes(role):
+            continue
+        if of == EVERYWHERE:
+            # Those stay that a role in their own workspace suffices for.
+            enough = json.dumps([one.value for one in Role if one.includes(role)])
+            _revoke_of_everywhere(connection, owner=owner, subject=owner, role=role.value, enough=enough, now=now)
+        else:
             _revoke_of(connection, workspace=of, owner=owner, role=role.value, now=now)

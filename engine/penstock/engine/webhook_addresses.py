@@ -70,7 +70,8 @@ def check_address(host: str, address: Address, allowed: Allowed) -> None:
     inner = _inner(address)
     if host.lower().rstrip(".") in allowed.hosts or allowed.has(address) or allowed.has(inner):
         return
-    if not inner.is_global or inner.is_multicast or inner.is_reserved:
+    is_of_a_site = isinstance(inner, IPv6Address) and inner.is_site_local
+    if not inner.is_global or inner.is_multicast or inner.is_reserved or is_of_a_site:
         raise InvalidInput(f"{host} is at {address}, which is no address of the internet: webhooks don't go there ({HOW_TO_ALLOW})")
 
 

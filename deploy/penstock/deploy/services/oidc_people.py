@@ -65,7 +65,9 @@ class OidcPeople(People):
         except jwt.PyJWTError:
             return None
         algorithm, name, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
-        if algorithm not in KEY_TYPES or not isinstance(name, str) or not isinstance(kind, str) or kind.lower() not in _TYPES:
+        if not (isinstance(algorithm, str) and isinstance(name, str) and isinstance(kind, str)):
+            return None
+        if algorithm not in KEY_TYPES or kind.lower() not in _TYPES:
             return None
         key = await self._key(name)
         if key is None or key.key_type != KEY_TYPES[algorithm]:

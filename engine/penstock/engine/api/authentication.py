@@ -185,14 +185,15 @@ class Authenticator:
         person = await people.person(token)
         if person is None or len(person.subject) > _SUBJECT_LIMIT or not is_name_of_person(person.subject):
             raise NotAllowed(401, "these services don't accept that login; log in again with `penstock login`")
-        subjects = [person.subject, *(f"{GROUP_PREFIX}{group}" for group in person.groups)]
+        groups = tuple(group for group in person.groups if group.isprintable() and len(group) <= _SUBJECT_LIMIT)
+        subjects = [person.subject, *(f"{GROUP_PREFIX}{group}" for group in groups)]
         key = "\0".join(subjects)
         if (found := self._roles.get(key)) is not None:
             return found[0]
         asked_at = self._clock()
 
         def look(connection: Connection) -> Caller:
-            return Caller(name=person.subject, kind="person", roles=roles_of(connection, subjects), groups=person.groups)
+            return Caller(name=person.subject, kind="person", roles=roles_of(connection, subjects), groups=groups)
 
         caller = await self.store.read(look)
         self._roles.put(key, caller, asked_at)

@@ -53,7 +53,9 @@ class Caller:
         role = self.role_in(workspace)
         if role is None:
             raise NotFound(f"there is no workspace {workspace[:63]!r}, or you are no member of it")
-        return Principal(name=self.name, workspace=workspace, role=role, groups=self.groups, is_everywhere=EVERYWHERE in self.roles)
+        # Whoever looks at all workspaces and is admin of one is not admin of all.
+        is_everywhere = self.roles.get(EVERYWHERE) is Role.ADMIN
+        return Principal(name=self.name, workspace=workspace, role=role, groups=self.groups, is_everywhere=is_everywhere)
 
 
 LOCAL_CALLER = Caller(name="local", kind="local", roles={EVERYWHERE: Role.ADMIN})

@@ -1,9 +1,11 @@
 """The gate before every request: whose it is, how large it may be, and which contract it speaks. Nothing is read before it has passed."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from ipaddress import ip_address
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -13,6 +15,8 @@ from penstock.contracts.errors import PenstockError, StoreUnavailable, UnknownVe
 from penstock.engine.api.authentication import REMEMBERED_SECONDS, Authenticator
 from penstock.engine.api.problems import NotAllowed, answer_to, unexpected
 from penstock.engine.api.settings import CONTRACT, CONTRACT_HEADER, SOFTWARE_HEADER, ApiSettings, software_version
+
+_UPLOAD = re.compile(r"/v1/artifacts/[^/]+")
 
 
 def is_loopback(host: str) -> bool:
@@ -51,6 +55,7 @@ class Gate:
             # After the sizes, before anything is read: the routes say what the caller may do.
             scope["penstock.caller"] = await self._authenticator.caller(shown)
             self._check_contract(scope)
+            _check_text(scope)
             await self._app(scope, _limited(receive, limit), answering)
         except ClientDisconnect:
             return
@@ -78,7 +83,7 @@ class Gate:
         :raises NotAllowed: it may not pass.
         """
         headers = Headers(scope=scope)
-        is_upload = scope["method"] == "PUT" and "/artifacts/" in scope["path"]
+        is_upload = scope["method"] == "PUT" and _UPLOAD.fullmatch(scope["path"]) is not None
         limit = self._settings.upload_limit_bytes if is_upload else self._settings.json_limit_bytes
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > limit:
@@ -127,6 +132,12 @@ class _Answering:
             headers["X-Content-Type-Options"] = "nosniff"
             self._is_stream = headers.get("content-type", "").startswith("text/event-stream")
         await self._send(message)
+
+
+def _check_text(scope: Scope) -> None:
+    """:raises NotAllowed: the address holds what no name here has, and no database keeps."""
+    if "\0" in scope["path"] or "\0" in unquote(scope.get("query_string", b"").decode("latin-1")):
+        raise NotAllowed(422, "the address has a NUL in its path or query, which is in no name")
 
 
 def _check_origin(headers: Headers) -> None:

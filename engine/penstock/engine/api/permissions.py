@@ -11,6 +11,7 @@ import structlog
 from fastapi import Depends, Request
 
 from penstock.contracts.access import EVERYWHERE, Principal, Role
+from penstock.contracts.messages import clean_text
 from penstock.engine.api.authentication import Authenticator
 from penstock.engine.api.callers import WORKSPACE_HEADER, Caller
 from penstock.engine.api.problems import NotAllowed, NotFound
@@ -196,7 +197,7 @@ async def permitted(request: Request) -> Principal:
     is_changing = request.method not in READING and route not in UNAUDITED
     if reason or is_changing:
         outcome = "denied" if reason else "allowed"
-        deed = Deed(principal=principal.name, action=route, subject=request.url.path, outcome=outcome)
+        deed = Deed(principal=principal.name, action=route, subject=clean_text(request.scope["path"]), outcome=outcome)
         await authenticator.record(workspace, deed)
     if reason:
         raise NotAllowed(403, reason)
@@ -230,7 +231,7 @@ async def _workspace(request: Request, caller: Caller, authenticator: Authentica
 
 def _refusal(caller: Caller, principal: Principal, route: str, area: str, need: Need) -> str:
     """Why they may not; empty: they may."""
-    if need is Wide.EVERYWHERE and not (principal.is_everywhere and principal.role is Role.ADMIN):
+    if need is Wide.EVERYWHERE and not principal.is_everywhere:
         return f"{route} takes an admin of all workspaces, and {principal.name} is none"
     if isinstance(need, Role) and not principal.role.includes(need):
         return f"{route} takes the role {need.value} in the workspace {principal.workspace}; {principal.name} is {principal.role.value}"

@@ -7,6 +7,7 @@ request is done again: it is done at least once, and what it makes bears that (r
 import hashlib
 import re
 import time
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from starlette.datastructures import Headers
@@ -64,7 +65,7 @@ async def check_repeat(request: Request, route: str, principal: Principal, store
         return
     if not _KEY.fullmatch(key):
         raise InvalidInput(f"{HEADER}: it has 1 to 255 characters of ASCII, without spaces")
-    hashed = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode())
+    hashed = hashlib.sha256(b"%s?%s\n" % (quote(request.scope["path"]).encode(), request.scope["query_string"]))
     hashed.update(await request.body())
     at = time.time_ns() // 1000
     asked = Asked(workspace=principal.workspace, principal=principal.name, key=key, digest=f"sha256:{hashed.hexdigest()}", at=at)
