@@ -7,7 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -100,11 +100,14 @@ def test_the_values_of_the_page_fit_the_schema() -> None:
     assert len(snippets) == 3
 
 
-def _over(values: Any, own: Any) -> Any:
+def _over(values: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """As Helm takes values: those of tables one by one."""
-    if not isinstance(values, dict) or not isinstance(own, dict):
-        return own
-    return {**values, **{name: _over(values.get(name), own[name]) for name in own}}
+    both = dict(values)
+    for name, value in own.items():
+        before = values.get(name)
+        is_table = isinstance(before, dict) and isinstance(value, dict)
+        both[name] = _over(cast("dict[str, Any]", before), cast("dict[str, Any]", value)) if is_table else value
+    return both
 
 
 @pytest.mark.parametrize("command", _commands("penstock", ".venv/bin/penstock"), ids=" ".join)
