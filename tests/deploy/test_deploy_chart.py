@@ -182,6 +182,7 @@ def test_datastores_webhooks_and_logins_reach_the_settings_of_services(
     assert lake.credentials() == "key:secret"
     assert public.credentials is None
     assert settings.webhook_allow == "hooks.internal, 10.20.0.0/16"
+    assert settings.events_kept_days == (90 if deployment == "demo-coordinator" else 30)
     asked = (settings.oidc_issuer, settings.oidc_client_id, settings.oidc_audience, settings.oidc_subject_claim)
     expected = ("https://login.example.org/realms/team", "penstock", "penstock-api", "email")
     assert asked == (expected if deployment == "demo-api" else (None, None, None, "sub"))
