@@ -91,6 +91,7 @@ held_event = Table(
 )
 
 _WAITS = "state IN ('fetch', 'queue', 'again')"
+_QUEUE = "state = 'queue'"
 
 trigger_start = Table(
     "trigger_start",
@@ -107,7 +108,9 @@ trigger_start = Table(
     Column("tries", Integer, nullable=False),
     Column("due_at", BigInteger, nullable=False, doc="When it is looked at next; of one that was started, when that was."),
     Column("made_at", BigInteger, nullable=False),
-    Index("start_due", "due_at", sqlite_where=text(_WAITS), postgresql_where=text(_WAITS)),
+    Index("start_waits", "state", "due_at", sqlite_where=text(_WAITS), postgresql_where=text(_WAITS)),
+    # Whole: whose turn it is, is told by it alone.
+    Index("start_queue", "trigger_no", "key", "made_at", "cause", "due_at", sqlite_where=text(_QUEUE), postgresql_where=text(_QUEUE)),
     Index("start_by_state", "trigger_no", "state", "due_at"),
     Index("start_by_run", "run_id"),
     sqlite_with_rowid=False,

@@ -18,7 +18,7 @@ _load = Statement(
     "WHERE h.trigger_no = part_of(k, 0) AND h.why = text_part_of(k, 1) AND h.key = text_part_of(k, 2) so_far(h)"
 )
 _due = Statement(
-    "SELECT DISTINCT h.trigger_no, h.why, h.key FROM held_event h JOIN trigger_version t ON t.trigger_no = h.trigger_no "
+    "SELECT DISTINCT scanned(h.trigger_no), h.why, h.key FROM held_event h JOIN trigger_version t ON t.trigger_no = h.trigger_no "
     "WHERE h.until <= :now AND t.state = 'on' LIMIT 1000"
 )
 _insert = Statement(

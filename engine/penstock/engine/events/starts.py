@@ -22,19 +22,21 @@ LEASE_MICROSECONDS = 60_000_000
 FETCH_TRIES = 5
 _PAUSES = (2, 10, 60, 300)
 """Seconds between two tries to fetch."""
+_WAITS = "state IN ('fetch', 'queue', 'again') AND state"
+"""SQLite takes the index of the starts that wait only where the index's own condition is written."""
 _due = Statement("SELECT DISTINCT trigger_no, \"key\" FROM trigger_start WHERE state = 'queue' AND due_at <= :now")
 _queue = Statement(
     f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.trigger_no = :trigger_no AND s.state = 'queue' AND s.key = :key "  # noqa: S608 - constants
     "ORDER BY s.made_at, s.cause LIMIT :count"
 )
 _to_fetch = Statement(
-    f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.state = 'fetch' AND s.due_at <= :now ORDER BY s.due_at, s.made_at LIMIT :count "  # noqa: S608 - constants
+    f"SELECT {START_COLUMNS} FROM trigger_start s WHERE {_WAITS} = 'fetch' AND s.due_at <= :now ORDER BY s.due_at, s.made_at LIMIT :count "  # noqa: S608 - constants
     "locked_if_free(s)"
 )
-_any_to_fetch = Statement("SELECT 1 FROM trigger_start WHERE state = 'fetch' AND due_at <= :now LIMIT 1")
+_any_to_fetch = Statement(f"SELECT 1 FROM trigger_start WHERE {_WAITS} = 'fetch' AND due_at <= :now LIMIT 1")  # noqa: S608 - constants
 _lease = Statement("UPDATE trigger_start SET due_at = :until WHERE trigger_no = :trigger_no AND cause = :cause AND state = 'fetch'")
 _asked_again = Statement(
-    f"SELECT {START_COLUMNS} FROM trigger_start s WHERE s.state = 'again' AND s.due_at <= :now ORDER BY s.made_at LIMIT {AT_ONCE}"  # noqa: S608 - constants
+    f"SELECT {START_COLUMNS} FROM trigger_start s WHERE {_WAITS} = 'again' AND s.due_at <= :now ORDER BY s.made_at LIMIT {AT_ONCE}"  # noqa: S608 - constants
 )
 
 

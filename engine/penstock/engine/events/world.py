@@ -28,8 +28,10 @@ _begun = Statement(
     "SELECT due_at FROM trigger_start WHERE trigger_no = :trigger_no AND state = 'started' AND due_at > :since "
     "ORDER BY due_at DESC LIMIT :count"
 )
+# In the order of its index: PostgreSQL would go through the table, where many wait.
 _queued = Statement(
-    "SELECT 1 FROM trigger_start WHERE trigger_no = :trigger_no AND state = 'queue' AND \"key\" = :key AND cause <> :cause LIMIT 1"
+    "SELECT 1 FROM trigger_start WHERE trigger_no = :trigger_no AND state = 'queue' AND \"key\" = :key AND cause <> :cause "
+    "ORDER BY made_at LIMIT 1"
 )
 
 
