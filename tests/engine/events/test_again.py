@@ -10,6 +10,7 @@ from penstock.contracts.named_artifacts import unresolved
 from penstock.contracts.spec import ParameterSpec
 from penstock.engine.core.rows import unpack_values
 from penstock.engine.events.again import dead_events, replay, retry_dead, retry_failed
+from penstock.engine.events.deciding import release_due
 from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.queries import event_view
 from penstock.engine.events.starts import FETCH_TRIES, try_again
@@ -25,31 +26,59 @@ from tests.engine.events.bench import SECOND, Bench, emit, event, serving, trigg
 
 ROWS = {"rows": "event.data.rows"}
 RAW = ParameterSpec(name="raw", type="File", read="file")
-_spoil = Statement("UPDATE trigger_version SET definition = :definition WHERE name = 'retrain'")
-_definition = Statement("SELECT definition FROM trigger_version WHERE name = 'retrain'")
+_spoil = Statement("UPDATE trigger_version SET definition = :definition WHERE name IN ('broken', 'broken-clock')")
+_spoil_event = Statement("UPDATE event SET body = :body WHERE id = 'a'")
+_body = Statement("SELECT body FROM event WHERE id = 'a'")
+_error = Statement("SELECT error FROM event WHERE event_no = :event_no")
 
 
 async def test_an_event_that_can_not_be_decided_is_put_aside_and_can_be_tried_again(bench: Bench) -> None:
     bus, begun = MemoryBus(), list[int]()
     await bench.declare(trigger(parameters=ROWS))
-    [(definition,)] = await bench.store.read(lambda connection: _definition.rows(connection))
-    await bench.do(lambda connection: _spoil(connection, definition="{}"))
+    await bench.keep(event("a", data={"rows": 1}), event("b", data={"rows": 2}))
+    body = await bench.store.read(lambda connection: _body.rows(connection))
+    await bench.do(lambda connection: _spoil_event(connection, body="{"))
 
     async def is_dead() -> bool:
-        return await bench.states() == {"a": "dead"}
+        return await bench.states() == {"a": "dead", "b": "done"}
 
     async with serving(bench, bus, begun, tick_seconds=0.01):
-        await emit(bus, event("a", data={"rows": 1}))
         await until(is_dead)
     [dead] = await bench.store.read(lambda connection: dead_events(connection, "default"))
-    view = await bench.store.read(lambda connection: event_view(connection, "default", dead))
-    assert "validation error" in (view.error or "")
+    view = await bench.store.read(lambda connection: _error.rows(connection, event_no=dead))
+    assert "JSONDecodeError" in view[0][0]
+    assert await bench.runs() == [{"rows": 2}]
 
-    await bench.do(lambda connection: _spoil(connection, definition=definition))
+    await bench.do(lambda connection: _spoil_event(connection, body=body[0][0]))
     await bench.do(lambda connection: retry_dead(connection, "default", dead))
     async with serving(bench, bus, begun, tick_seconds=0.01):
-        await until(lambda: has_run(bench))
-    assert await bench.runs() == [{"rows": 1}]
+        await until(lambda: has_run(bench, 2))
+    assert await bench.runs() == [{"rows": 2}, {"rows": 1}]
+
+
+async def test_a_trigger_that_can_not_be_read_keeps_no_other_from_its_events(bench: Bench) -> None:
+    """Nor from its time: what waits for others, what is due."""
+    bus, begun = MemoryBus(), list[int]()
+    await bench.declare(trigger("broken", parameters=ROWS, debounce={"seconds": 1}))
+    await bench.declare(trigger("broken-clock", on={"kind": "cron", "schedule": "* * * * *"}, parameters={"rows": "1"}))
+    await bench.declare(trigger("calm", parameters=ROWS, debounce={"seconds": 1}))
+    await bench.declare(trigger("clock", on={"kind": "cron", "schedule": "* * * * *"}, parameters={"rows": "1"}))
+    await bench.send(event("a", data={"rows": 5}))
+    await bench.do(lambda connection: _spoil(connection, definition="{}"))
+    bench.now += 61 * SECOND
+
+    async with serving(bench, bus, begun, tick_seconds=0.01):
+        await until(lambda: has_run(bench, 2))
+        await emit(bus, event("b", data={"rows": 6}))
+        await until(lambda: is_decided(bench, "calm", "waiting"))
+
+    assert sorted(run["rows"] for run in await bench.runs()) == [1, 5]
+    assert await bench.outcomes("calm") == ["started", "waiting"]
+    assert (await bench.outcomes("broken"))[-1] == "failed"
+    assert await bench.outcomes("clock") == ["started"]
+    await bench.declare(trigger("broken", parameters={"rows": "event.data.rows + 10"}))
+    await bench.do(lambda connection: release_due(connection, bench.now))
+    assert {"rows": 15} in await bench.runs()
 
 
 async def test_an_event_of_a_disabled_pipeline_fails_until_it_is_tried_again(bench: Bench) -> None:
@@ -161,3 +190,7 @@ async def test_a_replay_is_decided_beside_what_was_decided_before(bench: Bench) 
 
 async def has_run(bench: Bench, count: int = 1) -> bool:
     return len(await bench.run_rows()) == count
+
+
+async def is_decided(bench: Bench, name: str, outcome: str) -> bool:
+    return outcome in await bench.outcomes(name)

@@ -12,6 +12,7 @@ from tests.engine.events.bench import SECOND, Bench, parameter, trigger
 
 MINUTE = 60 * SECOND
 _ids = Statement("SELECT id FROM event ORDER BY event_no")
+_rewrite = Statement("UPDATE trigger_version SET definition = replace(definition, :before, :after)")
 
 
 def at(text: str) -> int:
@@ -88,3 +89,21 @@ async def test_a_clock_goes_on_in_the_next_version_of_its_trigger(bare: Bench) -
     await look(bare)
 
     assert len(await days(bare)) == 3
+
+
+async def test_a_schedule_that_can_not_be_followed_keeps_no_other_from_its_times_and_catches_up(bare: Bench) -> None:
+    await clocked(bare, "2026-03-01T10:05:00", catch_up="all", tz="Asia/Tokyo")
+    await bare.declare(trigger("other", on={"kind": "cron", "schedule": "*/10 * * * *"}, parameters={"day": "event.time"}))
+    # As on a machine that does not know the zone.
+    await bare.do(lambda connection: _rewrite(connection, before="Asia/Tokyo", after="Asia/Nowhere"))
+
+    for _ in range(26):
+        bare.now += MINUTE
+        await look(bare)
+    assert await bare.outcomes("other") == ["started"] * 3
+    assert await bare.outcomes() == []
+
+    await bare.do(lambda connection: _rewrite(connection, before="Asia/Nowhere", after="Asia/Tokyo"))
+    bare.now += MINUTE
+    await look(bare)
+    assert await bare.outcomes() == ["started"] * 3

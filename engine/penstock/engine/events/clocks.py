@@ -1,8 +1,10 @@
 """Schedules: their times become events, each once, however many look. What was missed while nobody did is judged by the catch-up policy."""
 
+import structlog
 from sqlalchemy import Connection
 
 from penstock.contracts.cloud_events import CloudEvent, ReceivedEvent
+from penstock.contracts.errors import InvalidInput
 from penstock.contracts.triggers import CronSource
 from penstock.engine.events.deciding import take_in
 from penstock.engine.events.records import Decided
@@ -11,6 +13,10 @@ from penstock.engine.statement import Statement
 from penstock.engine.triggers.matching import SCHEDULE_DUE, trigger_source
 from penstock.engine.triggers.schedules import due, local_time
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.events")
+
+AGAIN_MICROSECONDS = 60_000_000
+"""Until a schedule is looked at again that could not be followed."""
 NEVER = 2**62
 """When a schedule is looked at that has no time left."""
 _due = Statement(
@@ -39,7 +45,13 @@ def _events_of(connection: Connection, trigger: Trigger, member: int, now: int) 
     if not isinstance(source, CronSource):
         return []
     last = _last.number(connection, trigger_no=trigger.trigger_no, member=member)
-    found = due(source, last, now)
+    try:
+        found = due(source, last, now)
+    except InvalidInput as error:
+        # A machine that does not know the zone, say. What passes meanwhile is judged when it can be told again.
+        log.warning("schedule.not_followed", trigger=trigger.name, workspace=trigger.workspace, reason=str(error))
+        _set(connection, last_at=last, next_at=now + AGAIN_MICROSECONDS, trigger_no=trigger.trigger_no, member=member)
+        return []
     next_at = NEVER if found.next_us is None else found.next_us
     _set(connection, last_at=found.last_us, next_at=next_at, trigger_no=trigger.trigger_no, member=member)
     return [_event(trigger, source, member, at, now) for at in found.fire]

@@ -17,7 +17,7 @@ from penstock.engine.events.intake import store_decided
 from penstock.engine.events.look_rows import hint_by
 from penstock.engine.events.making import Group, make_runs
 from penstock.engine.events.records import Decided, KnownEvent, Record, Verdict, load, mark_done, take, take_new
-from penstock.engine.events.triggers import Trigger, live_triggers, lock_trigger, locked, share_triggers
+from penstock.engine.events.triggers import Trigger, can_be_read, live_triggers, lock_trigger, locked, share_triggers
 from penstock.engine.events.world import World
 from penstock.engine.triggers.matching import Keys, Matched, NotMatched, match, members_for, trigger_source
 
@@ -83,7 +83,8 @@ def _decide_in(world: World, workspace: str, events: Sequence[KnownEvent]) -> li
     share_triggers(world.connection, workspace)
     hint_by(world.connection, workspace, [one.event for one in events], world.now)
     triggers = [trigger for trigger in live_triggers(world.connection, workspace) if trigger.state != "inert"]
-    pairs = list(_pairs(events, triggers))
+    pairs = list(_pairs(events, [trigger for trigger in triggers if can_be_read(trigger)]))
+    _note_unreadable(world, events, [trigger for trigger in triggers if not can_be_read(trigger)])
     stateful = {pair.trigger.name for pair in pairs if has_state(pair.trigger)}
     for name in sorted(stateful):
         lock_trigger(world.connection, workspace, name)
@@ -101,6 +102,13 @@ def _pairs(events: Sequence[KnownEvent], triggers: Sequence[Trigger]) -> Iterato
             members = members_for(trigger.spec, event.event, trigger_source(trigger.workspace, trigger.name))
             if members:
                 yield _Pair(event, trigger, tuple(members))
+
+
+def _note_unreadable(world: World, events: Sequence[KnownEvent], triggers: Sequence[Trigger]) -> None:
+    """What one trigger can't do must not keep the others from the events."""
+    verdict = Verdict("failed", "the trigger's definition can't be read: declare it anew, then replay the event")
+    for trigger in triggers:
+        world.record.note([event.occurrence for event in events], trigger.trigger_no, verdict)
 
 
 def has_state(trigger: Trigger) -> bool:

@@ -53,23 +53,24 @@ def start_clocks(connection: Connection, trigger_no: int, spec: TriggerSpec, now
 
 
 def inherit(
-    connection: Connection, old: int, heir: tuple[int, TriggerSpec, TriggerSpec] | None, now: int, *, keeps_clocks: bool = False
+    connection: Connection, old: int, heir: tuple[int, TriggerSpec | None, TriggerSpec] | None, now: int, *, keeps_clocks: bool = False
 ) -> None:
-    """Gives what belongs to the version `old` to its heir (its number, the old and the new definition); without one, it ends."""
+    """Gives what belongs to the version `old` to its heir (its number, the old definition if it can be read, the
+    new one); without one, it ends."""
     if heir is None:
         _end_waiting(connection, trigger_no=old, now=now)
         _drop_held(connection, trigger_no=old)
         _drop_starts(connection, trigger_no=old)
     else:
         new, before, after = heir
-        if (before.on, before.debounce, before.batch) == (after.on, after.debounce, after.batch):
+        if before is not None and (before.on, before.debounce, before.batch) == (after.on, after.debounce, after.batch):
             _move_held(connection, old=old, new=new)
         else:
             _decide_held_again(connection, old=old, new=new, now=now)
         _move_waiting(connection, old=old, new=new)
         window = 0 if after.throttle is None else int(after.throttle.seconds * 1_000_000)
         _move_starts(connection, old=old, new=new, since=now - window)
-        if keeps_clocks:
+        if keeps_clocks and before is not None:
             _keep_clocks(connection, old, new, before, after)
     _end_clocks(connection, trigger_no=old)
     _forget_seen(connection, trigger_no=old)

@@ -238,7 +238,13 @@ class EventService:
         looks = await self._store.read(lambda connection: looks_due(connection, self._now()))
         self._starts_wait = begin_due in looks
         for look in looks:
-            self._tell(await self._store.transaction(partial(look, now=self._now(), owner=self._settings.owner)))
+            try:
+                self._tell(await self._store.transaction(partial(look, now=self._now(), owner=self._settings.owner)))
+            except StoreUnavailable:
+                raise
+            except Exception:
+                # What is odd about some must not keep the others from their turn.
+                log.exception("events.upkeep_failed")
 
     async def _decide_left(self) -> None:
         """Decides what was kept and not decided: by the API, by hand, or before a crash."""

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import Value
 from penstock.engine.events.making import Group, make_runs, place, settle
-from penstock.engine.events.records import Decided, KnownEvent, Record, load
+from penstock.engine.events.records import Decided, KnownEvent, Record, Verdict, load
 from penstock.engine.events.start_rows import START_COLUMNS, Start, drop_start, find_start, move_start, start_of
 from penstock.engine.events.triggers import Trigger, locked
 from penstock.engine.events.world import World
@@ -20,6 +20,7 @@ Parts = Mapping[str, tuple[str, int]]
 LEASE_MICROSECONDS = 60_000_000
 """So long nobody else fetches what somebody has begun to fetch."""
 FETCH_TRIES = 5
+FORGOTTEN = "an event that it is for is not kept any more"
 _PAUSES = (2, 10, 60, 300)
 """Seconds between two tries to fetch."""
 _WAITS = "state IN ('fetch', 'queue', 'again') AND state"
@@ -63,17 +64,24 @@ def try_again(connection: Connection, now: int, owner: str | None = None) -> Dec
     starts = [start_of(row) for row in _asked_again.rows(connection, now=now)] if numbers else []
     groups: list[Group] = []
     for start in starts:
-        if start.trigger_no in triggers:
+        if start.trigger_no not in triggers:
+            continue
+        trigger, events = triggers[start.trigger_no], _events_of(world, start)
+        if events is None:
+            record.note(start.occurrences, trigger.trigger_no, settle(world, trigger, start, "failed", FORGOTTEN))
+        else:
             drop_start(connection, start)
-            events = _events_of(world, start)
-            groups.append(Group(triggers[start.trigger_no], tuple(events), start.cause))
+            groups.append(Group(trigger, tuple(events), start.cause))
     make_runs(world, groups)
     record.write(connection)
     return record.decided
 
 
-def _events_of(world: World, start: Start) -> list[KnownEvent]:
+def _events_of(world: World, start: Start) -> list[KnownEvent] | None:
+    """What it is for. None: not all of it is kept any more."""
     events = load(world.connection, (event_no for event_no, _ in start.occurrences))
+    if not all(event_no in events for event_no, _ in start.occurrences):
+        return None
     return [events[event_no].at_replay(replay) for event_no, replay in start.occurrences]
 
 
@@ -86,11 +94,18 @@ def _begin(world: World, trigger: Trigger, key: str) -> None:
 
 def _placed(world: World, trigger: Trigger, start: Start) -> bool:
     """Whether the next one may have its turn too."""
-    verdict = place(world, trigger, start, _events_of(world, start), is_next=True)
+    verdict = _in_place(world, trigger, start, is_next=True)
     if verdict.outcome == "waiting":
         return False
     world.record.note(start.occurrences, trigger.trigger_no, verdict)
     return True
+
+
+def _in_place(world: World, trigger: Trigger, start: Start, *, is_next: bool = False) -> Verdict:
+    events = _events_of(world, start)
+    if events is None:
+        return settle(world, trigger, start, "failed", FORGOTTEN)
+    return place(world, trigger, start, events, is_next=is_next)
 
 
 def has_fetches(connection: Connection, now: int) -> bool:
@@ -121,7 +136,7 @@ def fetched(connection: Connection, start: Start, values: Mapping[str, Value], p
             current = find_start(connection, start.trigger_no, start.cause)
             assert current is not None  # noqa: S101 - it was there
             world = World(connection, now, owner, record)
-            verdict = place(world, trigger, current, _events_of(world, current))
+            verdict = _in_place(world, trigger, current)
             record.note(current.occurrences, trigger.trigger_no, verdict)
     record.write(connection)
     return record.decided

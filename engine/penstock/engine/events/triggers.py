@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from penstock.contracts.encoding import canonical
@@ -100,14 +101,24 @@ def numbered(connection: Connection, numbers: Iterable[int]) -> list[Trigger]:
 
 
 def locked(connection: Connection, numbers: Iterable[int]) -> list[Trigger]:
-    """As `numbered`; nobody else decides by these or changes them until this transaction ends."""
+    """As `numbered`; nobody else decides by these or changes them until this transaction ends. One that can't be read waits until it can:
+    the others must not."""
     triggers = numbered(connection, numbers)
     for workspace in sorted({trigger.workspace for trigger in triggers}):
         share_triggers(connection, workspace)
         for trigger in triggers:
             if trigger.workspace == workspace:
                 lock_trigger(connection, workspace, trigger.name)
-    return numbered(connection, (trigger.trigger_no for trigger in triggers))
+    return [trigger for trigger in numbered(connection, (one.trigger_no for one in triggers)) if can_be_read(trigger)]
+
+
+def can_be_read(trigger: Trigger) -> bool:
+    """Whether its definition is one; another version of Penstock may have kept it."""
+    try:
+        spec_of(trigger.definition)
+    except ValidationError:
+        return False
+    return True
 
 
 def workspace_of(connection: Connection, trigger_no: int) -> str:
@@ -239,7 +250,8 @@ def _put(
     made = find_trigger(connection, workspace, spec.name)
     start_clocks(connection, made.trigger_no, spec, now)
     if before is not None:
-        inherit(connection, before.trigger_no, (made.trigger_no, before.spec, spec), now, keeps_clocks=before.state != "inert")
+        known = before.spec if can_be_read(before) else None
+        inherit(connection, before.trigger_no, (made.trigger_no, known, spec), now, keeps_clocks=before.state != "inert")
     return made
 
 
