@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from typing_extensions import override
 
 from penstock.contracts.artifacts import inline
 from penstock.contracts.errors import InvalidInput
@@ -21,6 +22,7 @@ from penstock.engine.publishing import set_state
 from penstock.engine.statement import Statement
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
 from penstock.transport.buses.memory import MemoryBus
+from penstock.transport.datastore import Datastores
 from penstock.transport.datastores.memory import MemoryDatastores
 from tests.engine.events.bench import SECOND, Bench, emit, event, serving, trigger, until
 
@@ -159,6 +161,28 @@ async def test_data_that_can_not_be_had_fails_after_some_tries_and_can_be_asked_
     await bare.do(lambda connection: try_again(connection, bare.now))
     await fetch_all(bare, datastores)
     assert await bare.outcomes() == ["started"]
+
+
+class Odd(MemoryDatastores):
+    """Nobody foresaw how it fails."""
+
+    @override
+    def of(self, workspace: str) -> Datastores:
+        raise RuntimeError(workspace)
+
+
+async def test_data_that_fails_in_a_way_nobody_foresaw_fails_after_some_tries(bare: Bench) -> None:
+    await bare.publish(RAW)
+    await bare.declare(trigger(parameters={"raw": "event.data.uri"}))
+    await bare.send(event("a", data={"uri": "s3://lake/day.csv"}))
+
+    for number in range(FETCH_TRIES):
+        assert await bare.outcomes() == ["waiting"], number
+        await fetch_all(bare, Odd(MemoryArtifactStore()))
+        bare.now += 400 * SECOND
+
+    [(outcome, reason)] = await bare.decisions()
+    assert (outcome, "RuntimeError('default')" in reason) == ("failed", True)
 
 
 async def test_data_that_is_nowhere_fails_at_once(bare: Bench) -> None:

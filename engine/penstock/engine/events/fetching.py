@@ -66,12 +66,19 @@ class Fetching:
             parts = await self._parts(values.values())
         except PenstockError as error:
             log.warning("data.not_fetched", reason=str(error), trigger_no=start.trigger_no)
-            is_final, reason = isinstance(error, ContractError), str(error)
-            tell(await self._store.transaction(lambda connection: not_fetched(connection, start, reason, self._now(), is_final=is_final)))
+            await self._give_up(start, str(error), tell, is_final=isinstance(error, ContractError))
+        except Exception as error:
+            # Else it would be fetched again for good, and nobody would be told.
+            log.exception("data.not_fetched", trigger_no=start.trigger_no)
+            await self._give_up(start, f"internal error, please report it: {error!r}", tell, is_final=False)
         else:
             tell(await self._store.transaction(lambda connection: fetched(connection, start, values, parts, self._now(), self._owner)))
         finally:
             keeping.cancel()
+
+    async def _give_up(self, start: Start, reason: str, tell: Callable[[Decided], None], *, is_final: bool) -> None:
+        """Leaves it for later; after some tries, or where it `is_final`, until somebody asks for it."""
+        tell(await self._store.transaction(lambda connection: not_fetched(connection, start, reason, self._now(), is_final=is_final)))
 
     async def _parts(self, values: Iterable[Value]) -> Parts:
         """Kind and size by digest of all that was brought in, files of directories among it."""
