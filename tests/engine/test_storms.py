@@ -45,6 +45,7 @@ from tests.servers.postgres import PostgresServer
 
 T = TypeVar("T")
 STORM_SECONDS = 3.0
+PLACES = 2
 PATIENCE_SECONDS = 60.0
 NUMBER = {"rows": "event.data.number"}
 _runs = Statement("SELECT run_id, params, cause FROM run ORDER BY run_no")
@@ -54,6 +55,10 @@ _left = Statement(
     "SELECT (SELECT count(*) FROM event WHERE state <> 'done'), (SELECT count(*) FROM run WHERE ended_at IS NULL), "
     "(SELECT count(*) FROM trigger_start WHERE state IN ('fetch', 'queue', 'again')), "
     "(SELECT count(*) FROM held_event WHERE why <> 'join')"
+)
+_places = Statement(
+    "SELECT count(*) FROM trigger_start s JOIN trigger_version t ON t.trigger_no = s.trigger_no AND t.name = 'queued' "
+    "JOIN run u ON u.run_id = s.run_id AND u.ended_at IS NULL WHERE s.state = 'started' GROUP BY s.key"
 )
 _live = Statement("SELECT run_no FROM run WHERE ended_at IS NULL")
 
@@ -75,7 +80,7 @@ JOINED = {"kind": "all", "of": [{"kind": "event", "type": kind} for kind in "ab"
 TRIGGERS = (
     trigger("each"),
     trigger("joined", on=JOINED, parameters={"rows": "events[0].data.number"}),
-    trigger("queued", on="b", concurrency={"policy": "queue", "limit": 2, "key": "event.data.key"}),
+    trigger("queued", on="b", concurrency={"policy": "queue", "limit": PLACES, "key": "event.data.key"}),
     trigger("replaced", "gated", on="b", concurrency={"policy": "replace", "limit": 1, "key": "event.data.key"}),
     trigger("batched", "other", on="a", batch={"size": 7, "seconds": 0.5}, parameters={"rows": "size(events)"}),
     trigger("calmed", "other", on="b", debounce={"seconds": 0.05, "key": "event.data.key"}),
@@ -91,6 +96,8 @@ class Storm:
     sent: int = 0
     replays: Counter[str] = field(default_factory=Counter[str])
     """How often each event was replayed, by its id."""
+    most: int = 0
+    """Runs of one key that the limited trigger had at a time."""
     is_over: bool = False
 
     async def do(self, function: Callable[[Connection], T]) -> T:
@@ -177,6 +184,11 @@ class Storm:
             await Retention(self.stores[1], now, kept_days=1 / 86_400).sweep()
             await asyncio.sleep(0.1)
 
+    async def count(self) -> None:
+        while not self.is_over:
+            self.most = max([self.most, *(row[0] for row in await self.read(_places.rows))])
+            await asyncio.sleep(0.01)
+
     async def over(self) -> None:
         """Waits until nothing is under way."""
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -240,7 +252,7 @@ def _serving(bus: MemoryBus, store: PostgresStore, name: str) -> list[asyncio.Ta
 
 async def test_nobody_waits_in_a_circle_and_every_cause_has_its_run(postgres: PostgresServer, database: str) -> None:
     async with raging(database) as found, asyncio.timeout(PATIENCE_SECONDS):
-        does = (found.send, found.cancel, found.answer, found.change, found.replay, found.forget)
+        does = (found.send, found.cancel, found.answer, found.change, found.replay, found.forget, found.count)
         async with asyncio.TaskGroup() as tasks:
             for one in does:
                 tasks.create_task(one())
@@ -256,6 +268,7 @@ async def test_nobody_waits_in_a_circle_and_every_cause_has_its_run(postgres: Po
     quiet = [number for number in range(found.sent) if not found.replays[f"a-{number}"] and not found.replays[f"b-{number}"]]
     joined = Counter(runs["joined"].values())
     assert quiet
+    assert found.most == PLACES
     assert {number: joined[number] for number in quiet} == dict.fromkeys(quiet, 1)
     assert deadlocks(postgres, database) == 0
 
