@@ -229,7 +229,8 @@ def test_triggers_are_declared_in_yaml_listed_shown_paused_and_ended(published: 
     assert "paused" in told(published("triggers", "ls"))
     assert "is on" in told(published("triggers", "resume", "burst"))
     assert "is gone" in told(published("triggers", "rm", "burst"))
-    assert "no trigger 'burst'" in told(published("triggers", "show", "burst"), 2)
+    assert "no trigger 'burst' (there is closed, joined)" in told(published("triggers", "show", "burst"), 2)
+    assert "did you mean 'joined'?" in told(published("triggers", "pause", "joind"), 2)
     assert "publish without it" in told(published("triggers", "rm", "closed"), 2)
 
 

@@ -40,6 +40,7 @@ def test_a_subscription_is_made_seen_paused_and_removed(tmp_path: Path) -> None:
         (("--bus", "--secret-file", "kept"), "leave --secret-file out"),
         (("--bus", "--rate", "5"), "leave `url` and `rate_per_second` out"),
         ((*HOOK, "--pipeline", "No Such"), "pipeline"),
+        ((*HOOK, "--type", "penstock.run.faild"), "no event has the type 'penstock.run.faild': there are penstock.run.started"),
         ((*HOOK, "--secret-file", "taken"), "name a new file"),
     ],
 )

@@ -5,7 +5,9 @@ Times are microseconds since 1970 UTC.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from penstock.contracts.event_types import OWN, RUN_TYPES, STEP_TYPES, type_fits
 
 SubscriptionName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 EventTypePattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -30,6 +32,15 @@ class SubscriptionRequest(BaseModel):
     pipeline: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,254}$")] | None = None
     url: Annotated[str, Field(min_length=8, max_length=2048)] | None = None
     rate_per_second: Annotated[int, Field(ge=1, le=MOST_PER_SECOND)] | None = None
+
+    @field_validator("types")
+    @classmethod
+    def _there_are_such(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*RUN_TYPES, *STEP_TYPES)
+        for pattern in types:
+            if pattern.startswith(OWN) and not any(type_fits(pattern, one) for one in known):
+                raise ValueError(f"no event has the type {pattern!r}: there are {', '.join(known)}")
+        return types
 
     @model_validator(mode="after")
     def _goes_somewhere(self) -> Self:

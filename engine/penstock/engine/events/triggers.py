@@ -6,6 +6,7 @@ What an earlier version held, counted and waited for goes over to the version th
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Literal
 
@@ -135,7 +136,10 @@ def find_trigger(connection: Connection, workspace: str, name: str) -> Trigger:
     """
     found = _find(connection, workspace, name)
     if found is None:
-        raise InvalidInput(f"there is no trigger {name!r}")
+        known = [one.name for one in live_triggers(connection, workspace)]
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known[:10])}" if known else "none is declared"
+        raise InvalidInput(f"there is no trigger {name!r} ({hint})")
     return found
 
 
