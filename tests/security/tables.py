@@ -32,13 +32,11 @@ NAMES = {
     "zero-width": "def\N{ZERO WIDTH SPACE}ault",
     "combining": "e" + "\N{COMBINING ACUTE ACCENT}" * 300,
     "dotless": "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}nternal",
-    "upper": "DEFAULT",
     "space": " default ",
     "long": "x" * 10_000,
     "emoji": "\N{FACE WITH COWBOY HAT}",
     "dash": "-rf",
     "device": "/dev/stdin",
-    "number": "1e999",
 }
 """None of them may be the name of anything."""
 

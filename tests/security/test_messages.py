@@ -65,11 +65,13 @@ EVENTS: dict[str, tuple[bytes, str]] = {
     "records of nothing": (b'{"Records": [{"s3": {}}]}', ""),
     "records without end": (b'{"Records": [' + b",".join([b'{"s3": {}}'] * 50_000) + b"]}", ""),
     "a record elsewhere": (
-        json.dumps({"Records": [{"eventSource": "x", "eventName": "y", "s3": {"bucket": {"name": "../.."}, "object": {"key": "%00%2e%2e"}}}]}).encode(),
+        json.dumps(
+            {"Records": [{"eventSource": "x", "eventName": "y", "s3": {"bucket": {"name": "../.."}, "object": {"key": "%00%2e%2e"}}}]}
+        ).encode(),
         "",
     ),
     **{f"type {name}": (hostile(), text) for name, text in NAMES.items()},
-}  # fmt: skip
+}
 HEADERS: list[dict[str, Any]] = [
     {"cloudEvents:id": "\x00", "cloudEvents:source": "\n", "cloudEvents:type": "\x1b", "cloudEvents:specversion": "1.0"},
     {"cloudEvents:": "x", "cloudEvents:\x00": "y", "cloudEvents:a\nb": 1},

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
@@ -28,6 +29,8 @@ from penstock.transport.datastore import Datastores
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 Row = tuple[Any, ...]
+_NO_TEXT = ("22021", "22P05")
+"""What PostgreSQL calls text with a NUL, plain and in JSON."""
 
 
 DeclareQueue = Callable[[str, str], Awaitable[str]]
@@ -68,10 +71,12 @@ class Services:
         return self.principal.workspace
 
     async def read(self, function: Callable[[Connection], T]) -> T:
-        return await self.store.read(function)
+        with _text_is_kept():
+            return await self.store.read(function)
 
     async def write(self, function: Callable[[Connection], T]) -> T:
-        return await self.store.transaction(function)
+        with _text_is_kept():
+            return await self.store.transaction(function)
 
     def row(self, connection: Connection, run: str) -> Row:
         """The row of the run that people call `run`.
@@ -84,6 +89,20 @@ class Services:
             return find_run(connection, self.workspace, run)
         except InvalidInput as error:
             raise NotFound(str(error)) from error
+
+
+@contextmanager
+def _text_is_kept() -> Generator[None]:
+    """:raises InvalidInput: in place of what a database says of text that it can't keep."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and getattr(cause, "sqlstate", None) not in _NO_TEXT:
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise InvalidInput("a text of the request has a NUL, or half a character, which no database keeps") from error
 
 
 def _services(request: Request, principal: Permitted) -> Services:
