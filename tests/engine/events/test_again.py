@@ -10,10 +10,10 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.named_artifacts import unresolved
 from penstock.contracts.spec import ParameterSpec
 from penstock.engine.core.rows import unpack_values
-from penstock.engine.events.again import dead_events, replay, retry_dead, retry_failed
+from penstock.engine.events.again import replay, retry_dead, retry_failed
 from penstock.engine.events.deciding import release_due
 from penstock.engine.events.fetching import Fetching
-from penstock.engine.events.queries import event_view
+from penstock.engine.events.queries import event_view, list_events
 from penstock.engine.events.starts import FETCH_TRIES, try_again
 from penstock.engine.holdings import held
 from penstock.engine.named_artifacts import add_version
@@ -31,7 +31,6 @@ RAW = ParameterSpec(name="raw", type="File", read="file")
 _spoil = Statement("UPDATE trigger_version SET definition = :definition WHERE name IN ('broken', 'broken-clock')")
 _spoil_event = Statement("UPDATE event SET body = :body WHERE id = 'a'")
 _body = Statement("SELECT body FROM event WHERE id = 'a'")
-_error = Statement("SELECT error FROM event WHERE event_no = :event_no")
 
 
 async def test_an_event_that_can_not_be_decided_is_put_aside_and_can_be_tried_again(bench: Bench) -> None:
@@ -46,13 +45,12 @@ async def test_an_event_that_can_not_be_decided_is_put_aside_and_can_be_tried_ag
 
     async with serving(bench, bus, begun, tick_seconds=0.01):
         await until(is_dead)
-    [dead] = await bench.store.read(lambda connection: dead_events(connection, "default"))
-    view = await bench.store.read(lambda connection: _error.rows(connection, event_no=dead))
-    assert "JSONDecodeError" in view[0][0]
+    [view] = await bench.store.read(lambda connection: list_events(connection, "default", state="dead"))
+    assert "JSONDecodeError" in (view.error or "")
     assert await bench.runs() == [{"rows": 2}]
 
     await bench.do(lambda connection: _spoil_event(connection, body=body[0][0]))
-    await bench.do(lambda connection: retry_dead(connection, "default", dead))
+    await bench.do(lambda connection: retry_dead(connection, "default", view.event_no))
     async with serving(bench, bus, begun, tick_seconds=0.01):
         await until(lambda: has_run(bench, 2))
     assert await bench.runs() == [{"rows": 2}, {"rows": 1}]

@@ -2,7 +2,7 @@
 
 from penstock.engine.events.again import replay
 from penstock.engine.events.intake import event_of
-from penstock.engine.events.queries import event_view, list_events, number_of_event
+from penstock.engine.events.queries import event_view, list_events
 from penstock.engine.statement import Statement
 from tests.engine.events.bench import Bench, event
 
@@ -52,13 +52,6 @@ async def test_events_are_listed_by_what_is_asked_for(bare: Bench) -> None:
     assert await ids(state="done") == ["4"]
     assert await ids(before=3) == ["2", "1"]
     assert await bare.store.read(lambda connection: list_events(connection, "another")) == []
-
-
-async def test_an_event_is_found_by_its_number_or_its_id(bare: Bench) -> None:
-    (stored,) = await bare.keep(event("a"))
-
-    assert await bare.store.read(lambda connection: number_of_event(connection, "default", "a")) == stored.event_no
-    assert await bare.store.read(lambda connection: number_of_event(connection, "default", str(stored.event_no))) == stored.event_no
 
 
 async def test_a_replay_counts_and_is_new_again(bare: Bench) -> None:

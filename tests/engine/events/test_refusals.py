@@ -9,11 +9,11 @@ from sqlalchemy import Connection, create_engine
 from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.event_mappings import EventMapping
 from penstock.engine.events.mappings import all_mappings, put_mapping, remove_mapping
-from penstock.engine.events.received import needs_mappings, received
+from penstock.engine.events.received import received
 from penstock.engine.events.refusals import KEPT, drop_refusal, keep_refused, refusals, try_again
 from penstock.engine.schema import metadata
 from penstock.engine.store import Store
-from tests.engine.events.test_received import BINARY, STRUCTURED, Delivered
+from tests.engine.events.test_received import Delivered
 
 ORDERS = EventMapping(name="orders", source='"/shop"', type='"order"', id="message.number", routing_key="default.orders")
 MESSAGE = Delivered(b'{"number": 5}', "application/json", {"raw": b"\xff", "at": {"deep": [b"x"]}}, "default.orders")
@@ -88,11 +88,6 @@ def test_a_mapping_with_an_expression_that_is_none_is_not_kept(connection: Conne
         put_mapping(connection, "default", ORDERS.model_copy(update={"type": "event.type"}), "me", 1)
 
     assert all_mappings(connection).by_workspace == {}
-
-
-def test_cloud_events_and_empty_messages_need_no_mappings() -> None:
-    assert needs_mappings(MESSAGE)
-    assert not any(needs_mappings(one) for one in (Delivered(b""), Delivered(b"{}", STRUCTURED), Delivered(b"{}", "text/csv", BINARY)))
 
 
 async def test_refused_messages_and_mappings_are_kept_by_each_store(store: Store) -> None:

@@ -10,7 +10,6 @@ from penstock.engine.statement import Statement
 _event = Statement("SELECT state, replays FROM event e WHERE e.workspace = :workspace AND e.event_no = :event_no locked(e)")
 _replay = Statement("UPDATE event SET replays = replays + 1, state = 'new', tries = 0, error = NULL WHERE event_no = :event_no")
 _retry = Statement("UPDATE event SET state = 'new', tries = 0, error = NULL WHERE event_no = :event_no")
-_dead = Statement("SELECT event_no FROM event WHERE workspace = :workspace AND state = 'dead' ORDER BY event_no")
 _failed = Statement(
     "SELECT s.trigger_no, s.cause, s.event_nos FROM decision d JOIN trigger_version t ON t.trigger_no = d.trigger_no "
     "JOIN trigger_start s ON s.trigger_no = d.trigger_no AND s.state IN ('failed', 'refused') "
@@ -75,11 +74,6 @@ def retry_failed(connection: Connection, workspace: str, event_no: int, now: int
             f"nothing that the event {event_no} was to start has failed; `penstock events replay {event_no}` has it decided once more"
         )
     return count
-
-
-def dead_events(connection: Connection, workspace: str) -> list[int]:
-    """Events that are put aside, the oldest first."""
-    return [row[0] for row in _dead.rows(connection, workspace=workspace)]
 
 
 def _found(connection: Connection, workspace: str, event_no: int) -> tuple[str, int]:

@@ -16,7 +16,6 @@ from penstock.engine.events.cloud_event_formats import EVENTS_AT_ONCE, checked_e
 TYPE_PREFIX = "com.amazonaws.s3."
 _ID_LIMIT = 255
 _DIGITS = 16
-_TEST = "s3:TestEvent"
 
 
 def is_notification(message: Any) -> bool:

@@ -26,7 +26,6 @@ _list = Statement(
     "ORDER BY e.event_no DESC LIMIT :limit"
 )
 _one = Statement(f"SELECT {_EVENT}, e.body FROM event e WHERE e.workspace = :workspace AND e.event_no = :event_no")  # noqa: S608 - constants
-_by_id = Statement("SELECT event_no FROM event WHERE workspace = :workspace AND id = :id ORDER BY event_no DESC LIMIT 2")
 _of_events = Statement(
     f"SELECT {_DECISION} FROM decision d {_JOINED} WHERE d.event_no IN (SELECT number_of(n) FROM elements(:numbers) n) "  # noqa: S608 - constants
     "ORDER BY d.event_no, t.name, d.replay"
@@ -87,20 +86,6 @@ def event_view(connection: Connection, workspace: str, event_no: int) -> EventVi
         raise InvalidInput(f"there is no event {event_no}")
     decisions = tuple(_decision_view(one) for one in _of_one.rows(connection, event_no=event_no))
     return _event_view(row[:-1]).model_copy(update={"event": json.loads(row[-1]), "decisions": decisions})
-
-
-def number_of_event(connection: Connection, workspace: str, name: str) -> int:
-    """The number of the event that people call by its number or its id.
-
-    :raises InvalidInput: there is none, or there are several of that id.
-    """
-    if name.isdecimal() and int(name) < FAR and _one.first(connection, workspace=workspace, event_no=int(name)) is not None:
-        return int(name)
-    rows = _by_id.rows(connection, workspace=workspace, id=name[:255])
-    if len(rows) != 1:
-        found = "there are several events" if rows else "there is no event"
-        raise InvalidInput(f"{found} {name[:255]!r}; `penstock events ls` shows their numbers")
-    return int(rows[0][0])
 
 
 def decisions_of_events(connection: Connection, event_nos: Sequence[int]) -> dict[int, tuple[DecisionView, ...]]:

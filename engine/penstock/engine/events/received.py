@@ -37,12 +37,6 @@ def received(delivery: Delivery, now_us: int, default_workspace: str, mappings: 
     return found
 
 
-def needs_mappings(delivery: Delivery) -> bool:
-    """Whether what a delivery says may depend on what mappings are declared."""
-    told = delivery.properties
-    return bool(delivery.body) and not is_cloud_event_format(told.content_type) and not _attributes(told.headers)
-
-
 def workspace_of(told: Properties, default_workspace: str) -> str:
     found = _WORKSPACE.match(told.key) if told.exchange == Exchange.INGEST else None
     return default_workspace if found is None else found[1]
