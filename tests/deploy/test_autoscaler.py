@@ -340,7 +340,7 @@ def test_runners_get_what_they_need_and_no_other_secret(monkeypatch: pytest.Monk
         "PENSTOCK_BROKER_URL": "amqp://runner:pw@broker/",
         "PENSTOCK_DATABASE_URL": "postgresql://user:pw@database/penstock",
         "PENSTOCK_SIGNING_KEY": "0123456789abcdef0123456789abcdef-mine",
-        "PENSTOCK_API_TOKEN": "a-token",
+        "PENSTOCK_API_TOKEN": "4fd1-9c2e-77ab-a-token-of-operators",
         "AWS_SECRET_ACCESS_KEY": "bucket",
         "HOME": "/home/operator",
     }

@@ -13,7 +13,7 @@ from penstock.contracts.messages import Failure, SubmitRun
 from penstock.contracts.spec import PipelineSpec, decode_spec
 from penstock.contracts.states import FailureKind, RunState, StepState
 from penstock.contracts.views import RunView, StepRunView
-from penstock.sdk import Directory, File, collect, each, pipeline, step
+from penstock.sdk import File, collect, each, pipeline, step
 from penstock.sdk.context import guest_import
 from penstock.sdk.runs.run_ids import new_run_id
 from penstock.sdk.runs.state_home import project_folder, using_engine
@@ -35,11 +35,6 @@ def tally(file: File, days: Sequence[date]) -> int:
     return 1
 
 
-@step
-def look(folder: Directory) -> list[str]:
-    return []
-
-
 @pipeline
 def halves(number: int = 4) -> Halves:
     return halve(number)
@@ -48,11 +43,6 @@ def halves(number: int = 4) -> Halves:
 @pipeline
 def counting(file: File, days: Sequence[date]) -> int:
     return tally(file, days)
-
-
-@pipeline
-def looking(folder: Directory) -> list[str]:
-    return look(folder)
 
 
 @pipeline
@@ -152,13 +142,11 @@ def test_text_for_a_file_says_what_to_write(engine: RecordingEngine) -> None:
         counting.run(**arguments)
 
 
-def test_a_missing_file_a_folder_for_a_file_and_a_remote_file_are_refused(engine: RecordingEngine, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_for_a_file_are_refused(engine: RecordingEngine, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="nothing is there"):
         counting.run(File(tmp_path / "gone.csv"), [])
     with pytest.raises(InvalidInput, match=r"write Directory\(\.\.\.\)"):
         counting.run(File(tmp_path), [])
-    with pytest.raises(InvalidInput, match="download it first"):
-        looking.run(Directory("s3://bucket/images"))
 
 
 def test_a_failed_run_raises_with_the_users_traceback_first(engine: RecordingEngine) -> None:
