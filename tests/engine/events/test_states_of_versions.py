@@ -2,9 +2,11 @@
 
 import json
 
+from penstock.engine.events.again import retry_failed
+from penstock.engine.events.starts import begin_due, try_again
 from penstock.engine.published_versions import Shelf
 from penstock.engine.publishing import set_state
-from tests.engine.events.bench import Bench, event, trigger
+from tests.engine.events.bench import Bench, event, parameter, trigger
 
 FLOW = Shelf("default", "pipeline", "flow")
 
@@ -33,3 +35,20 @@ async def test_a_disabled_version_makes_no_runs_and_the_event_says_so(bench: Ben
     assert await bench.runs() == []
     ((outcome, reason),) = await bench.decisions()
     assert (outcome, reason) == ("failed", "the version 1 of flow is disabled")
+
+
+async def test_what_waited_when_its_version_was_disabled_fails_and_can_be_tried_again(bench: Bench) -> None:
+    await bench.declare(trigger(parameters={"rows": "event.data.rows"}, concurrency={"policy": "queue", "limit": 1}))
+    await bench.send(event(1, data={"rows": 1}), event(2, data={"rows": 2}))
+    await bench.do(lambda connection: set_state(connection, FLOW, "1", "disabled", bench.now))
+    [(run_id, *_)] = await bench.run_rows()
+    await bench.end_run(run_id)
+    await bench.do(lambda connection: begin_due(connection, bench.now))
+    assert await bench.decisions() == [("started", ""), ("failed", "the version of flow that it was to run is disabled")]
+
+    await bench.publish(parameter("rows"), name="flow", version="2", note="better")
+    await bench.do(lambda connection: retry_failed(connection, "default", 2, bench.now))
+    await bench.do(lambda connection: try_again(connection, bench.now))
+
+    assert await bench.runs() == [{"rows": 1}, {"rows": 2}]
+    assert (await tags(bench))[1]["version"] == "2"

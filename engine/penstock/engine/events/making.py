@@ -135,6 +135,8 @@ def _taken(world: World, group: Group, start: Start) -> Verdict:
 
 def place(world: World, trigger: Trigger, start: Start, events: Sequence[KnownEvent], *, is_next: bool = False) -> Verdict:
     """Makes the run of a start, where throttle and concurrency let it; else it waits or is left out. `is_next`: it is its turn."""
+    if world.is_disabled(trigger, start.spec_digest):
+        return settle(world, trigger, start, "failed", f"the version of {trigger.pipeline} that it was to run is disabled")
     waits = not is_next and world.has_queue(trigger, start)
     at = _throttled_until(world, trigger, waits=waits)
     if at is not None:

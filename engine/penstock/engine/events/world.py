@@ -24,6 +24,9 @@ _default = Statement(
     "AND v.family = p.family AND v.name = p.name AND v.version = p.default_version "
     "WHERE p.workspace = :workspace AND p.family = 'pipeline' AND p.name = :name"
 )
+_states = Statement(
+    "SELECT state FROM published_version WHERE workspace = :workspace AND family = 'pipeline' AND name = :name AND spec_digest = :digest"
+)
 _begun = Statement(
     "SELECT due_at FROM trigger_start WHERE trigger_no = :trigger_no AND state = 'started' AND due_at > :since "
     "ORDER BY due_at DESC LIMIT :count"
@@ -75,6 +78,12 @@ class World:
         if isinstance(found, InvalidInput):
             raise found
         return found
+
+    def is_disabled(self, trigger: Trigger, digest: str) -> bool:
+        """Whether the version with that spec is disabled by now; it was not when the trigger decided. Another pipeline's never is: the
+        trigger was changed since."""
+        rows = _states.rows(self.connection, workspace=trigger.workspace, name=trigger.pipeline, digest=digest)
+        return bool(rows) and all(state == "disabled" for (state,) in rows)
 
     def spec(self, workspace: str, digest: str) -> bytes:
         """Canonical bytes."""
