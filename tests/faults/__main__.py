@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     partition.add_argument("--patience", type=float, default=30.0, help="in seconds")
     events = kinds.add_parser("events", help="events while coordinators, broker and database are killed at random")
     events.add_argument("--count", type=int, default=10_000)
+    events.add_argument("--seconds", type=float, default=180, help="so long events come in, at least")
     events.add_argument("--seed", type=int, default=1, help="chooses who is killed when")
     return top
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "long-step":
                 run_long_step(Path(folder), LongStep(asked.minutes * 60, asked.consumer_timeout), say)
             case "events":
-                _events(Path(folder), asked.count, asked.seed)
+                _events(Path(folder), asked.count, asked.seed, asked.seconds)
             case _:
                 _partition(Path(folder), asked.patience)
     say("every invariant holds")
@@ -63,9 +64,9 @@ def _kills(folder: Path, steps: int, rounds: int, milliseconds: int) -> None:
         say(line)
 
 
-def _events(folder: Path, count: int, seed: int) -> None:
+def _events(folder: Path, count: int, seed: int, seconds: float) -> None:
     with trial(folder, coordinators=2, runners=[{"cpu": 4}], has_api=True) as started:
-        report = events_with_kills(started, count, say, seed=seed)
+        report = events_with_kills(started, count, say, seed=seed, seconds=seconds)
     for line in report.lines():
         say(line)
 

@@ -13,7 +13,6 @@ from tests.faults.upstream import Upstream
 
 EVENT = "org.example.counted"
 DOWN_SECONDS = 1.0
-FLOW_SECONDS = 10.0
 QUIET_SECONDS = (1.0, 6.0)
 """Between two kills."""
 
@@ -44,17 +43,15 @@ class EventReport:
 
 
 def events_with_kills(
-    trial: Trial, count: int, say: Callable[[str], None], *, seed: int = 1, victims: Sequence[str] | None = None
+    trial: Trial, count: int, say: Callable[[str], None], *, seed: int = 1, seconds: float = 10.0, victims: Sequence[str] | None = None
 ) -> EventReport:
-    """Publishes, kills these in turn, or at random until all is published; waits for the runs, and counts them.
+    """Publishes for so many seconds at least, kills these in turn, or at random meanwhile; waits for the runs, and counts them.
 
     :raises AssertionError: an event caused no run or several.
     """
     with using_engine(trial.cluster.engine):
         counted.publish(triggers="on")
-    # A few that are killed in turn are to be killed while events flow.
-    pause = 0.0 if victims is None else FLOW_SECONDS / count
-    upstream = Upstream(trial.cluster.settings["PENSTOCK_BROKER_URL"], EVENT, seed=seed, pause_seconds=pause)
+    upstream = Upstream(trial.cluster.settings["PENSTOCK_BROKER_URL"], EVENT, seed=seed, pause_seconds=seconds / count)
     killed: dict[str, int] = {}
     began = time.monotonic()
     with ThreadPoolExecutor(1) as threads:
