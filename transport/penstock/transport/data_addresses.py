@@ -40,8 +40,8 @@ def checked(uri: str) -> str:
     if not colon or scheme not in SCHEMES:
         raise InvalidInput(f"{masked(uri)!r} is no address of data; one reads s3://bucket/key, https://host/path or file:///path")
     host, _, path = rest.partition("/")
-    if "@" in host or (scheme in ("https", "http") and "?" in path):
-        raise InvalidInput(f"{masked(uri)!r} holds credentials or a query; they have no place in an address of data")
+    if "@" in host or (scheme in ("https", "http") and ("?" in path or "#" in path)):
+        raise InvalidInput(f"{masked(uri)!r} holds credentials, a query or a fragment; they have no place in an address of data")
     if bool(host) == (scheme == "file") or _CONTROL.search(uri) or len(uri.encode()) > _LONGEST or "#" in host or "?" in host:
         raise InvalidInput(f"{masked(uri)!r} can't be used as an address of data: its host is missing, or it is too long or not plain text")
     if (wrong := _wrong_path(path, scheme)) is not None:
