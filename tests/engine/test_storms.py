@@ -5,7 +5,7 @@ import asyncio
 import json
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,7 @@ from penstock.engine.core.resolve import plain_value
 from penstock.engine.core.rows import unpack_values
 from penstock.engine.core.wants import Begin
 from penstock.engine.events.again import replay
+from penstock.engine.events.deciding import take_in
 from penstock.engine.events.intake import store_events
 from penstock.engine.events.retention import Retention
 from penstock.engine.events.service import EventService, EventSettings
@@ -202,7 +203,7 @@ class Storm:
 
     async def run_ids(self) -> dict[str, dict[str, int]]:
         """Of every trigger, its runs with the numbers that they are for."""
-        found: dict[str, dict[str, int]] = {spec.name: {} for spec in TRIGGERS}
+        found: dict[str, dict[str, int]] = defaultdict(dict)
         for run_id, params, cause in await self.read(_runs.rows):
             found[json.loads(cause)["trigger"]][run_id] = plain_value(unpack_values(bytes(params))["rows"])
         return found
@@ -288,6 +289,34 @@ async def test_the_same_events_kept_in_other_orders_wait_for_each_other_in_one(p
         await store.close()
 
     assert all(some == sorted(some) for some in numbers)
+    assert deadlocks(postgres, database) == 0
+
+
+async def test_pipelines_that_are_limited_for_some_and_not_for_others_are_numbered_in_one_order(
+    postgres: PostgresServer, database: str
+) -> None:
+    bus = MemoryBus()
+    found = Storm(bus, [PostgresStore(database) for _ in range(2)])
+    limited = {"policy": "queue", "limit": 1000}
+    for name in ("flow", "other"):
+        await found.publish(name)
+    for kind, plain, waiting in (("a", "flow", "other"), ("b", "other", "flow")):
+        await found.declare(trigger(f"plain-{kind}", plain, kind))
+        await found.declare(trigger(f"limited-{kind}", waiting, kind, concurrency=limited))
+
+    for turn in range(15):
+        received = [
+            [ReceivedEvent(workspace="default", via="http", event=happened(kind, 10 * turn + n), received_at=now()) for n in range(10)]
+            for kind in "ab"
+        ]
+        await asyncio.gather(
+            *(store.transaction(partial(take_in, received=some, now=now())) for store, some in zip(found.stores, received, strict=True))
+        )
+    runs = await found.run_ids()
+    for store in found.stores:
+        await store.close()
+
+    assert {name: len(some) for name, some in runs.items()} == dict.fromkeys(("plain-a", "plain-b", "limited-a", "limited-b"), 150)
     assert deadlocks(postgres, database) == 0
 
 

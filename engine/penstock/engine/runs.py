@@ -48,6 +48,11 @@ _owned = Statement("SELECT run_no, owner FROM run WHERE ended_at IS NULL AND own
 _own = Statement("UPDATE run SET owner = :owner WHERE run_no = :run_no AND same(owner, :before)")
 
 
+def lock_numbers(connection: Connection, workspace: str, pipeline: str) -> None:
+    """Nobody else makes runs of a pipeline until this transaction ends. Of several pipelines, in the order of workspaces and names."""
+    lock_name(connection, "numbers of", workspace, pipeline)
+
+
 def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, bool]:
     """Makes the run that is asked for; its number, and whether it is new.
 
@@ -62,7 +67,7 @@ def submit(connection: Connection, request: SubmitRun, now: int) -> tuple[int, b
     options = _options(connection, request, spec) | ({"resolved": meant} if meant else {})
     check_pools(pools_of(connection, request.workspace), spec, options)
     pipeline = dashed(spec.name)
-    lock_name(connection, "numbers of", request.workspace, pipeline)
+    lock_numbers(connection, request.workspace, pipeline)
     number = _next_number.number(connection, workspace=request.workspace, pipeline=pipeline)
     digest = digest_bytes(request.spec)
     _put_spec(connection, workspace=request.workspace, digest=digest, bytes=request.spec)
@@ -180,7 +185,7 @@ def _asked(connection: Connection, request: SubmitRun, pools: dict[str, PoolSpec
 def _numbered(connection: Connection, workspace: str, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, int]]:
     """Each with its number among the runs of its pipeline, which nobody else gives away until this transaction ends."""
     for pipeline, some in groupby(sorted(asked, key=lambda one: one.pipeline), key=lambda one: one.pipeline):
-        lock_name(connection, "numbers of", workspace, pipeline)
+        lock_numbers(connection, workspace, pipeline)
         first = _next_number.number(connection, workspace=workspace, pipeline=pipeline)
         yield from ((one, first + place) for place, one in enumerate(some))
 

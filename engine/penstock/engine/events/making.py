@@ -14,7 +14,7 @@ from penstock.engine.events.start_rows import Start, StartState, find_start, ins
 from penstock.engine.events.triggers import Trigger
 from penstock.engine.events.world import World
 from penstock.engine.published_versions import version_tags
-from penstock.engine.runs import ask_to_cancel, submit, submit_all
+from penstock.engine.runs import ask_to_cancel, lock_numbers, submit, submit_all
 from penstock.engine.triggers.causes import cause_of_events, cause_of_key, run_id_of
 from penstock.engine.triggers.holding import Queue, Replace, Skip, placed, throttled_until
 from penstock.engine.triggers.holding import Start as Begin
@@ -49,6 +49,7 @@ def group_of(trigger: Trigger, events: Sequence[KnownEvent], dedupe: str | None 
 def make_runs(world: World, groups: Sequence[Group]) -> None:
     """Makes of each group its run, or a start that waits. By pipelines, so that nobody waits in a circle for the numbers of runs."""
     plain: list[tuple[Group, Start]] = []
+    _lock_numbers(world, groups)
     for place_in_order, group in enumerate(sorted(groups, key=lambda group: group.trigger.pipeline)):
         start = _start(world, group, world.now + place_in_order)
         if isinstance(start, Verdict):
@@ -58,6 +59,14 @@ def make_runs(world: World, groups: Sequence[Group]) -> None:
         else:
             plain.append((group, start))
     _submit_all(world, plain)
+
+
+def _lock_numbers(world: World, groups: Sequence[Group]) -> None:
+    """All at once where runs are made one by one and together, which are two orders; else they are locked where they are made."""
+    pipelines = sorted({(group.trigger.workspace, group.trigger.pipeline) for group in groups})
+    if len(pipelines) > 1 and any(_is_limited(group.trigger) for group in groups):
+        for workspace, pipeline in pipelines:
+            lock_numbers(world.connection, workspace, pipeline)
 
 
 def _is_limited(trigger: Trigger) -> bool:

@@ -48,7 +48,7 @@ def begin_due(connection: Connection, now: int, owner: str | None = None) -> Dec
     due = _due.rows(connection, now=now)
     triggers = {trigger.trigger_no: trigger for trigger in locked(connection, [row[0] for row in due])}
     turns = [(triggers[number], key) for number, key in due if number in triggers and triggers[number].state != "paused"]
-    for trigger, key in sorted(turns, key=lambda turn: turn[0].pipeline):
+    for trigger, key in sorted(turns, key=lambda turn: (turn[0].workspace, turn[0].pipeline)):
         _begin(world, trigger, key)
     record.write(connection)
     return record.decided
