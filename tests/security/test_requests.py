@@ -59,18 +59,13 @@ async def test_no_route_fails_for_its_body() -> None:
         assert (await served.http.get("/v1/status")).status_code == 200
 
 
-@pytest.mark.parametrize("kind", TYPES)
-async def test_no_route_fails_for_its_content_type(kind: str) -> None:
+async def test_no_route_fails_for_its_content_type() -> None:
     async with api(webhook_key=b"k" * 32) as served:
         for method, path in WRITING:
-            for body in (b"{}", BODIES["tar"], BODIES["bytes"]):
-                answer = await served.bare.request(
-                    method,
-                    path,
-                    content=body,
-                    headers=[(b"Authorization", f"Bearer {TOKEN}".encode()), (b"Content-Type", kind.encode("latin-1"))],
-                )
-                await is_well(served, answer, f"{method} {path}")
+            for kind in TYPES:
+                headers = [(b"Authorization", f"Bearer {TOKEN}".encode()), (b"Content-Type", kind.encode("latin-1"))]
+                answer = await served.bare.request(method, path, content=BODIES["tar"], headers=headers)
+                await is_well(served, answer, f"{method} {path} {kind!r}")
 
 
 def bodies_of(served: Api) -> dict[tuple[str, str], dict[str, Any]]:
@@ -85,7 +80,7 @@ def bodies_of(served: Api) -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("text", ["a\x00b", "\ud800", "x" * 20_000], ids=["nul", "surrogate", "long"])
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800"], ids=["nul", "surrogate"])
 async def test_no_route_fails_for_text_in_its_fields(text: str) -> None:
     async with api(webhook_key=b"k" * 32) as served:
         await served.http.post("/v1/pipelines/flow/versions", json={"spec": plain(), "triggers": []})
@@ -112,7 +107,7 @@ async def test_no_route_fails_for_text_in_its_fields(text: str) -> None:
         for (method, path), fields in bodies_of(served).items():
             known = {name: good[name] for name in fields if name in good}
             for field in fields:
-                for value in (text, [text], {text: text}, {"kind": "event", "type": text}):
+                for value in (text, [text], {text: text, "kind": "event", "type": text}):
                     answer = await served.bare.request(
                         method,
                         path,
@@ -123,37 +118,34 @@ async def test_no_route_fails_for_text_in_its_fields(text: str) -> None:
         assert (await served.http.get("/v1/runs")).status_code == 200
 
 
-@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-async def test_nothing_is_made_under_a_name_that_is_none(name: str) -> None:
-    requests: list[tuple[str, str, Any]] = [
+def naming(name: str) -> list[tuple[str, str, Any]]:
+    """Requests that would give that name to something."""
+    on = {"kind": "event", "type": "x"}
+    return [
         ("POST", "/workspaces", {"name": name}),
         ("POST", "/tokens", {"name": name, "role": "viewer"}),
         ("POST", "/subscriptions", {"name": name, "kind": "bus"}),
         ("POST", "/pipelines/flow/versions", {"spec": plain(), "version": name}),
-        ("PUT", "/triggers/flow", {"name": name, "pipeline": "flow", "on": {"kind": "event", "type": "x"}}),
-        ("PUT", "/triggers/flow", {"name": "flow", "pipeline": name, "on": {"kind": "event", "type": "x"}}),
+        ("PUT", "/triggers/flow", {"name": name, "pipeline": "flow", "on": on}),
+        ("PUT", "/triggers/flow", {"name": "flow", "pipeline": name, "on": on}),
         ("PUT", "/pools/flow", {"name": name, "slots_per_runner": 1}),
         ("POST", "/named-artifacts/flow/versions", {"of": digest_bytes(b"x"), "alias": name}),
         ("POST", "/runs", {"run_id": name, "spec": plain()}),
         ("PUT", "/events/mappings/flow", {"name": name, "type": '"x"', "source": '"y"'}),
+        *((method, path.removeprefix("/v1").replace("flow", quoted(name)), {}) for method, path in WRITING if "flow" in path),
     ]
+
+
+async def test_nothing_is_made_under_a_name_that_is_none() -> None:
     async with api() as served:
         await served.http.put(f"/v1/artifacts/{digest_bytes(b'x')}", content=b"x")
-        for method, path, body in requests:
-            answer = await served.http.request(method, f"/v1{path}", json=body)
-            if (path, name) == ("/tokens", "DEFAULT"):
-                continue  # Only tokens may have capitals.
-            if path == "/pipelines/flow/versions" and name in ("DEFAULT", "1e999"):
-                continue  # And versions; digits may stand in them too.
-            assert 400 <= answer.status_code < 500, f"{method} {path}: {answer.status_code} {answer.text[:200]}"
-        if name in ("1e999",):
-            return
-        for method, path in [
-            (method, path) for method, path in routes() if "flow" in path and method in ("PUT", "POST") and "artifacts/{" not in path
-        ]:
-            answer = await served.http.request(method, httpx.URL(path.replace("flow", quoted(name))), json={})
-            assert 400 <= answer.status_code < 500, f"{method} {path}: {answer.status_code} {answer.text[:200]}"
-        assert [one["name"] for one in (await served.http.get("/v1/workspaces")).json()["workspaces"]] == ["default"]
+        for name in NAMES.values():
+            for method, path, body in naming(name):
+                answer = await served.http.request(method, f"/v1{path}", json=body)
+                assert 400 <= answer.status_code < 500, f"{method} {path[:200]} {name[:80]!r}: {answer.status_code} {answer.text[:200]}"
+        for listed in ("workspaces", "tokens", "subscriptions", "pipelines", "triggers", "pools", "runs"):
+            found = (await served.http.get(f"/v1/{listed}")).json()[listed]
+            assert [one["name"] for one in found] == (["default"] if listed == "workspaces" else [])
 
 
 def quoted(name: str) -> str:
