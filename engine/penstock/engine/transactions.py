@@ -10,7 +10,9 @@ from sqlalchemy import Connection
 
 from penstock.contracts.errors import ContractError, StoreUnavailable
 from penstock.contracts.messages import AttemptKey, CancelRun, Completed, Released, Started
+from penstock.contracts.names import dashed
 from penstock.engine.batch import Outcome, decide_all, give_out, work
+from penstock.engine.core.plan import plan_of
 from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Begin, Fact, ManifestsNeeded, Stop
 from penstock.engine.dispatcher import Dispatcher
@@ -84,7 +86,7 @@ class Transactions:
         def function(connection: Connection) -> Outcome:
             now = self._now()
             all_facts = {run_no: list(known) for run_no, known in facts.items()}
-            made[:] = [self._begin(connection, submission, all_facts, now) for submission in batch.submits]
+            made[:] = self._begin_all(connection, batch.submits, all_facts, now)
             for command in batch.cancels:
                 self._cancel(connection, command, all_facts)
             if not gives_out:
@@ -179,6 +181,14 @@ class Transactions:
                 self._dispatcher.roll_back()
                 raise
 
+    def _begin_all(
+        self, connection: Connection, submissions: Sequence[Submission], facts: dict[int, list[Fact]], now: int
+    ) -> list[int | ContractError]:
+        """By pipelines, as whoever else makes runs of several: nobody waits in a circle for the numbers of runs."""
+        in_order = sorted(range(len(submissions)), key=lambda place: _pipeline_of(submissions[place]))
+        made = {place: self._begin(connection, submissions[place], facts, now) for place in in_order}
+        return [made[place] for place in range(len(submissions))]
+
     def _begin(self, connection: Connection, submission: Submission, facts: dict[int, list[Fact]], now: int) -> int | ContractError:
         request, future = submission
         try:
@@ -210,3 +220,11 @@ class Transactions:
             for pool, offered in slots.items():
                 found[pool].append(offered)
         return found
+
+
+def _pipeline_of(submission: Submission) -> tuple[str, str]:
+    request, _ = submission
+    try:
+        return request.workspace, dashed(plan_of(request.spec).spec.name)
+    except ContractError:
+        return request.workspace, ""  # of which no run is made
