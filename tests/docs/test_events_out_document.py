@@ -9,7 +9,7 @@ import yaml
 
 from penstock.contracts.event_types import RUN_TYPES, STEP_TYPES
 from penstock.contracts.events import RunEvent, StepEvent, routing_key
-from penstock.engine.webhooks import CONTENT_TYPE
+from penstock.engine.outgoing.webhooks import CONTENT_TYPE
 from penstock.transport.bus import Exchange
 from tests.contracts.examples import EVENTS
 

@@ -12,8 +12,8 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import RunOptions
 from penstock.contracts.pools import decode_pool
 from penstock.contracts.spec import PipelineSpec
-from penstock.engine.approvals import approval, approvals, decide
 from penstock.engine.core.wants import Decided
+from penstock.engine.people.approvals import approval, approvals, decide
 from penstock.engine.pools import check_pools
 from penstock.engine.queries import find_run, run_view, step_run_views
 from penstock.engine.timers import due

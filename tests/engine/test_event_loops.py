@@ -17,7 +17,7 @@ from penstock.contracts.triggers import TriggerSpec
 from penstock.engine.core.wants import Begin
 from penstock.engine.events.service import EventService, EventSettings
 from penstock.engine.events.triggers import declare
-from penstock.engine.publishing import publish
+from penstock.engine.published.publishing import publish
 from penstock.engine.statement import Statement
 from penstock.transport.buses.memory import MemoryBus
 from tests.engine import cluster as clusters

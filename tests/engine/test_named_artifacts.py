@@ -9,7 +9,7 @@ from penstock.contracts.messages import RunOptions
 from penstock.contracts.named_artifacts import Reference, reference, unresolved
 from penstock.contracts.spec import ParameterSpec, PipelineSpec
 from penstock.engine.housekeeping import remove_run, roots
-from penstock.engine.named_artifacts import add_version, drop_alias, names, set_alias, version, versions
+from penstock.engine.people.named_artifacts import add_version, drop_alias, names, set_alias, version, versions
 from penstock.engine.queries import find_run, run_view
 from tests.engine.ledger import Ledger
 from tests.engine.small_pipelines import pipeline, register, step

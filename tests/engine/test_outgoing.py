@@ -14,10 +14,10 @@ from penstock.contracts.states import AttemptState, FailureKind
 from penstock.contracts.subscriptions import SubscriptionRequest
 from penstock.contracts.triggers import OnEventSource, OnRunSource, TriggerSpec, plain_trigger
 from penstock.engine.core.wants import Begin, Stop
+from penstock.engine.outgoing.subscriptions import set_subscription_state, subscribe
 from penstock.engine.quarantine import quarantine
 from penstock.engine.runs import submit
 from penstock.engine.statement import Statement
-from penstock.engine.subscriptions import set_subscription_state, subscribe
 from tests.engine.ledger import Ledger
 from tests.engine.small_pipelines import collect, each, fanned, inner, pipeline, step
 

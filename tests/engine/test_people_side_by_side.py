@@ -9,8 +9,8 @@ from penstock.contracts.approvals import ApprovalView, DecisionRequest
 from penstock.contracts.artifacts import inline
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.states import RunState
-from penstock.engine.approvals import approval, approvals, decide
-from penstock.engine.named_artifacts import versions
+from penstock.engine.people.approvals import approval, approvals, decide
+from penstock.engine.people.named_artifacts import versions
 from tests.engine.cluster import PATIENCE_SECONDS, Cluster, cluster
 from tests.engine.small_pipelines import APPROVED, ask, pipeline, register, step
 

@@ -17,8 +17,17 @@ from penstock.contracts.triggers import CronSource, OnEventSource, TriggerSpec
 from penstock.engine.events.triggers import live_triggers
 from penstock.engine.housekeeping import roots
 from penstock.engine.pools import apply_pool
-from penstock.engine.published_versions import NotPublished, Shelf, published_views, spec_bytes, version_views
-from penstock.engine.publishing import publish, publish_component, remove_alias, resolve, set_alias, set_default, set_state, tags_of_run
+from penstock.engine.published.publishing import (
+    publish,
+    publish_component,
+    remove_alias,
+    resolve,
+    set_alias,
+    set_default,
+    set_state,
+    tags_of_run,
+)
+from penstock.engine.published.versions import NotPublished, Shelf, published_views, spec_bytes, version_views
 from penstock.engine.store import Store
 from penstock.engine.stores.postgres import PostgresStore
 from penstock.engine.stores.sqlite import MemoryStore

@@ -21,7 +21,6 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.publishing import PublishRequest
 from penstock.contracts.spec import Identity, encode_spec
 from penstock.contracts.triggers import TriggerSpec
-from penstock.engine.approvals import approvals, decide
 from penstock.engine.coordinator import Coordinator
 from penstock.engine.core.resolve import plain_value
 from penstock.engine.core.rows import unpack_values
@@ -32,7 +31,8 @@ from penstock.engine.events.intake import store_events
 from penstock.engine.events.retention import Retention
 from penstock.engine.events.service import EventService, EventSettings
 from penstock.engine.events.triggers import declare
-from penstock.engine.publishing import publish
+from penstock.engine.people.approvals import approvals, decide
+from penstock.engine.published.publishing import publish
 from penstock.engine.runs import ask_to_cancel
 from penstock.engine.statement import Statement
 from penstock.engine.stores.postgres import PostgresStore

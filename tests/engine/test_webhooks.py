@@ -15,15 +15,23 @@ from typing_extensions import override
 from penstock.contracts.errors import BusUnavailable, InvalidInput
 from penstock.contracts.subscriptions import DeliveryView, SubscriptionRequest
 from penstock.deploy.services.webhook_sender import webhook_sender
-from penstock.engine.outgoing import Outgoing, owed_row, put_owed
-from penstock.engine.outgoing_relay import OutgoingRelay, RelayPorts
-from penstock.engine.owed_events import LEASE_MICROSECONDS, forget_old
+from penstock.engine.outgoing.composing import Outgoing, owed_row, put_owed
+from penstock.engine.outgoing.owed_events import LEASE_MICROSECONDS, forget_old
+from penstock.engine.outgoing.relay import OutgoingRelay, RelayPorts
+from penstock.engine.outgoing.subscriptions import (
+    deliveries,
+    generation_of,
+    retry,
+    rotate_secret,
+    set_subscription_state,
+    subscribe,
+    subscription,
+)
+from penstock.engine.outgoing.webhook_addresses import Allowed, check_address, check_url
+from penstock.engine.outgoing.webhooks import LONGEST_PAUSE_SECONDS, Answer, WebhookSender, pause_seconds, secret_of, shown
 from penstock.engine.store import Store
 from penstock.engine.stores.postgres import PostgresStore
 from penstock.engine.stores.sqlite import MemoryStore
-from penstock.engine.subscriptions import deliveries, generation_of, retry, rotate_secret, set_subscription_state, subscribe, subscription
-from penstock.engine.webhook_addresses import Allowed, check_address, check_url
-from penstock.engine.webhooks import LONGEST_PAUSE_SECONDS, Answer, WebhookSender, pause_seconds, secret_of, shown
 from penstock.transport.bus import Envelope, Exchange
 from penstock.transport.buses.memory import MemoryBus
 from tests.engine.webhook_receiver import WebhookReceiver, verified

@@ -14,7 +14,7 @@ from typing_extensions import override
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import DataChanged, PenstockError
 from penstock.deploy.services.webhook_sender import webhook_sender
-from penstock.engine.webhook_addresses import Allowed
+from penstock.engine.outgoing.webhook_addresses import Allowed
 from penstock.transport.artifact_stores.folder import FolderArtifactStore
 from penstock.transport.datastore import FoundObject
 from penstock.transport.datastores.declared import DeclaredDatastores

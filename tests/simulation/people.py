@@ -6,7 +6,7 @@ from functools import partial
 
 from penstock.contracts.approvals import ApprovalView, DecisionRequest
 from penstock.contracts.errors import InvalidInput
-from penstock.engine.approvals import approvals, decide
+from penstock.engine.people.approvals import approvals, decide
 from tests.simulation.questions import likes
 from tests.simulation.world import World
 

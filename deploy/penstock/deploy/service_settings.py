@@ -16,7 +16,7 @@ from typing_extensions import override
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.names import DEFAULT_WORKSPACE
 from penstock.deploy.profiles import FILE, read_profile
-from penstock.engine.webhook_addresses import Allowed
+from penstock.engine.outgoing.webhook_addresses import Allowed
 from penstock.sdk.nearest import nearest_hint
 
 PREFIX = "PENSTOCK_"

@@ -16,12 +16,12 @@ from penstock.engine.core.slice import Circumstances
 from penstock.engine.core.wants import Fact, Fired, Lost, Recount, Woken
 from penstock.engine.dispatcher import Dispatcher
 from penstock.engine.flights import parked_on
+from penstock.engine.outgoing.telling import tell
 from penstock.engine.pools import Slots, pools_of
 from penstock.engine.shared_entries import NewEntry
 from penstock.engine.slice_reader import load, load_plan, load_run, lock_and_load_runs
 from penstock.engine.slice_writer import running_attempts, write
 from penstock.engine.statement import Statement
-from penstock.engine.telling import tell
 from penstock.engine.timers import is_due
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.coordinator")

@@ -9,8 +9,8 @@ from penstock.contracts.messages import AttemptKey
 from penstock.engine.core.wants import Woken
 from penstock.engine.flights import parked_on
 from penstock.engine.locks import lock_runs
+from penstock.engine.outgoing.telling import tell_of_failure
 from penstock.engine.statement import Statement
-from penstock.engine.telling import tell_of_failure
 
 _stop_run = Statement(
     "UPDATE run SET state = 'failed', stop = 'failed', error = :error, ended_at = :now, \"open\" = 0 "

@@ -81,7 +81,7 @@ def moments_after(connection: Connection, row: tuple[Any, ...], after: int, coun
     nodes = plan_of_run(connection, row).nodes
     found: list[tuple[tuple[int], Moment]] = []
     for seq, at, kind, node, item, attempt, data in _moments.rows(connection, run_no=row[0], after=after, count=count):
-        step = nodes[node].name if node is not None and 0 <= node < len(nodes) else None
+        step = nodes[int(node)].name if node is not None and 0 <= node < len(nodes) else None
         moment = Moment(seq=seq, at=at, type=kind, step=step, item=item, attempt=attempt, data=json.loads(data) if data else {})
         found.append(((seq,), moment))
     return found

@@ -21,7 +21,7 @@ from penstock.engine.artifact_uses import Use, record_uses
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.rows import pack_values
 from penstock.engine.locks import lock_name
-from penstock.engine.named_artifacts import resolved_parameters
+from penstock.engine.people.named_artifacts import resolved_parameters
 from penstock.engine.pools import check_pools, pools_of
 from penstock.engine.statement import Statement
 

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from penstock.contracts.states import AttemptState, RunState, StepState
-from penstock.engine.approval_rows import load_approvals
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.plan import Plan, plan_of
 from penstock.engine.core.rows import AttemptRow, CacheRow, GroupRow, ItemRow, Key, RunRow, StepRow
@@ -26,7 +25,8 @@ from penstock.engine.core.wants import (
     StepRuns,
     Want,
 )
-from penstock.engine.named_versions import newest_version
+from penstock.engine.people.approval_rows import load_approvals
+from penstock.engine.people.named_versions import newest_version
 from penstock.engine.statement import Statement
 
 _STEP = (

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from penstock.engine import tables
-from penstock.engine.approval_rows import withdraw_all, write_approvals
 from penstock.engine.artifact_uses import Use, record_uses
 from penstock.engine.core.decision import Decision
 from penstock.engine.core.rows import AttemptRow, RunRow, stopped_because
@@ -15,7 +14,8 @@ from penstock.engine.core.wants import (
     Changes,
     Finding,
 )
-from penstock.engine.named_versions import write_versions
+from penstock.engine.people.approval_rows import withdraw_all, write_approvals
+from penstock.engine.people.named_versions import write_versions
 from penstock.engine.statement import Statement
 
 GRACE_MICROSECONDS = 20_000_000

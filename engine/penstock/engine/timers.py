@@ -3,9 +3,9 @@
 from sqlalchemy import Connection
 
 from penstock.contracts.messages import AttemptKey
-from penstock.engine.approval_rows import answer_to
 from penstock.engine.core.rows import ANSWER, Key
 from penstock.engine.core.wants import Fact, Fired, Stop
+from penstock.engine.people.approval_rows import answer_to
 from penstock.engine.statement import Statement
 
 _due = Statement(

@@ -11,7 +11,7 @@ from penstock.contracts.access import Role
 from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryManifest, ListManifest, inline, manifest_bytes
 from penstock.contracts.encoding import digest_bytes
 from penstock.engine import tables
-from penstock.engine.holdings import hold
+from penstock.engine.access.holdings import hold
 from penstock.engine.statement import Statement
 from tests.engine.api.people import client_with
 from tests.engine.api.serving import Api, api, plain

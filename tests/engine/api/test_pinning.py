@@ -9,7 +9,7 @@ import pytest
 
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.spec import ParameterSpec, PipelineSpec
-from penstock.engine.holdings import held
+from penstock.engine.access.holdings import held
 from penstock.transport.datastores.memory import MemoryDatastores
 from tests.engine.api.serving import Api, api
 

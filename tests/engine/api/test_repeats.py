@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from penstock.contracts.access import Role
-from penstock.engine import kept_answers
-from penstock.engine.kept_answers import BUSY_MICROSECONDS, KEPT_MICROSECONDS, Asked, begin, forget_answers
+from penstock.engine.access import kept_answers
+from penstock.engine.access.kept_answers import BUSY_MICROSECONDS, KEPT_MICROSECONDS, Asked, begin, forget_answers
 from penstock.engine.statement import Statement
 from tests.engine.api.people import client_with, new_token
 from tests.engine.api.serving import Api, api, plain

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.owed_events import claim, give_up
+from penstock.engine.outgoing.owed_events import claim, give_up
+from penstock.engine.outgoing.webhook_addresses import Allowed
 from penstock.engine.statement import Statement
-from penstock.engine.webhook_addresses import Allowed
 from tests.engine.api.serving import Api, api
 
 _subscriptions = Statement("SELECT * FROM subscription")

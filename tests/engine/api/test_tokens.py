@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from penstock.contracts.access import Role
 from penstock.contracts.errors import StoreUnavailable
-from penstock.engine.access_tokens import id_of_token, make_token_text
+from penstock.engine.access.tokens import id_of_token, make_token_text
 from penstock.engine.api.authentication import REMEMBERED_SECONDS, TOKEN_LIMIT, Authenticator
 from penstock.engine.api.gate import Gate
 from penstock.engine.api.settings import ApiSettings

@@ -20,7 +20,7 @@ from penstock.engine.events.intake import Stored, store_events
 from penstock.engine.events.records import Decided
 from penstock.engine.events.service import EventService, EventSettings
 from penstock.engine.events.triggers import Trigger, declare
-from penstock.engine.publishing import publish
+from penstock.engine.published.publishing import publish
 from penstock.engine.statement import Statement
 from penstock.engine.store import Store
 from penstock.transport.bus import Envelope, Exchange

@@ -9,16 +9,16 @@ from penstock.contracts.artifacts import inline
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.named_artifacts import unresolved
 from penstock.contracts.spec import ParameterSpec
+from penstock.engine.access.holdings import held
 from penstock.engine.core.rows import unpack_values
 from penstock.engine.events.again import replay, retry_dead, retry_failed
 from penstock.engine.events.deciding import release_due
 from penstock.engine.events.fetching import Fetching
 from penstock.engine.events.queries import event_view, list_events
 from penstock.engine.events.starts import FETCH_TRIES, try_again
-from penstock.engine.holdings import held
-from penstock.engine.named_artifacts import add_version
-from penstock.engine.published_versions import Shelf
-from penstock.engine.publishing import set_state
+from penstock.engine.people.named_artifacts import add_version
+from penstock.engine.published.publishing import set_state
+from penstock.engine.published.versions import Shelf
 from penstock.engine.statement import Statement
 from penstock.transport.artifact_stores.memory import MemoryArtifactStore
 from penstock.transport.buses.memory import MemoryBus

@@ -15,7 +15,7 @@ from penstock.engine.events.starts import has_fetches, lease_fetches, try_again
 from penstock.engine.events.triggers import declare
 from penstock.engine.events.upkeep import has_new, looks_due
 from penstock.engine.migration import migrate
-from penstock.engine.publishing import publish
+from penstock.engine.published.publishing import publish
 from penstock.engine.statement import Statement
 from penstock.engine.stores.sqlite import connect
 from tests.engine.cluster import pipeline, step

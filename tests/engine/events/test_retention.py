@@ -12,8 +12,8 @@ from penstock.engine.events.intake import store_events
 from penstock.engine.events.records import note_failure
 from penstock.engine.events.retention import AT_ONCE, Retention
 from penstock.engine.events.starts import begin_due
-from penstock.engine.published_versions import Shelf
-from penstock.engine.publishing import set_state
+from penstock.engine.published.publishing import set_state
+from penstock.engine.published.versions import Shelf
 from penstock.engine.statement import Statement
 from tests.engine.events.bench import SECOND, Bench, event, trigger
 

@@ -4,8 +4,8 @@ import json
 
 from penstock.engine.events.again import retry_failed
 from penstock.engine.events.starts import begin_due, try_again
-from penstock.engine.published_versions import Shelf
-from penstock.engine.publishing import set_state
+from penstock.engine.published.publishing import set_state
+from penstock.engine.published.versions import Shelf
 from tests.engine.events.bench import Bench, event, parameter, trigger
 
 FLOW = Shelf("default", "pipeline", "flow")

@@ -11,8 +11,8 @@ from penstock.engine.events.deciding import release_due
 from penstock.engine.events.starts import try_again
 from penstock.engine.events.trigger_queries import held_views, trigger_view, trigger_views
 from penstock.engine.events.triggers import live_triggers, remove, set_state
-from penstock.engine.published_versions import Shelf
-from penstock.engine.publishing import set_state as set_version_state
+from penstock.engine.published.publishing import set_state as set_version_state
+from penstock.engine.published.versions import Shelf
 from tests.engine.events.bench import SECOND, Bench, event, parameter, trigger
 
 ROWS = {"rows": "event.data.rows"}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.approvals import ApprovalView, DecisionRequest
 from penstock.deploy.embedded.engine import EmbeddedEngine, now
-from penstock.engine.approvals import approval, approvals, decide
+from penstock.engine.people.approvals import approval, approvals, decide
 
 T = TypeVar("T")
 

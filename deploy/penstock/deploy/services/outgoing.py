@@ -9,7 +9,7 @@ from penstock.deploy.service_settings import ServiceSettings
 from penstock.deploy.services.dependencies import now
 from penstock.deploy.services.metrics import Metrics
 from penstock.deploy.services.webhook_sender import webhook_sender
-from penstock.engine.outgoing_relay import OutgoingRelay, RelayPorts
+from penstock.engine.outgoing.relay import OutgoingRelay, RelayPorts
 from penstock.engine.store import Store
 from penstock.transport.bus import Bus
 

@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from penstock.contracts.errors import InvalidInput
 from penstock.engine.api.settings import software_version
-from penstock.engine.webhook_addresses import Allowed, check_address, check_url
-from penstock.engine.webhooks import Answer, WebhookSender
+from penstock.engine.outgoing.webhook_addresses import Allowed, check_address, check_url
+from penstock.engine.outgoing.webhooks import Answer, WebhookSender
 
 SECONDS = 10.0
 """For everything: the name, the connection, the answer."""

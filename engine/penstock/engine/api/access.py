@@ -10,7 +10,8 @@ from penstock.contracts.access_views import AuditEntry, Me, MemberView, NewToken
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.messages import Text
 from penstock.contracts.names import checked_name
-from penstock.engine.access import (
+from penstock.engine.access.audit import entries, first_wrong_entry
+from penstock.engine.access.grants import (
     keep_token,
     make_workspace,
     members_of,
@@ -20,13 +21,12 @@ from penstock.engine.access import (
     tokens_of,
     workspace_names,
 )
-from penstock.engine.access_tokens import PREFIX, make_token_text
+from penstock.engine.access.tokens import PREFIX, make_token_text
 from penstock.engine.api.authentication import Authenticator
 from penstock.engine.api.callers import is_name_of_person
 from penstock.engine.api.permissions import SCOPES, may_by_scope
 from penstock.engine.api.problems import NotAllowed, NotFound
 from penstock.engine.api.services import Services, Serving, answer, body_of, now, read_body
-from penstock.engine.audit import entries, first_wrong_entry
 
 router = APIRouter(tags=["access"])
 

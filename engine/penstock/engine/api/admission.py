@@ -10,7 +10,7 @@ from penstock.contracts.names import checked_name
 from penstock.contracts.spec import decode_spec
 from penstock.engine.api.holding import referable
 from penstock.engine.api.services import Services
-from penstock.engine.plain_refs import refs_in_plain
+from penstock.engine.published.plain_refs import refs_in_plain
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 _DIGEST = re.compile(DIGEST)

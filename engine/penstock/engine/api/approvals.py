@@ -8,7 +8,7 @@ from penstock.contracts.approvals import ApprovalView, DecisionRequest, may_deci
 from penstock.contracts.errors import InvalidInput
 from penstock.engine.api.problems import NotAllowed, NotFound
 from penstock.engine.api.services import Services, Serving, answer, answer_all, body_of, now, read_body
-from penstock.engine.approvals import LAST, approval, approvals, decide
+from penstock.engine.people.approvals import LAST, approval, approvals, decide
 
 router = APIRouter(tags=["approvals"])
 Step = Annotated[str | None, Query(max_length=300, description="The step that asks, where the run waits for several.")]

@@ -14,12 +14,12 @@ from sqlalchemy import Connection
 
 from penstock.contracts.access import GROUP_PREFIX
 from penstock.contracts.errors import StoreUnavailable
-from penstock.engine.access import KnownToken, has_workspace, known_token, roles_of, use_token
-from penstock.engine.access_tokens import PREFIX, digest_of_token, id_of_token
+from penstock.engine.access.audit import Deed, record
+from penstock.engine.access.grants import KnownToken, has_workspace, known_token, roles_of, use_token
+from penstock.engine.access.tokens import PREFIX, digest_of_token, id_of_token
 from penstock.engine.api.callers import BOOTSTRAP_CALLER, LOCAL_CALLER, Caller, is_name_of_person
 from penstock.engine.api.problems import NotAllowed
 from penstock.engine.api.settings import ApiSettings
-from penstock.engine.audit import Deed, record
 from penstock.engine.store import Store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from penstock.contracts.publishing import PublishComponentRequest, VersionView
 from penstock.engine.api.published import PublishedName, add_routes, answer_version, changed, check_spec
 from penstock.engine.api.services import Serving, body_of, now, read_body
-from penstock.engine.publishing import publish_component
+from penstock.engine.published.publishing import publish_component
 
 router = APIRouter(tags=["components"])
 

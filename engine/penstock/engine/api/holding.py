@@ -14,10 +14,10 @@ from penstock.contracts.access import Role
 from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest, ListManifest
 from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.errors import ArtifactLost, ContractError
+from penstock.engine.access.holdings import BLOB, check_held, held, hold, kind_held, knows_spec
 from penstock.engine.api.problems import NotAllowed, NotFound
 from penstock.engine.api.services import Services, now
-from penstock.engine.holdings import BLOB, check_held, held, hold, kind_held, knows_spec
-from penstock.engine.plain_refs import refs_in_plain
+from penstock.engine.published.plain_refs import refs_in_plain
 
 _MANIFEST_LIMIT = 256 * 1024 * 1024
 Parts = dict[str, tuple[str, int]]

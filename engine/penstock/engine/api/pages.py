@@ -33,13 +33,17 @@ def place_of(cursor: str | None, *kinds: type[Part]) -> tuple[Any, ...] | None:
     """
     if cursor is None:
         return None
+    found: list[Any] = []
     try:
-        place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        match json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))):
+            case [*parts]:
+                found = parts
+            case _:
+                pass
     except (ValueError, binascii.Error, RecursionError):
-        place = None
-    if not isinstance(place, list) or [type(part) for part in place] != list(kinds):  # pyright: ignore[reportUnknownVariableType]  # read below
+        pass
+    if [type(part) for part in found] != list(kinds):
         raise InvalidInput("that is no cursor of this list: give what `next` of an earlier page said, or none")
-    found: list[Any] = place
     if any(isinstance(part, int) and not -(2**63) <= part < 2**63 for part in found):
         raise InvalidInput("that is no cursor of this list: a number in it is too large")
     return tuple(found)

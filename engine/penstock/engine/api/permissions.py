@@ -12,11 +12,11 @@ from fastapi import Depends, Request
 
 from penstock.contracts.access import EVERYWHERE, Principal, Role
 from penstock.contracts.messages import clean_text
+from penstock.engine.access.audit import Deed
 from penstock.engine.api.authentication import Authenticator
 from penstock.engine.api.callers import WORKSPACE_HEADER, Caller
 from penstock.engine.api.problems import NotAllowed, NotFound
 from penstock.engine.api.repeats import check_repeat
-from penstock.engine.audit import Deed
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
 

@@ -15,6 +15,7 @@ from penstock.contracts.names import run_id_at
 from penstock.contracts.publishing import PublishRequest, VersionView
 from penstock.contracts.spec import PipelineSpec, decode_spec
 from penstock.contracts.views import RunView
+from penstock.engine.access.holdings import hold
 from penstock.engine.api.holding import uploaded
 from penstock.engine.api.published import (
     VERSION,
@@ -27,11 +28,10 @@ from penstock.engine.api.published import (
 )
 from penstock.engine.api.services import Services, Serving, answer, body_of, now, read_body
 from penstock.engine.api.submission import taken_in
-from penstock.engine.holdings import hold
-from penstock.engine.pinning import pinned
-from penstock.engine.plain_values import read_plain
-from penstock.engine.published_versions import Resolved, resolve, spec_bytes
-from penstock.engine.publishing import publish, tags_of_run
+from penstock.engine.published.pinning import pinned
+from penstock.engine.published.plain_values import read_plain
+from penstock.engine.published.publishing import publish, tags_of_run
+from penstock.engine.published.versions import Resolved, resolve, spec_bytes
 from penstock.engine.queries import find_run, run_view
 
 router = APIRouter(tags=["pipelines"])

@@ -24,7 +24,7 @@ from penstock.contracts.errors import (
     StoreUnavailable,
     UnknownVersion,
 )
-from penstock.engine.kept_answers import StillBusy
+from penstock.engine.access.kept_answers import StillBusy
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.api")
 

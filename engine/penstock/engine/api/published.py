@@ -23,7 +23,8 @@ from penstock.engine.api.admission import admitted
 from penstock.engine.api.pages import PAGE, Cursor, Limit, page, place_of
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Services, Serving, answer, body_of, now, read_body
-from penstock.engine.published_versions import (
+from penstock.engine.published.publishing import remove_alias, set_alias, set_default, set_state
+from penstock.engine.published.versions import (
     Family,
     NotPublished,
     Resolved,
@@ -35,7 +36,6 @@ from penstock.engine.published_versions import (
     version_view,
     version_views,
 )
-from penstock.engine.publishing import remove_alias, set_alias, set_default, set_state
 
 T = TypeVar("T")
 

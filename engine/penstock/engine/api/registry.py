@@ -10,7 +10,7 @@ from penstock.contracts.errors import InvalidInput
 from penstock.contracts.named_artifacts import AliasRequest, ArtifactVersionView, RegisterRequest, reference
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Services, Serving, answer, answer_all, body_of, now, read_body
-from penstock.engine.named_artifacts import (
+from penstock.engine.people.named_artifacts import (
     UnknownArtifact,
     add_version,
     drop_alias,

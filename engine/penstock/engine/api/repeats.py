@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.contracts.access import Principal
 from penstock.contracts.errors import InvalidInput
-from penstock.engine.kept_answers import KEPT_MICROSECONDS, Asked, KeptAnswer, begin, drop, finish, forget_answers
+from penstock.engine.access.kept_answers import KEPT_MICROSECONDS, Asked, KeptAnswer, begin, drop, finish, forget_answers
 from penstock.engine.store import Store
 
 HEADER = "Idempotency-Key"

@@ -101,6 +101,8 @@ class RunsQuery(BaseModel):
     until: Count = 2**62
     limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE, description="So many at most.")] = 20
     cursor: Annotated[str | None, Field(max_length=2000, description="What `next` of the page before said.")] = None
+    workspace: QueryText = None
+    """Looked at before any route is."""
 
     @property
     def filter(self) -> RunFilter:

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.names import DEFAULT_WORKSPACE
-from penstock.engine.webhook_addresses import INTERNET, Allowed
+from penstock.engine.outgoing.webhook_addresses import INTERNET, Allowed
 
 CONTRACT = 1
 """The version of what requests and answers mean. Additions don't change it."""

@@ -15,8 +15,8 @@ from penstock.contracts.subscriptions import CreatedSubscription, DeliveryState,
 from penstock.engine.api.pages import PAGE, Cursor, Limit, page, place_of
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Services, Serving, answer, answer_all, body_of, json_answer, now, read_body
-from penstock.engine.outgoing import Outgoing
-from penstock.engine.subscriptions import (
+from penstock.engine.outgoing.composing import Outgoing
+from penstock.engine.outgoing.subscriptions import (
     UnknownSubscription,
     deliveries,
     generation_of,
@@ -29,8 +29,8 @@ from penstock.engine.subscriptions import (
     subscription,
     unsubscribe,
 )
-from penstock.engine.webhook_addresses import check_url
-from penstock.engine.webhooks import secret_of, shown
+from penstock.engine.outgoing.webhook_addresses import check_url
+from penstock.engine.outgoing.webhooks import secret_of, shown
 
 router = APIRouter(tags=["subscriptions"])
 

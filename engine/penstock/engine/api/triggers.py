@@ -19,7 +19,7 @@ from penstock.engine.events.look_rows import tell_existing
 from penstock.engine.events.queries import NEWEST, DecisionPlace, decisions_of_trigger, event_view
 from penstock.engine.events.trigger_queries import held_views, trigger_view, trigger_views
 from penstock.engine.events.triggers import declare, find_trigger, remove, set_state
-from penstock.engine.published_versions import resolve, spec_bytes
+from penstock.engine.published.versions import resolve, spec_bytes
 from penstock.engine.triggers.checking import check_trigger
 from penstock.engine.triggers.trying import tried
 

@@ -13,7 +13,7 @@ from penstock.engine.events.records import KnownEvent, Verdict
 from penstock.engine.events.start_rows import Start, StartState, find_start, insert_start, move_start, write_starts
 from penstock.engine.events.triggers import Trigger
 from penstock.engine.events.world import World
-from penstock.engine.published_versions import version_tags
+from penstock.engine.published.versions import version_tags
 from penstock.engine.runs import ask_to_cancel, lock_numbers, submit, submit_all
 from penstock.engine.triggers.causes import cause_of_events, cause_of_key, run_id_of
 from penstock.engine.triggers.holding import Queue, Replace, Skip, placed, throttled_until

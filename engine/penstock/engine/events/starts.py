@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import Value
+from penstock.engine.access.holdings import hold
 from penstock.engine.events.making import Group, make_runs, place, settle
 from penstock.engine.events.records import Decided, KnownEvent, Record, Verdict, load
 from penstock.engine.events.start_rows import START_COLUMNS, Start, drop_start, find_start, move_start, start_of
 from penstock.engine.events.triggers import Trigger, locked
 from penstock.engine.events.world import World
-from penstock.engine.holdings import hold
 from penstock.engine.statement import Statement
 
 AT_ONCE = 200

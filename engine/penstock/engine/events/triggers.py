@@ -19,7 +19,7 @@ from penstock.contracts.triggers import AllSource, TriggerSpec, plain_trigger
 from penstock.engine.core.plan import plan_of
 from penstock.engine.events.inheritance import inherit, start_clocks
 from penstock.engine.locks import lock_name, share_name
-from penstock.engine.published_versions import resolve, spec_bytes
+from penstock.engine.published.versions import resolve, spec_bytes
 from penstock.engine.statement import Statement
 from penstock.engine.triggers.checking import check_trigger
 

@@ -28,7 +28,7 @@ from penstock.engine.events.look_rows import (
     next_look_at,
     seen_objects,
 )
-from penstock.engine.published_versions import resolve, spec_bytes
+from penstock.engine.published.versions import resolve, spec_bytes
 from penstock.engine.store import Store
 from penstock.engine.triggers.mapping import told_per
 from penstock.transport.datastore import Datastores, FoundObject

@@ -8,7 +8,7 @@ from penstock.contracts.errors import InvalidInput
 from penstock.engine.events.records import Record
 from penstock.engine.events.start_rows import Start
 from penstock.engine.events.triggers import Trigger
-from penstock.engine.published_versions import Resolved, resolve, spec_bytes
+from penstock.engine.published.versions import Resolved, resolve, spec_bytes
 from penstock.engine.statement import Statement
 
 # Of the runs that go on, which are few; a trigger may have started any number.

@@ -32,10 +32,10 @@ from penstock.engine.core.decision import Decision
 from penstock.engine.core.rows import Key, Moment, RunRow, StepRow, unpack_values
 from penstock.engine.core.wants import Finding, Items
 from penstock.engine.events.intake import event_of, store_events
-from penstock.engine.listeners import Listeners, listeners
+from penstock.engine.outgoing.listeners import Listeners, listeners
+from penstock.engine.outgoing.moments import RUN_MOMENTS, STEP_MOMENTS, TELLS_STEPS
 from penstock.engine.slice_reader import load
 from penstock.engine.statement import Statement
-from penstock.engine.telling import RUN_MOMENTS, STEP_MOMENTS, TELLS_STEPS
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.outgoing")
 

@@ -22,9 +22,9 @@ from penstock.engine.artifact_uses import record_uses
 from penstock.engine.core.plan import plan_of
 from penstock.engine.events.triggers import adopt
 from penstock.engine.locks import lock_name
-from penstock.engine.plain_refs import refs_in_plain
 from penstock.engine.pools import check_pools, pools_of
-from penstock.engine.published_versions import (
+from penstock.engine.published.plain_refs import refs_in_plain
+from penstock.engine.published.versions import (
     Resolved,
     Shelf,
     aliases_of,

@@ -7,17 +7,12 @@ hear of a run's steps is settled when it begins.
 import structlog
 from sqlalchemy import Connection
 
-from penstock.contracts.event_types import OWN, RUN_TYPES, STEP_TYPES
 from penstock.engine.core.decision import Decision
-from penstock.engine.listeners import listeners
+from penstock.engine.outgoing.listeners import listeners
+from penstock.engine.outgoing.moments import RUN_MOMENTS, STEP_MOMENTS, TELLS_STEPS
 from penstock.engine.slice_reader import load_run
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.outgoing")
-
-TELLS_STEPS = "tells_steps"
-"""The option of a run of whose steps somebody wants to hear."""
-RUN_MOMENTS = frozenset(kind.removeprefix(OWN) for kind in RUN_TYPES)
-STEP_MOMENTS = frozenset(kind.removeprefix(OWN) for kind in STEP_TYPES)
 
 
 def tell(connection: Connection, decision: Decision) -> bool:
@@ -31,9 +26,9 @@ def tell(connection: Connection, decision: Decision) -> bool:
     known = listeners(connection, decision.run.workspace)
     if not emits and not known.are_there:
         return False
-    from penstock.engine import outgoing  # noqa: PLC0415 -- a run of which nobody hears has no time for the events' models
+    from penstock.engine.outgoing import composing  # noqa: PLC0415 -- a run of which nobody hears has no time for the events' models
 
-    return outgoing.tell(connection, decision, known)
+    return composing.tell(connection, decision, known)
 
 
 def tell_of_failure(connection: Connection, run_no: int, now: int) -> None:
@@ -41,10 +36,10 @@ def tell_of_failure(connection: Connection, run_no: int, now: int) -> None:
     run = load_run(connection, run_no)
     if run is None:
         return
-    from penstock.engine import outgoing  # noqa: PLC0415 -- as above
+    from penstock.engine.outgoing import composing  # noqa: PLC0415 -- as above
 
     try:
-        outgoing.tell_of_failure(connection, run, now)
+        composing.tell_of_failure(connection, run, now)
     except (ValueError, TypeError, LookupError) as error:
         log.warning("event.impossible", run_id=run.run_id, reason=repr(error))
 

@@ -18,7 +18,7 @@ from penstock.contracts.named_artifacts import (
 )
 from penstock.contracts.spec import ParameterSpec
 from penstock.engine.core.rows import Registration, pack_value, unpack_value, unpack_values
-from penstock.engine.named_versions import move_alias, newest_version, write_versions
+from penstock.engine.people.named_versions import move_alias, newest_version, write_versions
 from penstock.engine.statement import Statement
 
 _VERSION = (

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.subscriptions import DeliveryView, SubscriptionRequest, SubscriptionView
-from penstock.engine.outgoing import GIVE_UP_MICROSECONDS, Outgoing, owed_row, put_owed
+from penstock.engine.outgoing.composing import GIVE_UP_MICROSECONDS, Outgoing, owed_row, put_owed
 from penstock.engine.statement import Statement
 
 SECRETS_OVERLAP_MICROSECONDS = 24 * 3600 * 1_000_000

@@ -15,7 +15,7 @@ from asyncio_throttle.throttler import Throttler
 from sqlalchemy import Connection
 
 from penstock.contracts.errors import BusUnavailable, ContractError, StoreUnavailable
-from penstock.engine.owed_events import (
+from penstock.engine.outgoing.owed_events import (
     BUS,
     Owed,
     Receiver,
@@ -28,8 +28,8 @@ from penstock.engine.owed_events import (
     put_back,
     turn_off,
 )
+from penstock.engine.outgoing.webhooks import CONTENT_TYPE, WANTS_NO_MORE, Answer, WebhookSender, pause_seconds, secret_of, signed_headers
 from penstock.engine.store import Store
-from penstock.engine.webhooks import CONTENT_TYPE, WANTS_NO_MORE, Answer, WebhookSender, pause_seconds, secret_of, signed_headers
 from penstock.transport.bus import Bus, Envelope, Exchange
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("penstock.outgoing")

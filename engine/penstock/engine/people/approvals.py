@@ -7,10 +7,10 @@ from sqlalchemy import Connection
 
 from penstock.contracts.approvals import COMMENT_BYTES, ApprovalView, DecisionRequest
 from penstock.contracts.errors import InvalidInput
-from penstock.engine.approval_rows import answer_to, answered
 from penstock.engine.core.plan import Plan
 from penstock.engine.core.rows import Key, unpack_values
 from penstock.engine.core.wants import Decided
+from penstock.engine.people.approval_rows import answer_to, answered
 from penstock.engine.queries import find_run, node_number, plan_of_run
 from penstock.engine.statement import Statement
 
@@ -117,7 +117,7 @@ def _place(connection: Connection, row: tuple[Any, ...], view: ApprovalView) -> 
 
 
 def _index(connection: Connection, plan: Plan, row: tuple[Any, ...]) -> tuple[int, ...]:
-    chain = plan.nodes[row[1]].chain
+    chain = plan.nodes[int(row[1])].chain
     if not chain:
         return ()
     found = _path.first(connection, run_no=row[0], each_node=chain[-1], item=row[2])
@@ -131,7 +131,7 @@ def _view(connection: Connection, workspace: str, row: tuple[Any, ...]) -> Appro
         run_id=run[1],
         run_name=run[3],
         pipeline=run[5],
-        step=plan.nodes[row[1]].name,
+        step=plan.nodes[int(row[1])].name,
         index=_index(connection, plan, row),
         question=row[3],
         approvers=tuple(json.loads(row[4])),
