@@ -124,6 +124,7 @@ dedupe_key = Table(
     Column("key", String(80), primary_key=True),
     Column("event_no", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Index("dedupe_by_event", "event_no"),
     sqlite_with_rowid=False,
 )
 

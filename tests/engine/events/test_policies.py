@@ -43,6 +43,16 @@ async def test_the_first_event_of_a_dedupe_key_counts(bench: Bench) -> None:
     assert await bench.outcomes() == ["started", "started", "duplicate", "duplicate"]
 
 
+async def test_an_event_that_is_refused_leaves_its_key_to_the_next_one(bench: Bench) -> None:
+    await bench.declare(trigger(parameters=ROWS, dedupe="event.data.day"))
+
+    await bench.send(event("wrong", "day.ready", data={"rows": "many", "day": "mon"}))
+    await bench.send(ready(2, day="mon"), ready(3, day="mon"))
+
+    assert await rows_of(bench) == [2]
+    assert await bench.outcomes() == ["refused", "started", "duplicate"]
+
+
 async def test_a_replay_makes_another_run_though_its_key_had_one(bench: Bench) -> None:
     await bench.declare(trigger(parameters=ROWS, dedupe="event.data.day"))
     await bench.send(ready(1, day="mon"))

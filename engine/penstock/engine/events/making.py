@@ -9,6 +9,7 @@ from penstock.contracts.event_views import DATA_IS_FETCHED
 from penstock.contracts.messages import Cause, SubmitRun
 from penstock.contracts.triggers import CronSource, OnDataSource, OnRunSource
 from penstock.engine.core.plan import plan_of
+from penstock.engine.events.dedupe import free_keys
 from penstock.engine.events.records import KnownEvent, Verdict
 from penstock.engine.events.start_rows import Start, StartState, find_start, insert_start, move_start, write_starts
 from penstock.engine.events.triggers import Trigger
@@ -112,6 +113,7 @@ def _start(world: World, group: Group, made_at: int) -> Start | Verdict:
     except Exception as error:  # noqa: BLE001 - as where it is matched
         return _unmade(world, group, resolved.spec_digest, f"internal error, please report it: {error!r}")
     if isinstance(result, Refused):
+        free_keys(world.connection, trigger, group.events)
         return Verdict("refused", result.reason)
     key = concurrency_key(trigger.spec, events)
     if isinstance(key, Refused):
