@@ -149,7 +149,7 @@ class Storm:
 
     async def answer(self) -> None:
         while not self.is_over:
-            for view in await self.read(partial(approvals, workspace="default", count=5)):
+            for view in (await self.read(partial(approvals, workspace="default")))[:5]:
                 for by in ("ada", "ben"):
                     request = DecisionRequest(approved=self.chance.random() < 0.7)
                     try:

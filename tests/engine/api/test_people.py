@@ -12,6 +12,7 @@ from typing_extensions import override
 from penstock.contracts.access import Role
 from penstock.contracts.artifacts import inline
 from penstock.contracts.bindings import Literal_
+from penstock.contracts.encoding import digest_bytes
 from penstock.contracts.named_artifacts import unresolved
 from penstock.contracts.spec import ParameterSpec, PipelineSpec, encode_spec
 from penstock.engine.api.services import now
@@ -207,3 +208,33 @@ async def test_stored_bytes_get_a_name_by_their_digest() -> None:
 
         assert (first.status_code, again.status_code) == (201, 200)
         assert (first.json()["digest"], first.json()["aliases"], first.json()["made_by"]) == (digest, ["prod"], "bootstrap")
+
+
+async def test_questions_and_versions_come_in_pages() -> None:
+    async with served() as at:
+        for number in range(3):
+            await submit(at, pipeline(ask()), f"run{number}")
+            await asked(at, f"run{number}")
+        for data in (b"1", b"2", b"3"):
+            assert (await at.http.put(f"/v1/artifacts/{digest_bytes(data)}", content=data)).is_success
+            assert (await at.http.post("/v1/named-artifacts/churn/versions", json={"of": digest_bytes(data)})).is_success
+        questions = [view["run_id"] async for view in pages(at, "/v1/approvals", "approvals")]
+        everything = [view["run_id"] async for view in pages(at, "/v1/approvals", "approvals", state="all")]
+        versions = [view["version"] async for view in pages(at, "/v1/named-artifacts/churn/versions", "versions")]
+
+    assert questions == ["run0", "run1", "run2"]
+    assert everything == ["run2", "run1", "run0"]
+    assert versions == [3, 2, 1]
+
+
+async def pages(at: Api, path: str, name: str, **query: str) -> AsyncGenerator[dict[str, Any]]:
+    """What a list holds, asked for two at a time."""
+    given = query
+    while True:
+        answer = (await at.http.get(path, params={"limit": "2", **given})).json()
+        assert len(answer[name]) <= 2
+        for view in answer[name]:
+            yield view
+        if answer["next"] is None:
+            return
+        given = {**query, "cursor": answer["next"]}

@@ -1,6 +1,7 @@
 """From data that came to the run on exactly that data."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -68,6 +69,8 @@ async def test_each_object_is_a_run_and_the_same_bytes_are_the_same_input(lake: 
     assert len(same) == 2
     assert same[0] == same[1]
     assert len(await lake.inputs()) == 3
+    (told,) = [row[4] for row in await lake.bench.run_rows() if "c.csv" in row[4]]
+    assert json.loads(told)["input.raw"].split()[::2] == ["s3://lake/c.csv", digest_bytes(b"2")]
 
 
 async def test_a_settled_batch_is_one_run_of_all_its_files(lake: Lake) -> None:

@@ -6,14 +6,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from penstock.contracts.approvals import ApprovalView, DecisionRequest, may_decide
 from penstock.contracts.errors import InvalidInput
+from penstock.engine.api.pages import PAGE, Cursor, Limit, page, place_of
 from penstock.engine.api.problems import NotAllowed, NotFound
-from penstock.engine.api.services import Services, Serving, answer, answer_all, body_of, now, read_body
-from penstock.engine.people.approvals import LAST, approval, approvals, decide
+from penstock.engine.api.services import Services, Serving, answer, body_of, now, read_body
+from penstock.engine.people.approvals import LAST, approval, approvals, approvals_behind, decide
 
 router = APIRouter(tags=["approvals"])
 Step = Annotated[str | None, Query(max_length=300, description="The step that asks, where the run waits for several.")]
 Index = Annotated[list[int] | None, Query(max_length=20, description="Once for each fan-out around it, outermost first.")]
-_SHOWN = 1000
 
 
 @router.get("/approvals", summary="What people are asked")
@@ -21,14 +21,19 @@ async def list_approvals(
     services: Serving,
     run: Annotated[str | None, Query(max_length=255, description="Of that run only.")] = None,
     state: Annotated[Literal["open", "all"], Query(description="What waits, oldest first; or all, newest first.")] = "open",
-    limit: Annotated[int, Query(ge=1, le=_SHOWN)] = 100,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> Response:
+    """`next` is the cursor of the following page, null on the last one. All of one run are on one page."""
+    only_open = state == "open"
     if run is not None:
         await services.read(lambda connection: services.row(connection, run))
-    found = await services.read(
-        lambda connection: approvals(connection, services.workspace, run=run, only_open=state == "open", count=limit)
-    )
-    return answer_all("approvals", found)
+        of_run = await services.read(lambda connection: approvals(connection, services.workspace, run=run, only_open=only_open))
+        return page("approvals", [((0,), view) for view in of_run], len(of_run))
+    place = place_of(cursor, int, int, int, int)
+    behind = (place[0], place[1], place[2], place[3]) if place is not None else None
+    found = await services.read(lambda connection: approvals_behind(connection, services.workspace, behind, limit + 1, only_open=only_open))
+    return page("approvals", found, limit)
 
 
 @router.get("/runs/{run}/approval", response_model=ApprovalView, summary="What a run asks people")

@@ -2,15 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy import Connection
 
 from penstock.contracts.artifacts import Value
 from penstock.contracts.errors import InvalidInput
 from penstock.contracts.named_artifacts import AliasRequest, ArtifactVersionView, RegisterRequest, reference
+from penstock.engine.api.pages import PAGE, Cursor, Limit, page, place_of
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Services, Serving, answer, answer_all, body_of, now, read_body
 from penstock.engine.people.named_artifacts import (
+    NEWEST,
     UnknownArtifact,
     add_version,
     drop_alias,
@@ -36,11 +38,15 @@ async def list_names(services: Serving) -> Response:
 
 
 @router.get("/named-artifacts/{name}/versions", summary="Its versions, the newest first")
-async def list_versions(name: Name, services: Serving, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+async def list_versions(name: Name, services: Serving, limit: Limit = PAGE, cursor: Cursor = None) -> Response:
+    """`next` is the cursor of the following page, null on the last one."""
+    place = place_of(cursor, int)
+    before = place[0] if place is not None else NEWEST
     try:
-        return answer_all("versions", await services.read(lambda connection: versions(connection, services.workspace, name, limit)))
+        found = await services.read(lambda connection: versions(connection, services.workspace, name, limit + 1, before))
     except UnknownArtifact as error:
         raise NotFound(str(error)) from error
+    return page("versions", [((view.version,), view) for view in found], limit)
 
 
 @router.get("/named-artifacts/{name}/versions/{which}", response_model=ArtifactVersionView, summary="One version")

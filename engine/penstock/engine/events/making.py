@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from penstock.contracts.artifacts import ArtifactRef
 from penstock.contracts.errors import ContractError, InvalidInput
 from penstock.contracts.event_views import DATA_IS_FETCHED
 from penstock.contracts.messages import Cause, SubmitRun
@@ -19,7 +20,7 @@ from penstock.engine.runs import ask_to_cancel, lock_numbers, submit, submit_all
 from penstock.engine.triggers.causes import cause_of_events, cause_of_key, run_id_of
 from penstock.engine.triggers.holding import Queue, Replace, Skip, placed, throttled_until
 from penstock.engine.triggers.holding import Start as Begin
-from penstock.engine.triggers.mapping import Refused, concurrency_key, mapped
+from penstock.engine.triggers.mapping import Fetch, Refused, concurrency_key, mapped
 
 _MICROSECONDS = 1_000_000
 
@@ -203,7 +204,7 @@ def _request(world: World, trigger: Trigger, start: Start, events: Sequence[Know
         run_id=run_id_of(trigger.workspace, trigger.name, start.cause),
         spec=world.spec(trigger.workspace, start.spec_digest),
         parameters=start.values,
-        tags={**trigger.spec.tags, **_version_tags(world, trigger, start)},
+        tags={**trigger.spec.tags, **_version_tags(world, trigger, start), **_origin_tags(world, trigger, start, events)},
         experiment=trigger.spec.experiment,
         cause=cause_of(trigger, events),
         owner=world.owner,
@@ -217,6 +218,21 @@ def _version_tags(world: World, trigger: Trigger, start: Start) -> dict[str, str
     except InvalidInput:
         return {}
     return version_tags(resolved) if resolved.spec_digest == start.spec_digest else {}
+
+
+def _origin_tags(world: World, trigger: Trigger, start: Start, events: Sequence[KnownEvent]) -> dict[str, str]:
+    """Of which object, in what state, each file was fetched, as a run tells that reads its inputs itself."""
+    files = {name: value for name, value in start.values.items() if isinstance(value, ArtifactRef) and not value.is_inline}
+    if not files:
+        return {}
+    spec = plan_of(world.spec(trigger.workspace, start.spec_digest)).spec
+    result = mapped(trigger.spec, spec, [one.event for one in events])
+    named = {} if isinstance(result, Refused) else result.parameters
+    return {
+        f"input.{name}": " ".join(filter(None, (wanted.uri, wanted.mark, files[name].digest)))
+        for name, wanted in named.items()
+        if isinstance(wanted, Fetch) and name in files
+    }
 
 
 def cause_of(trigger: Trigger, events: Sequence[KnownEvent]) -> Cause:

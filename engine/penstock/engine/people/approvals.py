@@ -20,11 +20,13 @@ _COLUMNS = (
 )
 _open = Statement(
     f"SELECT {_COLUMNS}, u.run_id FROM approval a JOIN run u ON u.run_no = a.run_no WHERE a.workspace = :workspace AND a.state = 'open' "  # noqa: S608 - constants
+    "AND (a.asked_at, a.run_no, a.node, a.item) > (:asked_at, :run_no, :node, :item) "
     "ORDER BY a.asked_at, a.run_no, a.node, a.item LIMIT :count"
 )
 _newest = Statement(
     f"SELECT {_COLUMNS}, u.run_id FROM approval a JOIN run u ON u.run_no = a.run_no WHERE a.workspace = :workspace "  # noqa: S608 - constants
-    "ORDER BY a.asked_at DESC, a.run_no, a.node, a.item LIMIT :count"
+    "AND (a.asked_at, a.run_no, a.node, a.item) < (:asked_at, :run_no, :node, :item) "
+    "ORDER BY a.asked_at DESC, a.run_no DESC, a.node DESC, a.item DESC LIMIT :count"
 )
 _of_run = Statement(
     f"SELECT {_COLUMNS}, u.run_id FROM approval a JOIN run u ON u.run_no = a.run_no WHERE a.run_no = :run_no ORDER BY a.node, a.item"  # noqa: S608 - constants
@@ -38,19 +40,30 @@ SHOWN = 1000
 LAST = "last"
 
 
-def approvals(
-    connection: Connection, workspace: str, *, run: str | None = None, only_open: bool = True, count: int = SHOWN
-) -> list[ApprovalView]:
+Place = tuple[int, int, int, int]
+"""When it was asked, and by which step run."""
+
+
+def approvals(connection: Connection, workspace: str, *, run: str | None = None, only_open: bool = True) -> list[ApprovalView]:
     """What people were asked, of one run if one is named: what is open, oldest first; or all, newest first.
 
     :raises InvalidInput: there is no such run.
     """
     if run is None:
-        statement = _open if only_open else _newest
-        rows = statement.rows(connection, workspace=workspace, count=count)
-    else:
-        rows = _of_run.rows(connection, run_no=find_run(connection, workspace, run)[0])
-    return [_view(connection, workspace, row) for row in rows if row[6] == "open" or not only_open][:count]
+        return [view for _, view in approvals_behind(connection, workspace, None, SHOWN, only_open=only_open)]
+    rows = _of_run.rows(connection, run_no=find_run(connection, workspace, run)[0])
+    return [_view(connection, workspace, row) for row in rows if row[6] == "open" or not only_open]
+
+
+def approvals_behind(
+    connection: Connection, workspace: str, behind: Place | None, count: int, *, only_open: bool
+) -> list[tuple[Place, ApprovalView]]:
+    """The same of all runs, from behind a place on; with the places."""
+    statement, first = (_open, -1) if only_open else (_newest, 2**62)
+    place = behind or (first, first, first, first)
+    names = ("asked_at", "run_no", "node", "item")
+    rows = statement.rows(connection, workspace=workspace, count=count, **dict(zip(names, place, strict=True)))
+    return [((row[7], row[0], row[1], row[2]), _view(connection, workspace, row)) for row in rows]
 
 
 def approval(connection: Connection, workspace: str, run: str, step: str | None = None, index: tuple[int, ...] = ()) -> ApprovalView:

@@ -26,7 +26,7 @@ _VERSION = (
     "LEFT JOIN run u ON u.run_no = n.run_no AND u.workspace = n.workspace "
     "WHERE n.workspace = :workspace AND n.name = :name"
 )
-_versions = Statement(f"SELECT {_VERSION} ORDER BY n.version DESC LIMIT :count")
+_versions = Statement(f"SELECT {_VERSION} AND n.version < :before ORDER BY n.version DESC LIMIT :count")
 _version = Statement(f"SELECT {_VERSION} AND n.version = :version")
 _by_digest = Statement(f"SELECT {_VERSION} AND n.digest = :digest ORDER BY n.version DESC LIMIT 1")
 _aliases = Statement("SELECT name, alias, version FROM artifact_alias WHERE workspace = :workspace ORDER BY name, alias")
@@ -42,6 +42,8 @@ _uses = Statement(
     "ORDER BY a.run_no DESC LIMIT 20"
 )
 _Row = tuple[Any, ...]
+NEWEST = 2**62
+"""Above every version."""
 
 
 class UnknownArtifact(InvalidInput):
@@ -62,13 +64,13 @@ def names(connection: Connection, workspace: str) -> list[NamedArtifactView]:
     return found
 
 
-def versions(connection: Connection, workspace: str, name: str, count: int = 1000) -> list[ArtifactVersionView]:
-    """The versions of a named artifact, newest first.
+def versions(connection: Connection, workspace: str, name: str, count: int = 1000, before: int = NEWEST) -> list[ArtifactVersionView]:
+    """The versions of a named artifact below `before`, newest first.
 
     :raises InvalidInput: there is none of that name.
     """
-    rows = _versions.rows(connection, workspace=workspace, name=name, count=count)
-    if not rows:
+    rows = _versions.rows(connection, workspace=workspace, name=name, before=before, count=count)
+    if not rows and before == NEWEST:
         raise _unknown_name(connection, workspace, name)
     aliases = _alias_map(connection, workspace).get(name, {})
     return [_view(name, row, aliases) for row in rows]
@@ -192,7 +194,7 @@ def stored_artifact(connection: Connection, workspace: str, digest: str) -> Arti
 def _resolved(connection: Connection, workspace: str, wanted: Reference) -> _Row:
     match wanted.which:
         case None:
-            rows = _versions.rows(connection, workspace=workspace, name=wanted.name, count=1)
+            rows = _versions.rows(connection, workspace=workspace, name=wanted.name, before=NEWEST, count=1)
             if not rows:
                 raise _unknown_name(connection, workspace, wanted.name)
             return rows[0]
@@ -208,7 +210,7 @@ def _resolved(connection: Connection, workspace: str, wanted: Reference) -> _Row
 def _found_version(connection: Connection, workspace: str, name: str, number: int) -> _Row:
     row = _version.first(connection, workspace=workspace, name=name, version=number)
     if row is None:
-        newest = _versions.first(connection, workspace=workspace, name=name, count=1)
+        newest = _versions.first(connection, workspace=workspace, name=name, before=NEWEST, count=1)
         if newest is None:
             raise _unknown_name(connection, workspace, name)
         raise UnknownArtifact(f"the artifact {name!r} has no version {number} (the newest is {newest[0]})")
@@ -223,7 +225,7 @@ def _unknown_name(connection: Connection, workspace: str, name: str) -> UnknownA
 
 
 def _unknown_alias(connection: Connection, workspace: str, wanted: Reference) -> UnknownArtifact:
-    if not _versions.rows(connection, workspace=workspace, name=wanted.name, count=1):
+    if not _versions.rows(connection, workspace=workspace, name=wanted.name, before=NEWEST, count=1):
         return _unknown_name(connection, workspace, wanted.name)
     known = list(_alias_map(connection, workspace).get(wanted.name, {}))
     near = get_close_matches(str(wanted.which), known, 1)
