@@ -177,7 +177,7 @@ HOOKS = {name: url for name, url in ADDRESSES.items() if name not in ("metadata-
 
 
 async def test_no_webhook_leads_there() -> None:
-    async with api(webhook_key=b"k" * 32) as served, webhook_sender(Allowed()) as sender:
+    async with api(signing_key=b"k" * 32) as served, webhook_sender(Allowed()) as sender:
         for url in HOOKS.values():
             answer = await served.http.post("/v1/subscriptions", json={"name": "hook", "kind": "webhook", "url": url})
             sent = await sender.post(url, {}, b"{}")

@@ -50,7 +50,7 @@ async def is_well(served: Api, answer: httpx.Response, what: str) -> None:
 
 
 async def test_no_route_fails_for_its_body() -> None:
-    async with api(webhook_key=b"k" * 32, json_limit_bytes=1024 * 1024) as served:
+    async with api(signing_key=b"k" * 32, json_limit_bytes=1024 * 1024) as served:
         await served.http.post("/v1/pipelines/flow/versions", json={"spec": plain()})
         for method, path in WRITING:
             for name, body in BODIES.items():
@@ -60,7 +60,7 @@ async def test_no_route_fails_for_its_body() -> None:
 
 
 async def test_no_route_fails_for_its_content_type() -> None:
-    async with api(webhook_key=b"k" * 32) as served:
+    async with api(signing_key=b"k" * 32) as served:
         for method, path in WRITING:
             for kind in TYPES:
                 headers = [(b"Authorization", f"Bearer {TOKEN}".encode()), (b"Content-Type", kind.encode("latin-1"))]
@@ -82,7 +82,7 @@ def bodies_of(served: Api) -> dict[tuple[str, str], dict[str, Any]]:
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800"], ids=["nul", "surrogate"])
 async def test_no_route_fails_for_text_in_its_fields(text: str) -> None:
-    async with api(webhook_key=b"k" * 32) as served:
+    async with api(signing_key=b"k" * 32) as served:
         await served.http.post("/v1/pipelines/flow/versions", json={"spec": plain(), "triggers": []})
         await served.http.post("/v1/components/flow/versions", json={"kind": "pipeline", "spec": plain()})
         good: dict[str, Any] = {

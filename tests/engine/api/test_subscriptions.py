@@ -26,7 +26,7 @@ async def made(serving: Api, **fields: Any) -> dict[str, Any]:
 
 
 async def test_a_webhook_is_made_with_a_secret_that_is_shown_once() -> None:
-    async with api(webhook_key=KEY) as serving:
+    async with api(signing_key=KEY) as serving:
         found = await made(serving)
         shown = (await serving.http.get("/v1/subscriptions/alerts")).json()
         listed = (await serving.http.get("/v1/subscriptions")).json()["subscriptions"]
@@ -76,7 +76,7 @@ async def test_without_a_signing_key_there_are_no_webhooks() -> None:
     ],
 )
 async def test_what_can_t_be_is_refused_with_a_reason(fields: dict[str, Any], complaint: str) -> None:
-    async with api(webhook_key=KEY) as serving:
+    async with api(signing_key=KEY) as serving:
         answer = await serving.http.post("/v1/subscriptions", json={**HOOK, **fields})
 
     assert answer.status_code == 422
@@ -84,14 +84,14 @@ async def test_what_can_t_be_is_refused_with_a_reason(fields: dict[str, Any], co
 
 
 async def test_hosts_that_are_allowed_may_be_inside() -> None:
-    async with api(webhook_key=KEY, webhooks_allowed=Allowed.of(["127.0.0.1"])) as serving:
+    async with api(signing_key=KEY, webhooks_allowed=Allowed.of(["127.0.0.1"])) as serving:
         found = await made(serving, url="http://127.0.0.1:9000/hook")
 
     assert found["url"] == "http://127.0.0.1:9000/hook"
 
 
 async def test_it_is_paused_resumed_rotated_and_removed() -> None:
-    async with api(webhook_key=KEY) as serving:
+    async with api(signing_key=KEY) as serving:
         first = await made(serving)
         paused = await serving.http.post("/v1/subscriptions/alerts/pause")
         resumed = await serving.http.post("/v1/subscriptions/alerts/resume")
@@ -107,7 +107,7 @@ async def test_it_is_paused_resumed_rotated_and_removed() -> None:
 
 
 async def test_deliveries_are_seen_page_by_page_and_tried_again() -> None:
-    async with api(webhook_key=KEY) as serving:
+    async with api(signing_key=KEY) as serving:
         await made(serving)
         for _ in range(3):
             assert (await serving.http.post("/v1/subscriptions/alerts/test")).status_code == 202
@@ -138,7 +138,7 @@ async def test_deliveries_are_seen_page_by_page_and_tried_again() -> None:
     ],
 )  # fmt: skip
 async def test_what_is_not_there_is_said_to_be_missing(method: str, path: str) -> None:
-    async with api(webhook_key=KEY) as serving:
+    async with api(signing_key=KEY) as serving:
         answer = await serving.http.request(method, f"/v1/subscriptions/nobody{path}")
 
     assert answer.status_code == 404
@@ -146,7 +146,7 @@ async def test_what_is_not_there_is_said_to_be_missing(method: str, path: str) -
 
 
 async def test_no_store_holds_the_secret() -> None:
-    async with api(webhook_key=KEY) as serving:
+    async with api(signing_key=KEY) as serving:
         secret = (await made(serving))["secret"].removeprefix("whsec_")
         await serving.http.post("/v1/subscriptions/alerts/test")
         rows = await serving.store.read(lambda connection: [*_subscriptions.rows(connection), *_owed.rows(connection)])

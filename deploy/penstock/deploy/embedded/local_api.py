@@ -31,7 +31,7 @@ def local_connection(engine: EmbeddedEngine) -> Connection:
     """To the API of that engine. What it would ring for, `penstock dev` finds in the rows: runs that are made here are for it to drive."""
     given = ServiceSettings.read()
     key = given.signing_key.get_secret_value() if given.signing_key is not None else kept_secret(dev_folder(engine.home) / SIGNING_KEY)
-    settings = ApiSettings(owner=DEV, webhook_key=key.encode(), webhooks_allowed=given.webhooks_allowed)
+    settings = ApiSettings(owner=DEV, signing_key=key.encode(), webhooks_allowed=given.webhooks_allowed)
     datastores = open_datastores(engine.opened.store, os.environ, Path.cwd(), secret_of_user)
     app = create_app(engine.store, MemoryBus(), engine.opened.store, settings, datastores=datastores)
     return Connection(ADDRESS, None, transport=LocalTransport(app, engine.call))

@@ -40,7 +40,7 @@ def api_settings(settings: ServiceSettings, owner: str | None = None) -> ApiSett
     """:raises InvalidInput: the token is short enough to be guessed."""
     token = settings.api_token.get_secret_value() if settings.api_token is not None else None
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key is not None else None
-    return ApiSettings(token=token, workspace=settings.workspace, owner=owner, webhook_key=key, webhooks_allowed=settings.webhooks_allowed)
+    return ApiSettings(token=token, workspace=settings.workspace, owner=owner, signing_key=key, webhooks_allowed=settings.webhooks_allowed)
 
 
 @asynccontextmanager

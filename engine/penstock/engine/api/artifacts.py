@@ -14,6 +14,7 @@ from penstock.contracts.errors import InvalidInput, StoreUnavailable
 from penstock.contracts.views import Lineage
 from penstock.engine.api.admission import DIGEST
 from penstock.engine.api.holding import missing, readable, uploaded
+from penstock.engine.api.links import LONGEST_SECONDS, QUERY, Link, signed
 from penstock.engine.api.problems import NotFound
 from penstock.engine.api.services import Serving, answer, body_of, now, read_body
 from penstock.engine.run_lists import lineage
@@ -90,6 +91,33 @@ async def show_lineage(digest: Digest, services: Serving) -> Response:
     if found is None:
         raise NotFound("no run here has made or read such an artifact")
     return answer(found)
+
+
+class LinkRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = 300
+
+
+class LinkView(BaseModel):
+    """`url` is behind the address of the API. `ends_at`: microseconds since 1970 UTC."""
+
+    url: str
+    ends_at: int
+
+
+@router.post(
+    "/artifacts/{digest}/link", status_code=201, response_model=LinkView, openapi_extra=body_of(LinkRequest), summary="Let others read one"
+)
+async def make_link(digest: Digest, request: Request, services: Serving) -> Response:
+    """Whoever has the link may read the artifact, without a token, until it ends; nothing else."""
+    asked = await read_body(request, LinkRequest)
+    await readable(services, digest)
+    key = services.settings.signing_key
+    if key is None:
+        raise InvalidInput("this API has no signing key, so it can sign no links: give it the PENSTOCK_SIGNING_KEY that coordinators have")
+    link = Link(services.workspace, digest, now() + asked.seconds * 1_000_000)
+    return answer(LinkView(url=f"/v1/artifacts/{digest}?{QUERY}={signed(link, key)}", ends_at=link.ends_at), 201)
 
 
 @router.get("/artifacts/{digest}", response_class=FileResponse, summary="Download one")

@@ -12,12 +12,13 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from penstock.contracts.access import GROUP_PREFIX
+from penstock.contracts.access import GROUP_PREFIX, Role
 from penstock.contracts.errors import StoreUnavailable
 from penstock.engine.access.audit import Deed, record
 from penstock.engine.access.grants import KnownToken, has_workspace, known_token, roles_of, use_token
 from penstock.engine.access.tokens import PREFIX, digest_of_token, id_of_token
 from penstock.engine.api.callers import BOOTSTRAP_CALLER, LOCAL_CALLER, Caller, is_name_of_person
+from penstock.engine.api.links import opened
 from penstock.engine.api.problems import NotAllowed
 from penstock.engine.api.settings import ApiSettings
 from penstock.engine.store import Store
@@ -102,6 +103,17 @@ class Authenticator:
         """Something has changed in the rows: it holds at once here."""
         for memory in (self._tokens, self._roles, self._workspaces):
             memory.clear()
+
+    def linked(self, digest: str, shown: str) -> Caller:
+        """Who reads that artifact by a link.
+
+        :raises NotAllowed: it is no link to it, or not any more.
+        """
+        key = self._settings.signing_key
+        link = opened(shown, digest, key, time.time_ns() // 1000) if key is not None else None
+        if link is None:
+            raise NotAllowed(401, "that link is none to this artifact, or it has ended: ask whoever gave it for another one")
+        return Caller(name="link", kind="link", roles={link.workspace: Role.VIEWER}, scopes=("artifacts:read",))
 
     async def caller(self, authorization: str) -> Caller:
         """Who shows that header.

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.contracts.errors import PenstockError, StoreUnavailable, UnknownVersion
 from penstock.engine.api.authentication import REMEMBERED_SECONDS, Authenticator
+from penstock.engine.api.links import asked_for
 from penstock.engine.api.problems import NotAllowed, answer_to, unexpected
 from penstock.engine.api.settings import CONTRACT, CONTRACT_HEADER, SOFTWARE_HEADER, ApiSettings, software_version
 
@@ -53,7 +54,8 @@ class Gate:
         try:
             limit = self._admit(scope)
             # After the sizes, before anything is read: the routes say what the caller may do.
-            scope["penstock.caller"] = await self._authenticator.caller(shown)
+            link = asked_for(scope) if not shown else None
+            scope["penstock.caller"] = await self._authenticator.caller(shown) if link is None else self._authenticator.linked(*link)
             self._check_contract(scope)
             _check_text(scope)
             await self._app(scope, _limited(receive, limit), answering)

@@ -56,6 +56,7 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
         "PUT /artifacts/{digest}": _OPERATOR,
         "GET /artifacts/{digest}": _VIEWER,
         "GET /artifacts/{digest}/lineage": _VIEWER,
+        "POST /artifacts/{digest}/link": _VIEWER,
     },
     # Whom an approval names may answer it, whatever their role: the route looks at that.
     "approvals": {"GET /approvals": _VIEWER, "GET /runs/{run}/approval": _VIEWER, "POST /runs/{run}/approval": _VIEWER},

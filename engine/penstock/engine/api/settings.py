@@ -36,8 +36,8 @@ class ApiSettings:
     upload_limit_bytes: int = 64 * 1024 * 1024 * 1024
     """Of one artifact."""
 
-    webhook_key: bytes | None = field(default=None, repr=False)
-    """The services' signing key, from which the secrets of webhooks follow; None: none can be made here."""
+    signing_key: bytes | None = field(default=None, repr=False)
+    """The services' signing key, from which the secrets of webhooks follow and which signs links; None: neither can be made here."""
     webhooks_allowed: Allowed = INTERNET
     """Where webhooks may go besides the internet."""
 

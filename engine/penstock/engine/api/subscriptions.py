@@ -161,7 +161,7 @@ async def _found(services: Services, function: Callable[[Connection], T], *, is_
 
 
 def _key(services: Services) -> bytes:
-    key = services.settings.webhook_key
+    key = services.settings.signing_key
     if key is None:
         raise InvalidInput(
             "this API has no signing key, from which secrets of webhooks follow: give it the PENSTOCK_SIGNING_KEY that coordinators have"
