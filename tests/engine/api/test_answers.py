@@ -234,7 +234,7 @@ async def test_artifacts_go_up_and_come_down_and_what_is_missing_is_known() -> N
     async with api() as served:
         assert (await served.http.put(f"/v1/artifacts/{digest}", content=data)).status_code == 204
         assert (await served.http.put(f"/v1/artifacts/{digest}", content=data)).status_code == 204
-        missing = (await served.http.post("/v1/artifacts/missing", json={"digests": [digest, other]})).json()
+        missing = (await served.http.post("/v1/missing-artifacts", json={"digests": [digest, other]})).json()
         whole = await served.http.get(f"/v1/artifacts/{digest}")
         part = await served.http.get(f"/v1/artifacts/{digest}", headers={"Range": "bytes=10-14"})
         served.artifacts.blobs[digest] = b"spoiled"

@@ -66,7 +66,7 @@ async def test_what_a_workspace_uploads_it_reads(served: Api, ours: httpx.AsyncC
 async def test_whether_another_workspace_has_something_is_not_told(ours: httpx.AsyncClient) -> None:
     nobodys = digest_bytes(b"nobody's")
 
-    missing = await ours.post("/v1/artifacts/missing", json={"digests": [THEIRS, nobodys]})
+    missing = await ours.post("/v1/missing-artifacts", json={"digests": [THEIRS, nobodys]})
     answers = [await ours.get(f"/v1/artifacts/{digest}") for digest in (THEIRS, nobodys)]
 
     assert missing.json() == {"missing": sorted([THEIRS, nobodys])}
@@ -128,4 +128,4 @@ async def test_what_was_uploaded_is_no_artifact_of_a_run_before_one_uses_it(serv
 
 async def test_an_admin_of_all_workspaces_reads_what_is_there(served: Api, ours: httpx.AsyncClient) -> None:
     assert (await served.http.get(f"/v1/artifacts/{THEIRS}")).content == SECRET
-    assert (await served.http.post("/v1/artifacts/missing", json={"digests": [THEIRS]})).json() == {"missing": []}
+    assert (await served.http.post("/v1/missing-artifacts", json={"digests": [THEIRS]})).json() == {"missing": []}

@@ -170,7 +170,7 @@ async def test_a_digest_that_is_none_names_no_file(digest: str) -> None:
     async with api() as served:
         for answer in (await served.http.get(f"/v1/artifacts/{digest}"), await served.http.put(f"/v1/artifacts/{digest}", content=b"x")):
             assert answer.status_code in (404, 422)
-        missing = await served.http.post("/v1/artifacts/missing", json={"digests": [digest]})
+        missing = await served.http.post("/v1/missing-artifacts", json={"digests": [digest]})
         assert "digests" in problem(missing, 422)
         assert served.artifacts.blobs == {}
 

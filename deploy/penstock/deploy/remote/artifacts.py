@@ -82,7 +82,7 @@ class RemoteArtifacts:
         asked = sorted(digests)
         found: list[str] = []
         for start in range(0, len(asked), _ASKED_AT_ONCE):
-            response = self._connection.ask("POST", "/artifacts/missing", json={"digests": asked[start : start + _ASKED_AT_ONCE]})
+            response = self._connection.ask("POST", "/missing-artifacts", json={"digests": asked[start : start + _ASKED_AT_ONCE]})
             found += response.json()["missing"]
         return found
 

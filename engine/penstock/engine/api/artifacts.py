@@ -40,7 +40,7 @@ class Missing(BaseModel):
     missing: list[str]
 
 
-@router.post("/artifacts/missing", response_model=Missing, openapi_extra=body_of(MissingRequest), summary="Which must be uploaded")
+@router.post("/missing-artifacts", response_model=Missing, openapi_extra=body_of(MissingRequest), summary="Which must be uploaded")
 async def list_missing(request: Request, services: Serving) -> Missing:
     """Those of `digests` whose bytes are not in the artifact store, or not for this workspace."""
     asked = await read_body(request, MissingRequest)

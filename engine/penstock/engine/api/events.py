@@ -44,12 +44,13 @@ _CLOUD_EVENT: dict[str, Any] = {
     "properties": {
         "specversion": {"const": "1.0"},
         **{name: {"type": "string", "minLength": 1, "maxLength": 255} for name in _ATTRIBUTES},
-        "time": {"type": "string", "format": "date-time"},
-        "subject": {"type": "string", "maxLength": 1024},
-        "datacontenttype": {"type": "string", "maxLength": 255},
-        "dataschema": {"type": "string", "maxLength": 1024},
+        # What is null is left out, as CloudEvents has it.
+        "time": {"type": ["string", "null"], "format": "date-time"},
+        "subject": {"type": ["string", "null"], "maxLength": 1024},
+        "datacontenttype": {"type": ["string", "null"], "maxLength": 255},
+        "dataschema": {"type": ["string", "null"], "maxLength": 1024},
         "data": {},
-        "data_base64": {"type": "string", "contentEncoding": "base64"},
+        "data_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
     },
 }
 _BODY = {
@@ -121,7 +122,7 @@ async def list_held(services: Serving) -> Response:
     return answer_all("held", await services.read(lambda connection: held_views(connection, services.workspace)))
 
 
-@router.get("/events/{event_no}", response_model=EventView, summary="An event, and what every trigger made of it")
+@router.get("/events/{event_no:int}", response_model=EventView, summary="An event, and what every trigger made of it")
 async def show(event_no: EventNo, services: Serving) -> Response:
     return answer(await services.read(lambda connection: _view(connection, services.workspace, event_no)))
 

@@ -52,7 +52,7 @@ PERMISSIONS: Mapping[str, Mapping[str, Need]] = {
         "DELETE /runs/{run}": _OPERATOR,
     },
     "artifacts": {
-        "POST /artifacts/missing": _VIEWER,
+        "POST /missing-artifacts": _VIEWER,
         "PUT /artifacts/{digest}": _OPERATOR,
         "GET /artifacts/{digest}": _VIEWER,
         "GET /artifacts/{digest}/lineage": _VIEWER,
@@ -169,7 +169,7 @@ NEVER_SCOPED = frozenset({"GET /me"})
 """Any token may ask what it is."""
 UNAUDITED = frozenset(
     {
-        *("POST /artifacts/missing", "PUT /artifacts/{digest}", "POST /triggers/{name}/test"),
+        *("POST /missing-artifacts", "PUT /artifacts/{digest}", "POST /triggers/{name}/test"),
         *("POST /events", "POST /events/s3", "POST /events/plain/{mapping}"),
     }
 )
@@ -211,7 +211,7 @@ Permitted = Annotated[Principal, Depends(permitted)]
 
 def route_path(request: Request) -> str:
     """The route as the table names it."""
-    return str(request.scope["route"].path).removeprefix("/v1")
+    return str(request.scope["route"].path_format).removeprefix("/v1")
 
 
 def named_workspace(request: Request) -> str | None:
