@@ -11,4 +11,4 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 def test_the_documented_commands_exist() -> None:
     commands = re.findall(r"^python -m tests\.faults (.*)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
 
-    assert {parser().parse_args(command.split()).kind for command in commands} == {"kills", "long-step", "partition"}
+    assert {parser().parse_args(command.split()).kind for command in commands} == {"events", "kills", "long-step", "partition"}
