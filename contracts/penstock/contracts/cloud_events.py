@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from penstock.contracts.encoding import canonical, digest_bytes
+from penstock.contracts.encoding import canonical
 from penstock.contracts.messages import clean_text
 from penstock.contracts.numbers import Count
 
@@ -77,11 +77,6 @@ class CloudEvent(BaseModel):
 def encode_cloud_event(event: CloudEvent) -> bytes:
     """Canonical JSON, as CloudEvents' structured mode has it."""
     return canonical({"specversion": "1.0", **event.extensions, **event.model_dump(exclude_none=True, exclude={"extensions"})})
-
-
-def event_digest(event: CloudEvent) -> str:
-    """Tells another body under the same id."""
-    return digest_bytes(encode_cloud_event(event))
 
 
 class ReceivedEvent(BaseModel):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import Connection
 
-from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryManifest, ListManifest, ListValue, Value, inline, manifest_bytes
-from penstock.contracts.errors import ContractError, InvalidInput
+from penstock.contracts.artifacts import DIRECTORY, ArtifactRef, DirectoryManifest, Value, manifest_bytes
+from penstock.contracts.errors import InvalidInput
 from penstock.contracts.fleet_views import PoolView, RunnerView, StatusView
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.names import DEFAULT_WORKSPACE
@@ -28,6 +28,7 @@ from penstock.deploy.embedded.engine import LOCAL_POOL, EmbeddedEngine, now
 from penstock.deploy.embedded.incarnation import incarnations, is_alive
 from penstock.deploy.embedded.local_pools import local_pools, local_views
 from penstock.deploy.embedded.shelf import NOT_SHARED, SharedArtifacts, shared_artifacts
+from penstock.deploy.snapshot_root import root_of
 from penstock.engine.core.plan import plan_of
 from penstock.engine.core.wants import Stop
 from penstock.engine.demand import live_run_counts, pool_views
@@ -47,6 +48,7 @@ from penstock.engine.queries import find_run, newest_runs, plan_of_run, run_view
 from penstock.engine.runs import ask_to_cancel, own
 from penstock.engine.why import why
 from penstock.runners.log_file import log_path
+from penstock.sdk.values.lists import list_items
 from penstock.transport.directories import file_digest, materialise_file, materialise_shared, scan_directory
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ class EmbeddedClient:
         entries = [{"path": name, "digest": file_digest(path), "size": path.stat().st_size} for name, path in sorted(files.items())]
         manifest = DirectoryManifest.model_validate({"files": entries})
         ref = self._put_directory(manifest, {entry.digest: files[entry.path] for entry in manifest.files})
-        root = _root_of(files)
+        root = root_of(files)
         if root is not None:
             self._engine.projects[ref.digest] = root
         return ref
@@ -158,15 +160,7 @@ class EmbeddedClient:
         return target
 
     def value_items(self, value: Value) -> list[Value]:
-        match value:
-            case ListValue():
-                return list(value.list)
-            case ArtifactRef(kind="list"):
-                return list(ListManifest.model_validate_json(self.local(value).read_bytes()).items)
-            case ArtifactRef() if (items := value.json_list()) is not None:
-                return [inline(item) for item in items]
-            case _:
-                raise ContractError("the value is not a list")
+        return list_items(value, self.local)
 
     # Runs
 
@@ -384,14 +378,6 @@ class EmbeddedClient:
             if "connection" in self.__dict__:
                 self.connection.close()
             self._engine.close()
-
-
-def _root_of(files: dict[str, Path]) -> Path | None:
-    """The folder that a snapshot's files were taken from."""
-    for name, path in files.items():
-        if path.as_posix().endswith("/" + name):
-            return Path(path.as_posix()[: -len(name) - 1])
-    return None
 
 
 def connect(home: Path | str, slots: int | None = None) -> EmbeddedClient:

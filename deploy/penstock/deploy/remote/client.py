@@ -11,8 +11,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest, ListManifest, ListValue, Value, inline
-from penstock.contracts.errors import ContractError, EngineUnavailable, InvalidInput
+from penstock.contracts.artifacts import ArtifactRef, DirectoryManifest, Value
+from penstock.contracts.errors import EngineUnavailable, InvalidInput
 from penstock.contracts.fleet_views import AppliedPool, PoolView, RunnerView, StatusView
 from penstock.contracts.messages import SubmitRun
 from penstock.contracts.pools import PoolSpec, checked_pool_name
@@ -26,7 +26,9 @@ from penstock.deploy.remote.git_facts import git_facts
 from penstock.deploy.remote.live_log import LiveLogCopies
 from penstock.deploy.remote.logins import token_source
 from penstock.deploy.service_settings import ServiceSettings
+from penstock.deploy.snapshot_root import root_of
 from penstock.sdk.runs.state_home import HOME_NAME, make_state_home
+from penstock.sdk.values.lists import list_items
 from penstock.transport.directories import file_digest
 
 _WAIT_SECONDS = 20.0
@@ -80,7 +82,7 @@ class HttpClient:
         entries = [{"path": name, "digest": file_digest(path), "size": path.stat().st_size} for name, path in sorted(files.items())]
         manifest = DirectoryManifest.model_validate({"files": entries})
         ref = self._artifacts.put_directory(manifest, {entry.digest: files[entry.path] for entry in manifest.files})
-        root = _root_of(files)
+        root = root_of(files)
         if root is not None:
             self._projects[ref.digest] = (root, tuple(files))
         return ref
@@ -90,15 +92,7 @@ class HttpClient:
         return self._artifacts.local(ref)
 
     def value_items(self, value: Value) -> list[Value]:
-        match value:
-            case ListValue():
-                return list(value.list)
-            case ArtifactRef(kind="list"):
-                return list(ListManifest.model_validate_json(self.local(value).read_bytes()).items)
-            case ArtifactRef() if (items := value.json_list()) is not None:
-                return [inline(item) for item in items]
-            case _:
-                raise ContractError("the value is not a list")
+        return list_items(value, self.local)
 
     def _make_home(self) -> None:
         make_state_home(self._home)
@@ -258,14 +252,6 @@ def _path(run: str) -> str:
 
 def _pool_path(name: str) -> str:
     return f"/pools/{quote(checked_pool_name(name), safe='')}"
-
-
-def _root_of(files: dict[str, Path]) -> Path | None:
-    """The folder that a snapshot's files were taken from."""
-    for name, path in files.items():
-        if path.as_posix().endswith("/" + name):
-            return Path(path.as_posix()[: -len(name) - 1])
-    return None
 
 
 def connect(home: Path | str, url: str | None = None, token: str | None = None, profile: str | None = None) -> HttpClient:
